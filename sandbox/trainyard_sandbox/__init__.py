@@ -1,0 +1,1 @@
+"""A strict local stand-in for Databricks, for tests, demos and people without a cloud account."""
