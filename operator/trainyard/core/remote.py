@@ -1,0 +1,102 @@
+"""What a platform can tell about a run, in words that hold for every platform.
+
+Made by `platforms`, kept in memory by `controllers`, read by `core.decide`. Frozen; no I/O.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class Stage(StrEnum):
+    """Where a remote run is. UNKNOWN is a state that this version has never heard of: watched, never done."""
+
+    QUEUED = "Queued"
+    BUILDING = "BuildingEnvironment"
+    RUNNING = "Running"
+    ENDED = "Ended"
+    UNKNOWN = "Unknown"
+
+
+class End(StrEnum):
+    """How a remote run ended, by who has to act on it. The value is the reason shown to people."""
+
+    SUCCEEDED = "Succeeded"
+    CODE = "CodeFailed"
+    PACKAGES = "PackageInstallFailed"
+    INFRASTRUCTURE = "InfrastructureFailed"
+    QUOTA = "QuotaExceeded"
+    PERMISSION = "PermissionDenied"
+    CONFIGURATION = "InvalidConfiguration"
+    CANCELLED = "CancelledOnPlatform"
+    TIMED_OUT = "AttemptTimedOut"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteRun:
+    """One look at a remote run. `state` is the platform's own word for it."""
+
+    remote_id: str
+    stage: Stage
+    state: str
+    end: End | None = None
+    message: str = ""
+    url: str | None = None
+    ran_as: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The platform has accepted an attempt."""
+
+    remote_id: str
+    mlflow_run_id: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """A registered model version, found by the MLflow run that made it."""
+
+    name: str
+    version: str
+    uri: str
+    alias: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What an ended attempt left behind. `shortfall` is a (reason, message) why success is not complete."""
+
+    metrics: dict[str, str] = field(default_factory=dict)
+    model: ModelVersion | None = None
+    error: str = ""
+    shortfall: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A request that did not work: what kind, since when, and when to try again."""
+
+    kind: str  # name of the error class in core.errors
+    reason: str
+    message: str
+    since: datetime
+    retry_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What this process has learned of one attempt. Empty after a restart; nothing in it is needed for safety."""
+
+    attempt: int = 0
+    submitted: Submitted | None = None
+    remote: RemoteRun | None = None
+    vanished: bool = False
+    searched_at: datetime | None = None
+    located: str | None = None
+    cancel_sent_at: datetime | None = None
+    result: Result | None = None
+    trouble: Trouble | None = None

@@ -1,0 +1,78 @@
+"""Everything a decision about a run may look at, gathered by the controller before `decide` is called. Frozen; no I/O."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from trainyard.api.training_run import MLTrainingRunSpec, MLTrainingRunStatus
+from trainyard.core.remote import Observed
+
+FINALIZER = "trainyard.dev/remote-run"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where an attempt goes and as whom; pinned into the attempt when the intent is written."""
+
+    platform: str
+    host: str
+    principal: str
+    mode: str
+    service_account: str
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """Something that the run needs is not there. `waiting`: it may yet appear by itself or by somebody's hand."""
+
+    reason: str
+    message: str
+    waiting: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Everything that a new attempt needs is there."""
+
+    target: Target
+    code_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunSnapshot:
+    """An MLTrainingRun as the API server last showed it. `spec` is None when it can not be read; `spec_error` says why."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    created_at: datetime
+    deleting_since: datetime | None
+    has_finalizer: bool
+    spec: MLTrainingRunSpec | None
+    spec_error: str
+    spec_digest: str
+    status: MLTrainingRunStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long the operator waits, in seconds. Set by the operator's flags; the reasons stand in its settings."""
+
+    wait_before_stalled: float = 3600.0
+    default_attempt_timeout: int = 86_400
+    attempt_timeout_grace: float = 60.0
+    settle_before_giving_up_search: float = 30.0
+    deletion_deadline: float = 900.0
+    trouble_before_told: float = 15.0
+    recheck_stalled: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Input of `decide`."""
+
+    run: RunSnapshot
+    readiness: Ready | Blocked
+    observed: Observed
+    limits: Limits
+    now: datetime

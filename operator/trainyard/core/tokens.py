@@ -1,0 +1,48 @@
+"""Submission tokens and digests: what makes an attempt the same attempt after a crash. Pure."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+# What a person may change after creation, as paths in the wire form of the spec.
+MUTABLE = (("cancel",), ("deletionPolicy",), ("retry", "limit"))
+
+
+def submission_token(key: str, attempt: int) -> str:
+    """The token of one attempt, at most 64 characters (the limit of Databricks' idempotency_token).
+
+    `key` is the resource's uid or its submissionKey, at most 63 characters. Derived, never random: a restarted
+    operator computes the same one. The attempt is part of it, because a platform answers a reused token with the old
+    run, which would make every retry "succeed" on the first failure.
+    """
+    plain = f"ty-{key}-{attempt}"
+    if len(plain) <= 64:
+        return plain
+    return "ty-" + hashlib.sha256(f"{key}/{attempt}".encode()).hexdigest()[:56]
+
+
+def spec_digest(spec: Mapping[str, Any]) -> str:
+    """Digest of a spec in wire form, blind to the fields that may change after creation."""
+    frozen = json.loads(json.dumps(spec))
+    for path in MUTABLE:
+        _drop(frozen, path)
+    return _sha256(json.dumps(frozen, sort_keys=True, separators=(",", ":")).encode())
+
+
+def code_digest(files: Mapping[str, bytes]) -> str:
+    """Digest of source files by name and content."""
+    parts = sorted((name, hashlib.sha256(body).hexdigest()) for name, body in files.items())
+    return _sha256(json.dumps(parts).encode())
+
+
+def _drop(tree: Any, path: tuple[str, ...]) -> None:
+    *parents, last = path
+    for key in parents:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    if isinstance(tree, dict):
+        tree.pop(last, None)
+
+
+def _sha256(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()

@@ -1,0 +1,1 @@
+"""Platforms that can run a training: one folder each, behind the contract in `platforms.base`."""
