@@ -1,0 +1,323 @@
+"""Everything that moves an MLTrainingRun from one phase to another. Pure: no I/O, no kopf, no SDK, no clock of its own.
+
+`decide` asks the rules below in their order; the first that has an answer decides. The controller writes the status,
+then does the action, then asks again with what it has learned. So the intent of an attempt is always in the API server
+before the platform is asked, and losing everything in memory at any point costs a repeated question, never a run.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from trainyard.api.training_run import Attempt, MLTrainingRunStatus, RemoteIdentity
+from trainyard.core import ending
+from trainyard.core.actions import (
+    AddFinalizer,
+    Collect,
+    Decision,
+    Note,
+    RemoveFinalizer,
+    Submit,
+    Watch,
+)
+from trainyard.core.conditions import FINAL
+from trainyard.core.remote import Stage, Trouble
+from trainyard.core.snapshot import Blocked, Known, Ready
+from trainyard.core.times import parse, stamp
+from trainyard.core.tokens import submission_token
+from trainyard.core.transition import enter, live, newest, with_attempt
+
+Rule = Callable[[Known], Decision | None]
+
+# Kinds of trouble with a submission, by what mends them.
+NEVER_ACCEPTED = frozenset({"Refused", "SubmissionDeleted"})
+NEEDS_PERSON = frozenset({"Denied", "IdentityError", "Unauthenticated", "Missing"})
+
+
+def decide(known: Known) -> Decision:
+    """The next status, action and wake-up time of a run. Total: some rule always answers."""
+    for rule in RULES:
+        decision = rule(known)
+        if decision is not None:
+            return Decision(decision.status, decision.action, decision.wake_at, decision.notes, rule.__name__)
+    raise AssertionError("the last rule answers always")
+
+
+def finished(known: Known) -> Decision | None:
+    """A final phase stays; the object is let go, so that deleting it needs nobody."""
+    run = known.run
+    if run.status.phase not in FINAL:
+        return None
+    if run.has_finalizer:
+        return Decision(run.status, RemoveFinalizer())
+    if run.deleting_since is None and run.status.observed_generation != run.generation:
+        return Decision(run.status.model_copy(update={"observed_generation": run.generation}))
+    return Decision(run.status)
+
+
+def deleting(known: Known) -> Decision | None:
+    """Deleting means stopping: the remote run is ended first, unless it may be left or its platform is gone."""
+    run = known.run
+    if run.deleting_since is None:
+        return None
+    if not run.has_finalizer:
+        return Decision(run.status)
+    attempt = live(run.status)
+    if attempt is None or (run.spec is not None and run.spec.deletion_policy == "Orphan"):
+        return Decision(run.status, RemoveFinalizer())
+    deadline = run.deleting_since + timedelta(seconds=known.limits.deletion_deadline)
+    if known.now >= deadline:
+        note = Note("Warning", "RemoteRunLeft", _left(attempt, known.observed.trouble))
+        return Decision(run.status, RemoveFinalizer(), notes=(note,))
+    return ending.stop_for_deletion(known, attempt, deadline)
+
+
+def unreadable(known: Known) -> Decision | None:
+    """A spec that this version can not read needs a person."""
+    if known.run.spec is not None:
+        return None
+    message = f"the spec can not be read: {known.run.spec_error}. Correct it in a new resource."
+    return Decision(enter(known, "Stalled", "InvalidSpec", message))
+
+
+def stop_requested(known: Known) -> Decision | None:
+    """Cancel and the two deadlines of the run are latched into status.stop, once."""
+    run = known.run
+    if run.status.stop is not None or run.spec is None:
+        return None
+    reason = ending.why_stop(known)
+    return None if reason is None else ending.latch_stop(known, reason)
+
+
+def stopping(known: Known) -> Decision | None:
+    """A latched stop is carried through: search, cancel, wait for the platform's word, then the final phase."""
+    if known.run.status.stop is None:
+        return None
+    return ending.carry_out_stop(known)
+
+
+def collecting(known: Known) -> Decision | None:
+    """The live attempt has ended: fetch what it left, then finish or retry."""
+    attempt, seen = live(known.run.status), known.observed
+    if attempt is None or not (seen.vanished or (seen.remote is not None and seen.remote.stage is Stage.ENDED)):
+        return None
+    if seen.vanished:
+        return ending.vanished(known, attempt)
+    if seen.result is None:
+        return ending.wait_out(known) or Decision(known.run.status, Collect())
+    return ending.attempt_ended(known, attempt)
+
+
+def following(known: Known) -> Decision | None:
+    """The platform has the attempt: show where it is, and have it watched."""
+    run, seen = known.run, known.observed
+    attempt = live(run.status)
+    if attempt is None:
+        return None
+    if attempt.remote_id is None and seen.submitted is not None:
+        return _accepted(known, attempt)
+    if attempt.remote_id is None:
+        return None
+    wake = ending.next_deadline(known)
+    if seen.remote is None:
+        return Decision(ending.told_trouble(known), Watch(), wake)
+    return Decision(_show_remote(known, attempt), Watch(), wake)
+
+
+def submitting(known: Known) -> Decision | None:
+    """The intent is written and no remote id is known: submit with the intent's own token, as often as it takes."""
+    attempt = live(known.run.status)
+    if attempt is None:
+        return None
+    trouble = known.observed.trouble
+    if trouble is not None and trouble.kind in NEVER_ACCEPTED:
+        return ending.submission_refused(known, attempt, trouble)
+    if isinstance(known.readiness, Blocked):
+        held = known.readiness
+        phase = "Pending" if held.waiting else "Stalled"
+        return Decision(enter(known, phase, held.reason, held.message), wake_at=_recheck(known))
+    changed = _changed_since(known, known.readiness, attempt)
+    if changed is not None:
+        return changed
+    return _held_up(known) or Decision(known.run.status, Submit())
+
+
+def blocked(known: Known) -> Decision | None:
+    """Something that a new attempt needs is missing: wait for it, and after a while ask for a person."""
+    if not isinstance(known.readiness, Blocked):
+        return None
+    run, held = known.run, known.readiness
+    since = parse(run.status.started_at) if run.status.started_at else known.now
+    give_up = since + timedelta(seconds=known.limits.wait_before_stalled)
+    if held.waiting and known.now < give_up:
+        status = enter(known, "Pending", held.reason, held.message)
+        return Decision(status, wake_at=_earliest(give_up, ending.next_deadline(known)))
+    notes = (Note("Warning", held.reason, held.message),) if run.status.phase != "Stalled" else ()
+    return Decision(enter(known, "Stalled", held.reason, held.message), wake_at=_recheck(known), notes=notes)
+
+
+def backing_off(known: Known) -> Decision | None:
+    """A failed attempt is followed by a pause."""
+    if known.run.status.retry_at is None or known.now >= parse(known.run.status.retry_at):
+        return None
+    return Decision(known.run.status, wake_at=_earliest(parse(known.run.status.retry_at), ending.next_deadline(known)))
+
+
+def intend(known: Known) -> Decision | None:
+    """Write down the attempt, complete with its token, before anything is asked of the platform."""
+    run, ready = known.run, known.readiness
+    if not isinstance(ready, Ready) or run.spec is None:
+        return None
+    before = newest(run.status)
+    changed = _changed_since(known, ready, before) if before is not None else None
+    if changed is not None:
+        return changed
+    if not run.has_finalizer:
+        return Decision(run.status, AddFinalizer())
+    number = 1 if before is None else before.number + 1
+    target = ready.target
+    attempt = Attempt(
+        number=number,
+        submission_token=submission_token(run.spec.submission_key or run.uid, number),
+        platform=target.platform,
+        host=target.host,
+        principal=target.principal,
+        mode=target.mode,
+        service_account=target.service_account,
+        spec_digest=run.spec_digest,
+        code_digest=ready.code_digest,
+        intended_at=stamp(known.now),
+    )
+    identity = RemoteIdentity(
+        submitted_as=target.principal, mode=target.mode, service_account=f"{run.namespace}/{target.service_account}"
+    )
+    status = enter(
+        known,
+        "Submitting",
+        "Submitting",
+        f"attempt {number} is being submitted to {target.host}",
+        attempt=number,
+        attempts=[*run.status.attempts, attempt],
+        identity=identity,
+        retry_at=None,
+        remote_id=None,
+        url=None,
+    )
+    return Decision(status)
+
+
+# The order is part of the meaning; tests/unit/test_decide.py pins it.
+RULES: tuple[Rule, ...] = (
+    finished,  # nothing moves a run out of a final phase
+    deleting,  # before everything else: a deleted run starts nothing and ends what lives
+    unreadable,  # no rule below can work without a spec
+    stop_requested,  # a person's cancel and the deadlines go before progress
+    stopping,  # a latched stop is carried through whatever else happens
+    collecting,  # an ended attempt is settled before its references are looked at
+    following,  # a live attempt is followed even when its workspace has gone
+    submitting,  # an intent without a remote id is submitted again, with the same token
+    blocked,  # only now does a new attempt need its references
+    backing_off,  # and its pause to be over
+    intend,  # then it is written down
+)
+
+
+def _accepted(known: Known, attempt: Attempt) -> Decision:
+    submitted = known.observed.submitted
+    assert submitted is not None  # noqa: S101  (the caller looked)
+    attempts = with_attempt(
+        known.run.status,
+        remote_id=submitted.remote_id,
+        mlflow_run_id=submitted.mlflow_run_id,
+        submitted_at=stamp(submitted.at),
+    )
+    message = f"attempt {attempt.number} is remote run {submitted.remote_id} on {attempt.host}"
+    status = enter(known, "Queued", "Submitted", message, attempts=attempts, remote_id=submitted.remote_id)
+    note = Note("Normal", "Submitted", f"{message}, submitted as {attempt.principal}")
+    return Decision(status, Watch(), ending.next_deadline(known), (note,))
+
+
+def _show_remote(known: Known, attempt: Attempt) -> MLTrainingRunStatus:
+    """The status for a remote run that has not ended. Written only when the stage or the trouble changed."""
+    remote, run = known.observed.remote, known.run
+    assert remote is not None  # noqa: S101  (the caller looked)
+    told = ending.told_trouble(known)
+    if known.observed.trouble is not None and (told is not run.status or _says(run.status, known.observed.trouble)):
+        return told
+    words = {
+        Stage.QUEUED: ("Queued", "Queued", "waiting on the platform for compute"),
+        Stage.BUILDING: ("BuildingEnvironment", "BuildingEnvironment", "the platform is building the environment"),
+        Stage.RUNNING: ("Running", "Running", "the code is running"),
+    }
+    if remote.stage is Stage.UNKNOWN:
+        phase = run.status.phase if run.status.phase in ("Queued", "Running") else "Queued"
+        reason, message = (
+            "RemoteStateUnknown",
+            f"the platform reports state {remote.state!r}, which this version of Trainyard does not know; "
+            "it is watched and counted neither as done nor as failed",
+        )
+    else:
+        phase, reason, message = words[remote.stage]
+    shown = {"remote_state": remote.state, "url": remote.url or attempt.url}
+    if remote.stage is Stage.RUNNING and attempt.started_at is None:
+        shown["started_at"] = stamp(remote.started_at or known.now)
+    current = run.status.condition("Reconciling")
+    same = run.status.phase == phase and current is not None and current.reason == reason
+    if same and (reason != "RemoteStateUnknown" or attempt.remote_state == remote.state):
+        return run.status if run.status.observed_generation == run.generation else enter(known, phase, reason, message)
+    identity = (run.status.identity or RemoteIdentity()).model_copy(update={"ran_as": remote.ran_as})
+    return enter(
+        known,
+        phase,
+        reason,
+        f"attempt {attempt.number}: {message}",
+        attempts=with_attempt(run.status, **shown),
+        url=shown["url"],
+        identity=identity if remote.ran_as else run.status.identity,
+    )
+
+
+def _says(status: MLTrainingRunStatus, trouble: Trouble) -> bool:
+    current = status.condition("Reconciling")
+    return current is not None and current.reason == trouble.reason
+
+
+def _held_up(known: Known) -> Decision | None:
+    """Trouble with a submission: wait until it may be tried again. What time alone will not mend asks for a person."""
+    trouble = known.observed.trouble
+    if trouble is None or trouble.kind not in NEEDS_PERSON or known.now >= trouble.retry_at:
+        return ending.wait_out(known)
+    current = known.run.status.condition("Stalled")
+    told = known.run.status.phase == "Stalled" and current is not None and current.reason == trouble.reason
+    wake = _earliest(trouble.retry_at, ending.next_deadline(known))
+    if told:
+        return Decision(known.run.status, wake_at=wake)
+    note = Note("Warning", trouble.reason, trouble.message)
+    return Decision(enter(known, "Stalled", trouble.reason, trouble.message), wake_at=wake, notes=(note,))
+
+
+def _changed_since(known: Known, ready: Ready, attempt: Attempt) -> Decision | None:
+    """Later attempts run what the first one ran; a spec or source that has changed needs a person."""
+    if attempt.spec_digest != known.run.spec_digest:
+        what = "the spec"
+    elif attempt.code_digest != ready.code_digest:
+        what = "the source code"
+    else:
+        return None
+    message = f"{what} is no longer what attempt {attempt.number} was made from; create a new run to run the new one"
+    return Decision(enter(known, "Stalled", "SpecChanged", message), wake_at=_recheck(known))
+
+
+def _recheck(known: Known) -> datetime:
+    return known.now + timedelta(seconds=known.limits.recheck_stalled)
+
+
+def _earliest(*moments: datetime | None) -> datetime | None:
+    return min((m for m in moments if m is not None), default=None)
+
+
+def _left(attempt: Attempt, trouble: Trouble | None) -> str:
+    name = f"remote run {attempt.remote_id}" if attempt.remote_id else f"attempt {attempt.number}"
+    why = f": {trouble.message}" if trouble else ""
+    return (
+        f"{name} on {attempt.host} could not be stopped in time and may still be running{why}. Stop it there by hand."
+    )
