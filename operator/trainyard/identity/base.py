@@ -15,6 +15,8 @@ class AccessToken:
 
     value: str = field(repr=False)
     expires_at: datetime
+    # The id of the ServiceAccount token that it was exchanged for: an auditor's join to the API server's own log.
+    assertion_jti: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,259 @@
+"""The one way out: a `requests` adapter that records every request to a platform and bounds it in time and size.
+
+Mounted by `identity` on its own session and by `platforms` on the vendor SDK's. Whatever goes wrong leaves as an error
+of `core.errors`, so that no SDK above recognises something to retry by itself. Never follows a redirect: a token must
+not go where nobody checked.
+"""
+
+import io
+import json
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Protocol
+from urllib.parse import parse_qsl, urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
+
+from trainyard.audit.context import current
+from trainyard.audit.log import AuditLog
+from trainyard.core.errors import Refused, Throttled, TrainyardError, Unreachable
+
+# What clouds call their own id of a request; the first that is there is recorded.
+REQUEST_ID_HEADERS = ("x-request-id", "x-databricks-request-id", "x-ms-request-id", "x-ms-correlation-request-id")
+# A Retry-After beyond this is taken for a mistake, or an attack: the SDK would honour days.
+LONGEST_RETRY_AFTER = 3600.0
+DEFAULT_RETRY_AFTER = 5.0
+CHUNK = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Limits of one request: seconds to connect, between two reads, and in all; bytes of the answer's body."""
+
+    connect: float = 3.0
+    read: float = 10.0
+    total: float = 30.0
+    body: int = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A platform's answer, read to its end."""
+
+    method: str
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    sent: bytes
+
+    @property
+    def path(self) -> str:
+        """The path that was asked, without its query."""
+        return urlsplit(self.url).path
+
+    def json(self) -> Any:
+        """The body as JSON, or None when it is not JSON."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+
+class Dialect(Protocol):
+    """What one platform's answers mean."""
+
+    def error(self, answer: Answer) -> TrainyardError | None:
+        """The error that a 4xx answer stands for; None lets the caller read the answer itself."""
+
+    def remote_id(self, answer: Answer) -> str | None:
+        """The run that the request was about or that the answer made, for the audit log."""
+
+
+class AuditedAdapter(HTTPAdapter):
+    """Sends requests of one principal to one platform.
+
+    Args:
+        log: where the records go. A request that can not be recorded is not sent.
+        dialect: what the platform's errors mean.
+        facts: principal, mode, service_account and assertion_jti for the records, asked at each request.
+        bounds: limits of each request.
+    """
+
+    def __init__(
+        self,
+        log: AuditLog,
+        dialect: Dialect,
+        facts: Callable[[], Mapping[str, Any]],
+        bounds: Bounds,
+    ) -> None:
+        super().__init__(pool_connections=2, pool_maxsize=8, max_retries=0)
+        self._log = log
+        self._dialect = dialect
+        self._facts = facts
+        self._bounds = bounds
+
+    def send(  # type: ignore[override]  # the stubs type what requests passes by keyword more narrowly than requests does
+        self, request: requests.PreparedRequest, **options: Any
+    ) -> requests.Response:
+        """Sends one request and reads the whole answer.
+
+        Raises:
+            Unreachable, Throttled: no usable answer.
+            Refused: the platform redirects.
+            TrainyardError: what the dialect makes of a 4xx answer.
+        """
+        record_id = uuid.uuid4().hex
+        self._record_request(record_id, request)
+        began = time.monotonic()
+        outcome: dict[str, Any] = {}
+        try:
+            response, answer = self._exchange(request, options, began + self._bounds.total)
+            outcome |= self._facts_of(answer)
+            self._judge(answer)
+        except TrainyardError as error:
+            outcome["error"] = f"{type(error).__name__}/{error.reason}"
+            raise
+        finally:
+            elapsed = round((time.monotonic() - began) * 1000)
+            self._write({"event": "response", "id": record_id, **outcome, "duration_ms": elapsed})
+        return response
+
+    def _exchange(
+        self, request: requests.PreparedRequest, options: Mapping[str, Any], deadline: float
+    ) -> tuple[requests.Response, Answer]:
+        host = urlsplit(request.url or "").netloc
+        try:
+            response = super().send(
+                request,
+                **{**options, "stream": True, "timeout": (self._bounds.connect, self._bounds.read)},
+            )
+            body = self._read(response, deadline, host)
+        except requests.Timeout as error:
+            raise Unreachable(f"{host} did not answer within {self._bounds.read:g} s") from error
+        except (requests.RequestException, HTTPError, OSError) as error:
+            raise Unreachable(f"no usable answer from {host}: {_cause(error)}") from error
+        sent = request.body if isinstance(request.body, bytes) else str(request.body or "").encode()
+        if response.status_code >= 400:
+            body = _without_secrets(body, request, sent)
+        # What reads the response later (requests, the SDK) finds the body in memory and touches no socket.
+        response.raw = io.BytesIO(body)
+        response.headers.pop("Content-Encoding", None)
+        answer = Answer(request.method or "", request.url or "", response.status_code, response.headers, body, sent)
+        return response, answer
+
+    def _read(self, response: requests.Response, deadline: float, host: str) -> bytes:
+        # read1 returns what has come; read(n) would wait for n bytes and let a trickle outlast any deadline.
+        parts: list[bytes] = []
+        size = 0
+        while part := response.raw.read1(CHUNK, decode_content=True):
+            parts.append(part)
+            size += len(part)
+            if size > self._bounds.body:
+                response.close()
+                raise Unreachable(f"{host} sent more than {self._bounds.body} bytes", reason="PlatformAnswerMalformed")
+            if time.monotonic() > deadline:
+                response.close()
+                raise Unreachable(f"{host} did not finish its answer within {self._bounds.total:g} s")
+        expected = response.headers.get("Content-Length")
+        if expected and expected.isdigit() and "Content-Encoding" not in response.headers and size < int(expected):
+            raise Unreachable(f"{host} broke off its answer")
+        response.raw.release_conn()
+        return b"".join(parts)
+
+    def _judge(self, answer: Answer) -> None:
+        host = urlsplit(answer.url).netloc
+        if 300 <= answer.status < 400:
+            target = urlsplit(answer.headers.get("Location", "")).netloc or "another page"
+            raise Refused(
+                f"{host} redirects to {target}; redirects are never followed. Use the workspace's own URL.",
+                reason="RedirectRefused",
+            )
+        if answer.status == 429:
+            raise Throttled(f"{host} asks for fewer requests", retry_after=retry_after(answer.headers))
+        if answer.status >= 500:
+            raise Unreachable(f"{host} answered {answer.status}")
+        if answer.status >= 400:
+            error = self._dialect.error(answer)
+            if error is not None:
+                raise error
+        elif answer.body and answer.json() is None and answer.body.strip() != b"null":
+            raise Unreachable(f"{host} answered with something else than JSON", reason="PlatformAnswerMalformed")
+
+    def _facts_of(self, answer: Answer) -> dict[str, Any]:
+        request_id = next((answer.headers[name] for name in REQUEST_ID_HEADERS if name in answer.headers), None)
+        return {
+            "status": answer.status,
+            "request_id": None if request_id is None else request_id[:128],
+            "remote_id": self._dialect.remote_id(answer),
+        }
+
+    def _record_request(self, record_id: str, request: requests.PreparedRequest) -> None:
+        url = urlsplit(request.url or "")
+        names = sorted({name for name, _ in parse_qsl(url.query, keep_blank_values=True)})
+        self._write(
+            {
+                "event": "request",
+                "id": record_id,
+                "method": request.method,
+                "host": url.netloc,
+                "path": url.path,
+                "query": names or None,
+                **current(),
+                **self._facts(),
+            }
+        )
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        try:
+            self._log.write(record)
+        except OSError as error:
+            raise Unreachable(f"the audit log can not be written: {error.strerror}", reason="AuditFailed") from error
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """Seconds that a Retry-After header asks for (RFC 9110, 10.2.3: seconds or a date), within sane limits."""
+    text = headers.get("Retry-After", "")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = _seconds_until(text)
+    if not 0 <= seconds < float("inf"):
+        seconds = DEFAULT_RETRY_AFTER
+    return min(seconds, LONGEST_RETRY_AFTER)
+
+
+def _seconds_until(date: str) -> float:
+    try:
+        moment = parsedate_to_datetime(date)
+    except ValueError:
+        return DEFAULT_RETRY_AFTER
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+
+def _without_secrets(body: bytes, request: requests.PreparedRequest, sent: bytes) -> bytes:
+    """An error's body without the tokens that the request carried: a platform or proxy may echo what it refuses."""
+    secrets = [str(request.headers.get("Authorization", "")).removeprefix("Bearer ").encode()]
+    if request.headers.get("Content-Type") == "application/x-www-form-urlencoded":
+        secrets += [value for name, value in parse_qsl(sent) if name.endswith((b"_token", b"_assertion"))]
+    for secret in secrets:
+        if secret:
+            body = body.replace(secret, b"[token]")
+    return body
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost cause's words. Outer ones repeat the whole URL, whose query may be long."""
+    seen = error
+    while (inner := seen.__cause__ or seen.__context__) is not None:
+        seen = inner
+    words = getattr(seen, "strerror", None) or str(seen) or type(seen).__name__
+    return " ".join(str(words).split())[:200]
