@@ -1,0 +1,228 @@
+"""A small typed client of the control API, for tests and the demo.
+
+It reads `sandbox.json`; it never talks to the platform's host.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+
+@dataclass(frozen=True)
+class SandboxAddress:
+    """What `sandbox.json` says."""
+
+    host: str
+    workspace_id: str
+    account_id: str
+    control_url: str
+    ca_file: Path
+    pid: int
+
+    @classmethod
+    def read(cls, sandbox_json: Path) -> SandboxAddress:
+        """The address of a sandbox that is ready."""
+        document = json.loads(sandbox_json.read_text())
+        databricks = document["databricks"]
+        return cls(
+            host=databricks["host"],
+            workspace_id=databricks["workspaceId"],
+            account_id=databricks["accountId"],
+            control_url=document["control"]["url"],
+            ca_file=Path(document["caFile"]),
+            pid=document["pid"],
+        )
+
+    @classmethod
+    def wait_for(cls, sandbox_json: Path, timeout_seconds: float = 60) -> SandboxAddress:
+        """The address of a sandbox that is starting.
+
+        Raises:
+            TimeoutError: it did not become ready in time.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        while not sandbox_json.exists():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{sandbox_json} did not appear in {timeout_seconds} s")
+            time.sleep(0.02)
+        return cls.read(sandbox_json)
+
+
+class ControlError(Exception):
+    """The control API refused."""
+
+
+class SandboxControl:
+    """One sandbox's control API. Use it as a context manager, or `close` it."""
+
+    def __init__(self, sandbox_json: Path) -> None:
+        self.address = SandboxAddress.read(sandbox_json)
+        context = ssl.create_default_context(cafile=str(self.address.ca_file))
+        self._http = httpx.Client(base_url=self.address.control_url, verify=context, timeout=30, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def call(self, method: str, path: str, body: Any = None, query: Mapping[str, Any] | None = None) -> Any:
+        """One request to the control API.
+
+        Raises:
+            ControlError: it answered anything but 200.
+        """
+        response = self._http.request(method, path, json=body, params=query)
+        if response.status_code != httpx.codes.OK:
+            raise ControlError(f"{method} {path}: {response.status_code} {response.text}")
+        return response.json()
+
+    def add_principal(self, display_name: str = "trainer", **fields: Any) -> str:
+        """A new service principal (`application_id`, `workspace_access`, `entitlements`, `groups`, `grants`,
+        `usable_service_principals`); returns its application id."""
+        application_id: str = self.call("POST", "/principals", {"display_name": display_name, **fields})[
+            "application_id"
+        ]
+        return application_id
+
+    def change_principal(self, application_id: str, **fields: Any) -> None:
+        """Replace fields of a principal."""
+        self.call("PATCH", f"/principals/{application_id}", fields)
+
+    def remove_principal(self, application_id: str) -> None:
+        """Delete a principal with its policies."""
+        self.call("DELETE", f"/principals/{application_id}")
+
+    def grant(self, application_id: str, securable: str, *privileges: str) -> None:
+        """Grant Unity Catalog privileges on a catalog, schema or model by its full name."""
+        body = {"application_id": application_id, "securable": securable, "privileges": list(privileges)}
+        self.call("POST", "/grants", body)
+
+    def revoke(self, application_id: str, securable: str, *privileges: str) -> None:
+        """Take privileges away."""
+        body = {"application_id": application_id, "securable": securable, "privileges": list(privileges)}
+        self.call("DELETE", "/grants", body)
+
+    def add_names(self, users: Sequence[str] = (), groups: Sequence[str] = ()) -> None:
+        """Users and groups that exist, for access control lists."""
+        self.call("POST", "/directory", {"users": list(users), "groups": list(groups)})
+
+    def add_policy(
+        self,
+        application_id: str | None,
+        issuer: str,
+        subject: str | None,
+        audiences: Sequence[str] = (),
+        subject_claim: str = "sub",
+    ) -> str:
+        """A federation policy, account-wide without an application id; returns its id."""
+        body: dict[str, Any] = {"issuer": issuer, "audiences": list(audiences), "subject_claim": subject_claim}
+        body |= {} if application_id is None else {"application_id": application_id}
+        body |= {} if subject is None else {"subject": subject}
+        policy_id: str = self.call("POST", "/policies", body)["policy_id"]
+        return policy_id
+
+    def remove_policy(self, policy_id: str) -> None:
+        """Delete a federation policy."""
+        self.call("DELETE", f"/policies/{policy_id}")
+
+    def trust_issuer(self, issuer: str, ca_file: Path) -> None:
+        """Which CA vouches for an issuer."""
+        self.call("POST", "/issuers", {"issuer": issuer, "ca_file": str(ca_file.resolve())})
+
+    def add_fault(self, kind: str, path: str, **fields: Any) -> int:
+        """Inject a fault (`method`, `times` with 0 for all, `after_effect`, `status`, `retry_after`, `message`,
+        `seconds`, `location`); returns its id."""
+        fault_id: int = self.call("POST", "/faults", {"kind": kind, "path": path, **fields})["fault_id"]
+        return fault_id
+
+    def faults(self) -> list[dict[str, Any]]:
+        """The faults with their `hits`."""
+        listed: list[dict[str, Any]] = self.call("GET", "/faults")
+        return listed
+
+    def clear_faults(self) -> None:
+        """No fault any more; what hangs goes on."""
+        self.call("DELETE", "/faults")
+
+    def release(self, fault_id: int | None = None) -> None:
+        """Let hanging requests go on."""
+        self.call("POST", "/faults/release", {} if fault_id is None else {"fault_id": fault_id})
+
+    def override_discovery(
+        self, metadata: Mapping[str, Any] | None = None, oidc: Mapping[str, Any] | None = None
+    ) -> None:
+        """Fields to say in the discovery documents; none given means the truth again."""
+        body = {"metadata": metadata, "oidc": oidc}
+        self.call("PUT", "/discovery", {key: value for key, value in body.items() if value is not None})
+
+    def settings(self, **fields: float) -> None:
+        """`max_token_lifetime_seconds`, `clock_offset_seconds`."""
+        self.call("PUT", "/settings", fields)
+
+    def tokens(self) -> list[dict[str, Any]]:
+        """Every token ever issued, with its `value`."""
+        listed: list[dict[str, Any]] = self.call("GET", "/tokens")
+        return listed
+
+    def expire_tokens(self, application_id: str, purpose: str | None = None) -> int:
+        """All live tokens of a principal expire now; returns how many."""
+        body = {"application_id": application_id} | ({} if purpose is None else {"purpose": purpose})
+        expired: int = self.call("POST", "/tokens/expire", body)["expired"]
+        return expired
+
+    def requests(self, **filters: Any) -> list[dict[str, Any]]:
+        """The platform's request log (`since`, `method`, `path` as a regular expression, `principal`)."""
+        listed: list[dict[str, Any]] = self.call("GET", "/requests", query=filters)["requests"]
+        return listed
+
+    def clear_requests(self) -> None:
+        """Forget the request log."""
+        self.call("DELETE", "/requests")
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Runs that exist, oldest first, with `paid`; `run_id` is a string."""
+        listed: list[dict[str, Any]] = self.call("GET", "/runs")["runs"]
+        return listed
+
+    def paid_runs(self) -> int:
+        """How many runs were ever paid for, deleted ones included."""
+        total: int = self.call("GET", "/runs")["paid_total"]
+        return total
+
+    def delete_run(self, run_id: int | str) -> None:
+        """Delete a run behind everyone's back, active or not."""
+        self.call("DELETE", f"/runs/{run_id}")
+
+    def show_state(self, run_id: int | str, life_cycle_state: str | None) -> None:
+        """Have the API show this life-cycle state, known or not; None for the truth again."""
+        body = {} if life_cycle_state is None else {"life_cycle_state": life_cycle_state}
+        self.call("PUT", f"/runs/{run_id}/shown-state", body)
+
+    def end_run(self, run_id: int | str, **outcome: str) -> None:
+        """End a run as the platform would (`life_cycle_state`, `result_state`, `message`, `code`, `type`)."""
+        self.call("POST", f"/runs/{run_id}/end", outcome)
+
+    def add_script(self, **script: Any) -> None:
+        """Script pretended runs; see engine/scripts.py. Without `run_name`, `tag` and `times`: the default."""
+        states = [{"state": state, "seconds": seconds} for state, seconds in script.pop("states", [])]
+        self.call("POST", "/scripts", script | ({"states": states} if states else {}))
+
+    def clear_scripts(self) -> None:
+        """No script but the built-in default."""
+        self.call("DELETE", "/scripts")

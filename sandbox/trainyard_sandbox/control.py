@@ -1,0 +1,326 @@
+"""The control API: what an account admin, an operator of the platform or bad luck would do, for tests and the demo.
+
+client.py is its client. It is served on its own loopback port, never through the platform's host, and has no
+authentication: whoever may talk to this machine's loopback may change the sandbox. It must never act on the platform's
+behalf in a way the platform could not (a run is moved only into states it has, except the one made for testing that).
+
+A module of the databricks package may add its own part with `control_routes()`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import secrets
+import uuid
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from trainyard_sandbox import control_runs
+from trainyard_sandbox.errors import ApiError, invalid_parameter, not_found, render_api_error
+from trainyard_sandbox.faults import FAULT_KINDS, Fault
+from trainyard_sandbox.principals import ENTITLEMENTS, MAX_FEDERATION_POLICIES, FederationPolicy, Principal
+from trainyard_sandbox.request_log import LoggedRequest
+from trainyard_sandbox.schema import AnyJson, Bool, Int, ListOf, MapOf, Number, Obj, Str, json_body, query
+from trainyard_sandbox.state import sandbox_state
+
+_PRINCIPAL = Obj(
+    {
+        "application_id": Str(min_length=1),
+        "display_name": Str(),
+        "workspace_access": Bool(),
+        "entitlements": ListOf(Str(choices=ENTITLEMENTS)),
+        "groups": ListOf(Str(min_length=1)),
+        "grants": MapOf(ListOf(Str(min_length=1))),
+        "usable_service_principals": ListOf(Str(min_length=1)),
+    }
+)
+_POLICY = Obj(
+    {
+        "application_id": Str(min_length=1),
+        "issuer": Str(min_length=1),
+        "audiences": ListOf(Str(min_length=1)),
+        "subject": Str(min_length=1),
+        "subject_claim": Str(min_length=1),
+    },
+    required=("issuer",),
+)
+_GRANT = Obj(
+    {"application_id": Str(), "securable": Str(min_length=1), "privileges": ListOf(Str(min_length=1))},
+    required=("application_id", "securable", "privileges"),
+)
+_FAULT = Obj(
+    {
+        "kind": Str(choices=FAULT_KINDS),
+        "path": Str(min_length=1),
+        "method": Str(choices=("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")),
+        "times": Int(minimum=0),
+        "after_effect": Bool(),
+        "status": Int(minimum=400, maximum=599),
+        "retry_after": Str(),
+        "message": Str(),
+        "seconds": Number(),
+        "location": Str(),
+    },
+    required=("kind", "path"),
+)
+_REQUESTS = Obj({"since": Int(minimum=0), "method": Str(), "path": Str(), "principal": Str()})
+
+
+async def add_principal(request: Request) -> Response:
+    """POST /principals: a new service principal; without an application id it gets one."""
+    state = sandbox_state(request)
+    given = await json_body(request, _PRINCIPAL)
+    application_id = given.pop("application_id", None) or str(uuid.uuid4())
+    scim_id = str(10**15 + secrets.randbelow(9 * 10**15))
+    principal = Principal(application_id, given.pop("display_name", application_id), scim_id)
+    _change(principal, given)
+    state.directory.add(principal)
+    return JSONResponse(_shown(principal))
+
+
+async def change_principal(request: Request) -> Response:
+    """PATCH /principals/{application_id}: replaces the fields given."""
+    state = sandbox_state(request)
+    principal = state.directory.require(request.path_params["application_id"])
+    given = await json_body(request, _PRINCIPAL)
+    if given.pop("application_id", principal.application_id) != principal.application_id:
+        raise invalid_parameter("The application id of a principal cannot change.")
+    _change(principal, given)
+    state.directory.add(principal)
+    return JSONResponse(_shown(principal))
+
+
+def _change(principal: Principal, given: dict[str, Any]) -> None:
+    for name in ("entitlements", "usable_service_principals"):
+        if name in given:
+            setattr(principal, name, set(given[name]))
+    if "groups" in given:
+        principal.groups = {"users", *given["groups"]}
+    if "grants" in given:
+        principal.grants = {securable: set(privileges) for securable, privileges in given["grants"].items()}
+    principal.display_name = given.get("display_name", principal.display_name)
+    principal.workspace_access = given.get("workspace_access", principal.workspace_access)
+
+
+def _shown(principal: Principal) -> dict[str, Any]:
+    return {
+        "application_id": principal.application_id,
+        "display_name": principal.display_name,
+        "scim_id": principal.scim_id,
+        "workspace_access": principal.workspace_access,
+        "entitlements": sorted(principal.entitlements),
+        "groups": sorted(principal.groups),
+        "grants": {securable: sorted(privileges) for securable, privileges in principal.grants.items()},
+        "usable_service_principals": sorted(principal.usable_service_principals),
+    }
+
+
+async def list_principals(request: Request) -> Response:
+    """GET /principals."""
+    return JSONResponse([_shown(principal) for principal in sandbox_state(request).directory.all()])
+
+
+async def remove_principal(request: Request) -> Response:
+    """DELETE /principals/{application_id}: with its policies; its tokens stop working."""
+    state = sandbox_state(request)
+    principal = state.directory.require(request.path_params["application_id"])
+    state.directory.remove(principal.application_id)
+    return JSONResponse({})
+
+
+async def grant(request: Request) -> Response:
+    """POST /grants adds, DELETE /grants removes Unity Catalog privileges on a full name."""
+    state = sandbox_state(request)
+    given = await json_body(request, _GRANT)
+    principal = state.directory.require(given["application_id"])
+    held = principal.grants.setdefault(given["securable"], set())
+    if request.method == "POST":
+        held.update(given["privileges"])
+    else:
+        held.difference_update(given["privileges"])
+    return JSONResponse(_shown(principal))
+
+
+async def add_names(request: Request) -> Response:
+    """POST /directory: users and groups that exist in the workspace, for access control lists."""
+    state = sandbox_state(request)
+    given = await json_body(request, Obj({"users": ListOf(Str()), "groups": ListOf(Str())}))
+    state.directory.users.update(given.get("users", []))
+    state.directory.groups.update(given.get("groups", []))
+    return JSONResponse({"users": sorted(state.directory.users), "groups": sorted(state.directory.groups)})
+
+
+async def add_policy(request: Request) -> Response:
+    """POST /policies: of one service principal, or account-wide without an application id."""
+    state = sandbox_state(request)
+    given = await json_body(request, _POLICY)
+    application_id = given.get("application_id")
+    if not given["issuer"].startswith("https://"):
+        raise invalid_parameter("The issuer must be an https URL.")
+    if application_id is None and "subject" in given:
+        raise invalid_parameter("An account-wide policy has no subject: its subject claim names the principal.")
+    if application_id is not None:
+        state.directory.require(application_id)
+        if "subject" not in given:
+            raise invalid_parameter("A service principal's policy needs a subject.")
+    existing = [policy for policy in state.directory.policies if policy.application_id == application_id]
+    if len(existing) >= MAX_FEDERATION_POLICIES:
+        raise invalid_parameter(f"At most {MAX_FEDERATION_POLICIES} federation policies are allowed.")
+    policy = FederationPolicy(
+        issuer=given["issuer"],
+        audiences=tuple(given.get("audiences") or [state.account_id]),
+        application_id=application_id,
+        subject=given.get("subject"),
+        subject_claim=given.get("subject_claim", "sub"),
+    )
+    state.directory.policies.append(policy)
+    return JSONResponse(dataclasses.asdict(policy))
+
+
+async def list_policies(request: Request) -> Response:
+    """GET /policies."""
+    return JSONResponse([dataclasses.asdict(policy) for policy in sandbox_state(request).directory.policies])
+
+
+async def remove_policy(request: Request) -> Response:
+    """DELETE /policies/{policy_id}."""
+    directory = sandbox_state(request).directory
+    kept = [policy for policy in directory.policies if policy.policy_id != request.path_params["policy_id"]]
+    if len(kept) == len(directory.policies):
+        raise not_found("No such federation policy.")
+    directory.policies = kept
+    return JSONResponse({})
+
+
+async def trust_issuer(request: Request) -> Response:
+    """POST /issuers: which CA file vouches for an issuer's https."""
+    state = sandbox_state(request)
+    given = await json_body(request, Obj({"issuer": Str(), "ca_file": Str()}, required=("issuer", "ca_file")))
+    try:
+        state.issuers.trust(given["issuer"], state.data_dir / given["ca_file"])
+    except ValueError as error:
+        raise invalid_parameter(str(error)) from error
+    return JSONResponse(state.issuers.trusted())
+
+
+async def add_fault(request: Request) -> Response:
+    """POST /faults: see `Fault`; `times: 0` means every request."""
+    given = await json_body(request, _FAULT)
+    if given.get("times") == 0:
+        given["times"] = None
+    try:
+        re.compile(given["path"])
+    except re.error as error:
+        raise invalid_parameter(f"path is not a regular expression: {error}") from error
+    return JSONResponse({"fault_id": sandbox_state(request).faults.add(Fault(**given))})
+
+
+async def list_faults(request: Request) -> Response:
+    """GET /faults: with how often each was hit."""
+    shown = []
+    for fault in sandbox_state(request).faults.all():
+        fields = {f.name: getattr(fault, f.name) for f in dataclasses.fields(fault) if f.name != "released"}
+        shown.append(fields)
+    return JSONResponse(shown)
+
+
+async def clear_faults(request: Request) -> Response:
+    """DELETE /faults: none is in force any more, and what hangs goes on."""
+    sandbox_state(request).faults.clear()
+    return JSONResponse({})
+
+
+async def release_faults(request: Request) -> Response:
+    """POST /faults/release: hanging requests go on, of one fault or of all."""
+    given = await json_body(request, Obj({"fault_id": Int()}))
+    return JSONResponse({"released": sandbox_state(request).faults.release(given.get("fault_id"))})
+
+
+async def list_tokens(request: Request) -> Response:
+    """GET /tokens: every token ever issued, with its value: for the canary scan."""
+    return JSONResponse([dataclasses.asdict(token) for token in sandbox_state(request).tokens.all_issued()])
+
+
+async def expire_tokens(request: Request) -> Response:
+    """POST /tokens/expire: all live tokens of a principal expire now."""
+    shape = Obj({"application_id": Str(), "purpose": Str(choices=("federation", "runtime"))}, ("application_id",))
+    given = await json_body(request, shape)
+    expired = sandbox_state(request).tokens.expire(given["application_id"], given.get("purpose"))
+    return JSONResponse({"expired": expired})
+
+
+async def settings(request: Request) -> Response:
+    """PUT /settings: `max_token_lifetime_seconds` caps new tokens, `clock_offset_seconds` sets the clock off."""
+    state = sandbox_state(request)
+    shape = Obj({"max_token_lifetime_seconds": Number(), "clock_offset_seconds": Number()})
+    for name, value in (await json_body(request, shape)).items():
+        setattr(state, name, float(value))
+    return JSONResponse({"now": state.now(), "max_token_lifetime_seconds": state.max_token_lifetime_seconds})
+
+
+async def override_discovery(request: Request) -> Response:
+    """PUT /discovery: fields to say in the host metadata and the OIDC document; what is not given is true again."""
+    state = sandbox_state(request)
+    given = await json_body(request, Obj({"metadata": MapOf(AnyJson()), "oidc": MapOf(AnyJson())}))
+    state.overrides.metadata = given.get("metadata")
+    state.overrides.oidc = given.get("oidc")
+    return JSONResponse({})
+
+
+async def list_requests(request: Request) -> Response:
+    """GET /requests: the platform's request log, oldest first; `since` is a sequence number, exclusive."""
+    state = sandbox_state(request)
+    wanted = query(request, _REQUESTS)
+
+    def keep(entry: LoggedRequest) -> bool:
+        return (
+            entry.sequence > wanted.get("since", 0)
+            and wanted.get("method") in (None, entry.method)
+            and wanted.get("principal") in (None, entry.principal)
+            and re.fullmatch(wanted.get("path", ".*"), entry.path) is not None
+        )
+
+    entries = [dataclasses.asdict(entry) for entry in state.request_log.select(keep)]
+    return JSONResponse({"total": state.request_log.total, "requests": entries})
+
+
+async def clear_requests(request: Request) -> Response:
+    """DELETE /requests."""
+    sandbox_state(request).request_log.clear()
+    return JSONResponse({})
+
+
+def build(state: Any, extra: list[BaseRoute]) -> Starlette:
+    """The control application; `extra` are the routes of platform modules."""
+    routes: list[BaseRoute] = [
+        Route("/principals", list_principals, methods=["GET"]),
+        Route("/principals", add_principal, methods=["POST"]),
+        Route("/principals/{application_id}", change_principal, methods=["PATCH"]),
+        Route("/principals/{application_id}", remove_principal, methods=["DELETE"]),
+        Route("/grants", grant, methods=["POST", "DELETE"]),
+        Route("/directory", add_names, methods=["POST"]),
+        Route("/policies", list_policies, methods=["GET"]),
+        Route("/policies", add_policy, methods=["POST"]),
+        Route("/policies/{policy_id}", remove_policy, methods=["DELETE"]),
+        Route("/issuers", trust_issuer, methods=["POST"]),
+        Route("/faults", list_faults, methods=["GET"]),
+        Route("/faults", add_fault, methods=["POST"]),
+        Route("/faults", clear_faults, methods=["DELETE"]),
+        Route("/faults/release", release_faults, methods=["POST"]),
+        Route("/tokens", list_tokens, methods=["GET"]),
+        Route("/tokens/expire", expire_tokens, methods=["POST"]),
+        Route("/settings", settings, methods=["PUT"]),
+        Route("/discovery", override_discovery, methods=["PUT"]),
+        Route("/requests", list_requests, methods=["GET"]),
+        Route("/requests", clear_requests, methods=["DELETE"]),
+        *control_runs.routes(),
+        *extra,
+    ]
+    app = Starlette(routes=routes, exception_handlers={ApiError: render_api_error})
+    app.state.sandbox = state
+    return app

@@ -1,0 +1,56 @@
+"""The environment variables that a run's code sees, and nothing of the sandbox's or the operator's own.
+
+run.py starts the code with it; pretend runs look up MLFLOW_RUN_ID in the job's part.
+
+What a Databricks job finds: MLflow configured for the workspace (Databricks documentation, "Track model development
+using MLflow": tracking URI `databricks`, registry URI `databricks-uc`) and credentials of the run-as identity (SDK
+documentation, "Authentication in Databricks runtime"; we give them as DATABRICKS_HOST and DATABRICKS_TOKEN, which both
+MLflow and the SDK read). Job variables: `new_cluster.spark_env_vars`, or the entry of `environment_variables` that the
+task names (SDK docstring of JobEnvironmentVariablesSpec).
+DATABRICKS_RUNTIME_VERSION is left unset: with it MLflow looks for the notebook context and the Spark session that a
+plain subprocess lacks.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from trainyard_sandbox.engine.runs import Run, TaskRun
+from trainyard_sandbox.state import SandboxState
+from trainyard_sandbox.tokens import IssuedToken
+
+RUNTIME_TOKEN_LIFETIME_SECONDS = 7 * 24 * 3600.0
+"""How long a run's code may use its token: longer than any run of a sandbox."""
+
+
+def job_environment(run: Run, task: TaskRun) -> dict[str, str]:
+    """The variables that the submitted job itself asks for."""
+    cluster: dict[str, Any] = task.spec.get("new_cluster", {})
+    variables: dict[str, str] = dict(cluster.get("spark_env_vars", {}))
+    key = task.spec.get("environment_variables_key")
+    for entry in run.request.get("environment_variables", []):
+        if entry["environment_variables_key"] == key:
+            variables |= entry.get("spec", {}).get("variables", {})
+    return variables
+
+
+def run_environment(
+    state: SandboxState, run: Run, task: TaskRun, token: IssuedToken, work_dir: Path, python_path: list[Path]
+) -> dict[str, str]:
+    """The whole environment of a task's process."""
+    environment = {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "HOME": str(work_dir),
+        "TMPDIR": str(work_dir),
+        "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+        "MLFLOW_TRACKING_URI": "databricks",
+        "MLFLOW_REGISTRY_URI": "databricks-uc",
+        "DATABRICKS_HOST": state.base_url,
+        "DATABRICKS_TOKEN": token.value,
+        "REQUESTS_CA_BUNDLE": str(state.ca_file.resolve()),
+    }
+    if python_path:
+        environment["PYTHONPATH"] = ":".join(str(path) for path in python_path)
+    return environment | job_environment(run, task)

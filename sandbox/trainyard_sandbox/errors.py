@@ -1,0 +1,50 @@
+"""The one exception that a handler raises to refuse a request, and how Databricks words it on the wire.
+
+Every module of the platform side raises `ApiError`; server.py renders it. It must never carry a token in its message.
+
+Read in: Databricks REST API reference, "Error responses"; databricks-sdk `errors/deserializer.py` (the fields
+`error_code` and `message`).
+"""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+
+class ApiError(Exception):
+    """A request refused with an HTTP status, Databricks' error code and a sentence."""
+
+    def __init__(self, status: int, error_code: str, message: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(f"{status} {error_code}: {message}")
+        self.status = status
+        self.error_code = error_code
+        self.message = message
+        self.headers = headers
+
+
+def invalid_parameter(message: str) -> ApiError:
+    """400 INVALID_PARAMETER_VALUE: the platform's answer to most malformed requests."""
+    return ApiError(400, "INVALID_PARAMETER_VALUE", message)
+
+
+def permission_denied(message: str) -> ApiError:
+    """403 PERMISSION_DENIED: known caller, not allowed."""
+    return ApiError(403, "PERMISSION_DENIED", message)
+
+
+def not_found(message: str) -> ApiError:
+    """404 RESOURCE_DOES_NOT_EXIST: the path is known, the object is not."""
+    return ApiError(404, "RESOURCE_DOES_NOT_EXIST", message)
+
+
+def already_exists(message: str) -> ApiError:
+    """400 RESOURCE_ALREADY_EXISTS."""
+    return ApiError(400, "RESOURCE_ALREADY_EXISTS", message)
+
+
+async def render_api_error(_request: Request, error: Exception) -> Response:
+    """Starlette exception handler: the JSON body that the SDK's deserializer reads."""
+    assert isinstance(error, ApiError)  # noqa: S101 - registered for this class only
+    body = {"error_code": error.error_code, "message": error.message}
+    return JSONResponse(body, status_code=error.status, headers=error.headers)

@@ -1,0 +1,280 @@
+"""Assembles the sandbox: state, platform application, control application, two https servers on free loopback ports.
+
+cli.py runs `serve`; tests may run it in a thread. The control API is a separate application on its own port and is
+never reachable through the platform's host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import json
+import os
+import pkgutil
+import signal
+import socket
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from trainyard_sandbox import control, databricks
+from trainyard_sandbox.certificates import CertificateAuthority
+from trainyard_sandbox.engine.dispatch import Engine
+from trainyard_sandbox.engine.runs import RunStore
+from trainyard_sandbox.errors import ApiError, render_api_error
+from trainyard_sandbox.faults import Connections, FaultMiddleware, FaultPlan
+from trainyard_sandbox.issuers import IssuerTrust
+from trainyard_sandbox.principals import Directory
+from trainyard_sandbox.request_log import LoggedRequest, RequestLog, redact_query
+from trainyard_sandbox.state import SandboxState
+from trainyard_sandbox.tokens import TokenStore
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `trainyard-sandbox serve` was told."""
+
+    directory: Path
+    engine: str = "run"
+    trust_issuers: dict[str, Path] = field(default_factory=dict)
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that leaves signals to `serve`, since two of them share the process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def connection(self, peer: tuple[str, int]) -> asyncio.Transport | None:
+        """The transport of the connection from this peer address."""
+        for protocol in self.server_state.connections:
+            if getattr(protocol, "client", None) == peer:
+                transport: asyncio.Transport | None = getattr(protocol, "transport", None)
+                return transport
+        return None
+
+
+class RequestLogMiddleware:
+    """Writes the request log and gives each answer its request id."""
+
+    def __init__(self, app: ASGIApp, state: SandboxState) -> None:
+        self._app = app
+        self._state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = str(uuid.uuid4())
+        status: int | None = None
+        sequence, at, began = self._state.request_log.next_sequence(), self._state.now(), time.monotonic()
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            entry = _log_entry(scope, sequence, at, time.monotonic() - began, status, request_id)
+            self._state.request_log.add(entry)
+
+
+def _log_entry(
+    scope: Scope, sequence: int, at: float, duration: float, status: int | None, request_id: str
+) -> LoggedRequest:
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    return LoggedRequest(
+        sequence=sequence,
+        at=at,
+        method=scope["method"],
+        path=scope["path"],
+        query=redact_query(scope["query_string"].decode("latin-1")),
+        status=status,
+        principal=scope["state"].get("application_id"),
+        user_agent=headers.get("user-agent", ""),
+        request_id=request_id,
+        workspace_header=headers.get("x-databricks-workspace-id"),
+        duration_seconds=duration,
+        fault=scope["state"].get("fault"),
+    )
+
+
+async def _endpoint_not_found(request: Request, _error: Exception) -> Response:
+    # Wording seen in databricks/databricks-cli issue 383: "No API found for 'GET /repos'".
+    path = request.url.path.removeprefix("/api/2.0").removeprefix("/api/2.1").removeprefix("/api/2.2")
+    body = {"error_code": "ENDPOINT_NOT_FOUND", "message": f"No API found for '{request.method} {path}'"}
+    return JSONResponse(body, status_code=404)
+
+
+async def _internal_error(_request: Request, error: Exception) -> Response:
+    body = {"error_code": "INTERNAL_ERROR", "message": f"The sandbox failed: {type(error).__name__}: {error}"}
+    return JSONResponse(body, status_code=500)
+
+
+def platform_modules() -> list[ModuleType]:
+    """Every module of the databricks package."""
+    names = sorted(info.name for info in pkgutil.iter_modules(databricks.__path__))
+    return [importlib.import_module(f"{databricks.__name__}.{name}") for name in names]
+
+
+def control_routes() -> list[BaseRoute]:
+    """What platform modules add to the control API."""
+    return [route for module in platform_modules() for route in getattr(module, "control_routes", list)()]
+
+
+def build_platform(state: SandboxState, connections: Connections) -> ASGIApp:
+    """The platform's application: all Databricks modules behind the faults and the request log."""
+    routes: list[BaseRoute] = []
+    for module in platform_modules():
+        if hasattr(module, "attach"):
+            module.attach(state)
+        if hasattr(module, "routes"):
+            routes.extend(module.routes())
+    handlers: dict[Any, Any] = {
+        ApiError: render_api_error,
+        404: _endpoint_not_found,
+        405: _endpoint_not_found,
+        Exception: _internal_error,
+    }
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    app.router.redirect_slashes = False
+    app.state.sandbox = state
+    return RequestLogMiddleware(FaultMiddleware(app, state.faults, connections), state)
+
+
+def build_state(settings: Settings, ca_file: Path) -> SandboxState:
+    """A fresh sandbox's state."""
+
+    def now() -> float:
+        return state.now()
+
+    issuers = IssuerTrust()
+    for issuer, issuer_ca in settings.trust_issuers.items():
+        issuers.trust(issuer, issuer_ca)
+    state = SandboxState(
+        data_dir=settings.directory,
+        ca_file=ca_file,
+        directory=Directory(),
+        tokens=TokenStore(now, lambda: f"{state.base_url}/oidc"),
+        faults=FaultPlan(),
+        request_log=RequestLog(),
+        issuers=issuers,
+        runs=RunStore(now),
+        account_id=str(uuid.uuid4()),
+    )
+    state.engine = Engine(state, settings.engine)
+    return state
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[SandboxState]:
+    """The sandbox, serving from entry to exit; `sandbox.json` is written when it is ready."""
+    settings.directory.mkdir(parents=True, exist_ok=True)
+    authority = CertificateAuthority(settings.directory / "ca.pem")
+    state = build_state(settings, authority.ca_file)
+    platform_socket, control_socket = _loopback_socket(), _loopback_socket()
+    state.base_url = _url(platform_socket)
+    servers: list[_Server] = []
+    platform = build_platform(state, lambda peer: servers[0].connection(peer))
+    servers.append(_server(platform, authority))
+    servers.append(_server(control.build(state, control_routes()), authority))
+    sockets = (platform_socket, control_socket)
+    tasks = [asyncio.create_task(s._serve([sock])) for s, sock in zip(servers, sockets, strict=True)]
+    try:
+        await state.engine.start()
+        for start in state.on_startup:
+            await start()
+        await _until_started(servers, tasks)
+        _announce(settings.directory, state, _url(control_socket))
+        yield state
+    finally:
+        await _stop(state, servers, tasks)
+
+
+async def _stop(state: SandboxState, servers: list[_Server], tasks: list[asyncio.Task[None]]) -> None:
+    (state.data_dir / "sandbox.json").unlink(missing_ok=True)
+    state.faults.clear()
+    await state.engine.stop()
+    for server in servers:
+        server.should_exit = True
+        server.force_exit = True
+    await asyncio.gather(*tasks)
+    for stop in reversed(state.on_shutdown):
+        await stop()
+
+
+async def _until_started(servers: list[_Server], tasks: list[asyncio.Task[None]]) -> None:
+    while not all(server.started for server in servers):
+        for task in tasks:
+            if task.done():
+                await task
+                raise RuntimeError("a server of the sandbox ended while it started")
+        await asyncio.sleep(0.005)
+
+
+def _server(app: ASGIApp, authority: CertificateAuthority) -> _Server:
+    context = authority.server_context()
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=60,
+        ssl_context_factory=lambda _config, _default: context,
+    )
+    return _Server(config)
+
+
+def _loopback_socket() -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.bind(("127.0.0.1", 0))
+    return sock
+
+
+def _url(sock: socket.socket) -> str:
+    return f"https://127.0.0.1:{sock.getsockname()[1]}"
+
+
+def _announce(directory: Path, state: SandboxState, control_url: str) -> None:
+    """Write sandbox.json in one step, so that a reader sees all of it or nothing."""
+    document = {
+        "databricks": {"host": state.base_url, "workspaceId": state.workspace_id, "accountId": state.account_id},
+        "control": {"url": control_url},
+        "caFile": str(state.ca_file.resolve()),
+        "pid": os.getpid(),
+    }
+    partial = directory / ".sandbox.json.partial"
+    partial.write_text(json.dumps(document, indent=2) + "\n")
+    partial.replace(directory / "sandbox.json")
+
+
+async def serve(settings: Settings, ready: Callable[[SandboxState], None]) -> None:
+    """Serve until SIGINT or SIGTERM; `ready` is called once sandbox.json is there."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with running(settings) as state:
+        ready(state)
+        await stop.wait()

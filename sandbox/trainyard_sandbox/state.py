@@ -1,0 +1,84 @@
+"""Everything one sandbox knows, at `request.app.state.sandbox`; nothing here does I/O.
+
+server.py builds it once; platform modules read it, the control API changes it. What another module owns (files,
+catalog, MLflow) hangs here under a protocol, so that no module imports another's internals.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from starlette.requests import Request
+
+from trainyard_sandbox.principals import Directory, Principal
+from trainyard_sandbox.tokens import TokenStore
+
+if TYPE_CHECKING:
+    from trainyard_sandbox.engine.runs import RunStore
+    from trainyard_sandbox.faults import FaultPlan
+    from trainyard_sandbox.issuers import IssuerTrust
+    from trainyard_sandbox.request_log import RequestLog
+
+
+class WorkspaceFiles(Protocol):
+    """What the run engine needs of the workspace's files."""
+
+    def read(self, path: str, principal: Principal) -> bytes:
+        """Content of the file at an absolute workspace path, as `principal` may read it.
+
+        Raises:
+            ApiError: 404 RESOURCE_DOES_NOT_EXIST or 403 PERMISSION_DENIED.
+        """
+        ...
+
+
+@dataclass
+class HostOverrides:
+    """What the control API makes the discovery documents say instead of the truth (a hostile or broken host)."""
+
+    metadata: dict[str, Any] | None = None
+    oidc: dict[str, Any] | None = None
+
+
+@dataclass
+class SandboxState:
+    """One sandbox. `base_url` is set once the port is bound, before the first request."""
+
+    data_dir: Path
+    ca_file: Path
+    directory: Directory
+    tokens: TokenStore
+    faults: FaultPlan
+    request_log: RequestLog
+    issuers: IssuerTrust
+    runs: RunStore
+    base_url: str = ""
+    workspace_id: str = field(default_factory=lambda: str(secrets.randbelow(9 * 10**15) + 10**15))
+    account_id: str = ""
+    max_token_lifetime_seconds: float = 3600.0
+    clock_offset_seconds: float = 0.0
+    overrides: HostOverrides = field(default_factory=HostOverrides)
+    engine: Any = None
+    files: WorkspaceFiles | None = None
+    catalog: Any = None
+    blobs: Any = None
+    mlflow: Any = None
+    on_startup: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    on_shutdown: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+
+    def now(self) -> float:
+        """Unix seconds of the sandbox's clock, which the control API can set off."""
+        return time.time() + self.clock_offset_seconds
+
+
+def sandbox_state(request: Request) -> SandboxState:
+    """The sandbox that serves this request."""
+    state = request.app.state.sandbox
+    if not isinstance(state, SandboxState):
+        raise TypeError("app.state.sandbox is not a SandboxState")
+    return state

@@ -1,0 +1,93 @@
+"""Access tokens of the sandbox: issued, found again, expired, and never forgotten.
+
+oidc.py issues them in exchange for an assertion, engine/environment.py for the run's own code; auth.py looks them up.
+Every token ever issued stays in the list, because the canary scan searches for all of them. The request log must never
+contain one.
+
+A Databricks OAuth token is a JWT signed by the workspace's OIDC service (Databricks documentation, "Authorize service
+principal access with OAuth"): ours has that shape, so that a scan for JWT segments meets what it would meet there.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
+
+Purpose = Literal["federation", "runtime"]
+
+
+@dataclass
+class IssuedToken:
+    """One access token and whom it speaks for. `expires_at` and `issued_at` are Unix seconds of the sandbox's clock."""
+
+    value: str
+    application_id: str
+    purpose: Purpose
+    issued_at: float
+    expires_at: float
+
+
+class TokenStore:
+    """All tokens of one sandbox.
+
+    Args:
+        now: the sandbox's clock, Unix seconds.
+        issuer: called for the `iss` claim, since the URL is known only once the port is bound.
+    """
+
+    def __init__(self, now: Callable[[], float], issuer: Callable[[], str]) -> None:
+        self._now = now
+        self._issuer = issuer
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._tokens: dict[str, IssuedToken] = {}
+
+    def issue(self, application_id: str, lifetime_seconds: float, purpose: Purpose) -> IssuedToken:
+        """A new token for the service principal, valid for `lifetime_seconds` from now."""
+        issued_at = self._now()
+        expires_at = issued_at + lifetime_seconds
+        claims = {
+            "iss": self._issuer(),
+            "aud": self._issuer(),
+            "sub": application_id,
+            "client_id": application_id,
+            "scope": "all-apis",
+            "iat": int(issued_at),
+            "exp": int(expires_at),
+            "jti": secrets.token_hex(16),
+        }
+        value = jwt.encode(claims, self._key, algorithm="ES256", headers={"typ": "at+jwt", "kid": "sandbox"})
+        token = IssuedToken(value, application_id, purpose, issued_at, expires_at)
+        self._tokens[value] = token
+        return token
+
+    def find(self, value: str) -> IssuedToken | None:
+        """The token with this value, expired or not."""
+        return self._tokens.get(value)
+
+    def expire(self, application_id: str, purpose: Purpose | None = None) -> int:
+        """Make every live token of the principal (of one purpose, if given) expired now; returns how many."""
+        now = self._now()
+        live = [
+            token
+            for token in self._tokens.values()
+            if token.application_id == application_id
+            and token.expires_at > now
+            and (purpose is None or token.purpose == purpose)
+        ]
+        for token in live:
+            token.expires_at = now
+        return len(live)
+
+    def expire_value(self, value: str) -> None:
+        """Make one token expired now: the run that it was for has ended."""
+        token = self._tokens[value]
+        token.expires_at = min(token.expires_at, self._now())
+
+    def all_issued(self) -> list[IssuedToken]:
+        """Every token ever issued, oldest first."""
+        return list(self._tokens.values())
