@@ -8,7 +8,7 @@ before the platform is asked, and losing everything in memory at any point costs
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from trainyard.api.training_run import Attempt, MLTrainingRunStatus, RemoteIdentity
+from trainyard.api.training_run import Attempt, MLTrainingRunStatus, Phase, RemoteIdentity
 from trainyard.core import ending
 from trainyard.core.actions import (
     AddFinalizer,
@@ -133,7 +133,7 @@ def submitting(known: Known) -> Decision | None:
         return ending.submission_refused(known, attempt, trouble)
     if isinstance(known.readiness, Blocked):
         held = known.readiness
-        phase = "Pending" if held.waiting else "Stalled"
+        phase: Phase = "Pending" if held.waiting else "Stalled"
         return Decision(enter(known, phase, held.reason, held.message), wake_at=_recheck(known))
     changed = _changed_since(known, known.readiness, attempt)
     if changed is not None:
@@ -249,7 +249,7 @@ def _show_remote(known: Known, attempt: Attempt) -> MLTrainingRunStatus:
         Stage.RUNNING: ("Running", "Running", "the code is running"),
     }
     if remote.stage is Stage.UNKNOWN:
-        phase = run.status.phase if run.status.phase in ("Queued", "Running") else "Queued"
+        phase: Phase = "Running" if run.status.phase == "Running" else "Queued"
         reason, message = (
             "RemoteStateUnknown",
             f"the platform reports state {remote.state!r}, which this version of Trainyard does not know; "

@@ -49,7 +49,8 @@ def why_stop(known: Known) -> str | None:
     """The reason to stop the run now, if there is one. An attempt that has ended already is settled instead."""
     run, seen = known.run, known.observed
     assert run.spec is not None  # noqa: S101  (the rule before made sure)
-    if seen.vanished or (seen.remote is not None and seen.remote.stage is Stage.ENDED):
+    ended = seen.vanished or (seen.remote is not None and seen.remote.stage is Stage.ENDED)
+    if ended and live(run.status) is not None:
         return None
     if run.spec.cancel:
         return "Cancelled"

@@ -1,0 +1,80 @@
+"""Builds an operator from its settings and runs it. The one place where every layer is put together."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import structlog
+from kubernetes import client, config
+from prometheus_client import start_http_server
+
+from trainyard.api.base import GROUP, VERSION
+from trainyard.audit.log import AuditLog
+from trainyard.controllers.kube import KINDS, Kube, KubeError
+from trainyard.controllers.operator import Operator
+from trainyard.controllers.sessions import Sessions
+from trainyard.controllers.settings import OperatorSettings
+from trainyard.identity.federated import FederatedTokens
+from trainyard.identity.hosts import DEFAULT_ALLOWED, HostPolicy
+from trainyard.telemetry import logs
+from trainyard.telemetry.metrics import REGISTRY
+
+log = structlog.get_logger(__name__)
+
+OK, FAILED, USAGE = 0, 1, 2
+
+
+def run_operator(settings: OperatorSettings) -> int:
+    """Runs the operator until SIGTERM or SIGINT. Returns the exit code: 0 stopped, 1 failed, 2 can not start."""
+    logs.configure(settings.log_format)
+    _drop_foreign_credentials()
+    try:
+        api = _api_client(settings)
+        policy = HostPolicy([*DEFAULT_ALLOWED, *settings.allowed_hosts])
+        kube = Kube(api)
+        kube.require_kinds(GROUP, VERSION, [kind.plural for kind in KINDS.values()])
+        audit = AuditLog(sys.stdout) if settings.audit_file == "-" else AuditLog.to_file(_path(settings.audit_file))
+        tokens = FederatedTokens(kube, policy, settings.databricks_audience, audit)
+    except (ValueError, OSError, KubeError, config.ConfigException) as error:
+        log.error("can not start", error=str(error))
+        return USAGE
+    if settings.metrics_port is not None:
+        start_http_server(settings.metrics_port, registry=REGISTRY)
+    operator = Operator(settings, kube, Sessions(kube, policy, tokens, audit, settings.poll_seconds))
+    try:
+        asyncio.run(_until_told(operator))
+    except Exception:
+        log.exception("the operator failed")
+        return FAILED
+    return OK
+
+
+async def _until_told(operator: Operator) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await operator.run(stop)
+
+
+def _api_client(settings: OperatorSettings) -> client.ApiClient:
+    """A client with the operator's credential; kopf is pointed at the same one."""
+    if settings.kubeconfig is not None:
+        os.environ["KUBECONFIG"] = str(settings.kubeconfig)
+        return config.new_client_from_config(config_file=str(settings.kubeconfig))
+    os.environ.pop("KUBECONFIG", None)
+    found = client.Configuration()
+    config.load_incluster_config(client_configuration=found)
+    return client.ApiClient(found)
+
+
+def _drop_foreign_credentials() -> None:
+    """The vendor's SDK reads credentials from the environment; this process has none of its own to offer."""
+    for name in [name for name in os.environ if name.startswith("DATABRICKS_")]:
+        del os.environ[name]
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()

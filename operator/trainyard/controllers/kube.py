@@ -1,0 +1,203 @@
+"""The few requests that the operator makes of the API server. Used by the controllers and, for tokens, by `identity`.
+
+Every call is synchronous, bounded in time and safe from several threads; controllers call it off the event loop.
+It reads no Secret and writes nothing but status, finalizers, events and token requests.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+from trainyard.api.base import GROUP, VERSION
+from trainyard.core.errors import IdentityError, TrainyardError
+from trainyard.identity.base import ServiceAccountRef
+
+# Connect and read, in seconds. An API server that is slower than this is retried by the queue.
+TIMEOUT = (3.05, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One of our kinds, as its REST path needs it."""
+
+    name: str
+    plural: str
+    namespaced: bool
+
+
+RUN = Kind("MLTrainingRun", "mltrainingruns", True)
+WORKSPACE = Kind("MLWorkspace", "mlworkspaces", True)
+CLUSTER_WORKSPACE = Kind("ClusterMLWorkspace", "clustermlworkspaces", False)
+KINDS = {kind.name: kind for kind in (RUN, WORKSPACE, CLUSTER_WORKSPACE)}
+
+
+class KubeError(TrainyardError):
+    """The API server refused, or did not answer."""
+
+    reason = "KubernetesError"
+
+
+class ConflictError(KubeError):
+    """The object has changed since it was read: read it again and decide again."""
+
+
+class NotFoundError(KubeError):
+    """The object is not there."""
+
+
+class ForbiddenError(KubeError):
+    """The operator's own ServiceAccount lacks a right."""
+
+
+class Kube:
+    """Requests to one API server with the operator's own credential."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._custom = client.CustomObjectsApi(api)
+        self._core = client.CoreV1Api(api)
+
+    def require_kinds(self, group: str, version: str, plurals: list[str]) -> None:
+        """Raises KubeError naming the kinds that the API server does not have."""
+        try:
+            found = _asked(lambda: self._custom.get_api_resources(group, version, _request_timeout=TIMEOUT))
+            served = {resource.name for resource in found.resources}
+        except NotFoundError:
+            served = set()
+        missing = [f"{plural}.{group}" for plural in plurals if plural not in served]
+        if missing:
+            raise KubeError(f"the API server does not serve {', '.join(missing)}; apply the files in crds/ first")
+
+    def get(self, kind: Kind, namespace: str | None, name: str) -> dict[str, Any]:
+        """The object now."""
+        if kind.namespaced:
+            return _asked(
+                lambda: self._custom.get_namespaced_custom_object(
+                    GROUP, VERSION, namespace, kind.plural, name, _request_timeout=TIMEOUT
+                )
+            )
+        return _asked(
+            lambda: self._custom.get_cluster_custom_object(GROUP, VERSION, kind.plural, name, _request_timeout=TIMEOUT)
+        )
+
+    def put_status(self, kind: Kind, obj: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:
+        """Replaces the whole status if the object is still the one that was read. Raises ConflictError if not."""
+        meta = obj["metadata"]
+        body = {
+            "apiVersion": f"{GROUP}/{VERSION}",
+            "kind": kind.name,
+            "metadata": {k: meta[k] for k in ("name", "namespace", "uid", "resourceVersion") if k in meta},
+            "spec": obj.get("spec", {}),
+            "status": status,
+        }
+        if kind.namespaced:
+            return _asked(
+                lambda: self._custom.replace_namespaced_custom_object_status(
+                    GROUP, VERSION, meta["namespace"], kind.plural, meta["name"], body, _request_timeout=TIMEOUT
+                )
+            )
+        return _asked(
+            lambda: self._custom.replace_cluster_custom_object_status(
+                GROUP, VERSION, kind.plural, meta["name"], body, _request_timeout=TIMEOUT
+            )
+        )
+
+    def put_finalizers(self, kind: Kind, obj: Mapping[str, Any], finalizers: list[str]) -> dict[str, Any]:
+        """Sets the finalizers if the object is still the one that was read. Raises ConflictError if not."""
+        meta = obj["metadata"]
+        body = {"metadata": {"finalizers": finalizers, "resourceVersion": meta["resourceVersion"]}}
+        merge = "application/merge-patch+json"
+        if kind.namespaced:
+            return _asked(
+                lambda: self._custom.patch_namespaced_custom_object(
+                    GROUP,
+                    VERSION,
+                    meta["namespace"],
+                    kind.plural,
+                    meta["name"],
+                    body,
+                    _request_timeout=TIMEOUT,
+                    _content_type=merge,
+                )
+            )
+        return _asked(
+            lambda: self._custom.patch_cluster_custom_object(
+                GROUP, VERSION, kind.plural, meta["name"], body, _request_timeout=TIMEOUT, _content_type=merge
+            )
+        )
+
+    def config_map(self, namespace: str, name: str) -> dict[str, bytes]:
+        """The text entries of a ConfigMap, as bytes."""
+        found = _asked(lambda: self._core.read_namespaced_config_map(name, namespace, _request_timeout=TIMEOUT))
+        return {key: value.encode() for key, value in (found.data or {}).items()}
+
+    def create_event(self, namespace: str, body: Mapping[str, Any]) -> None:
+        """Writes a Kubernetes Event."""
+        _asked(lambda: self._core.create_namespaced_event(namespace, body, _request_timeout=TIMEOUT))
+
+    def annotations(self, account: ServiceAccountRef) -> Mapping[str, str]:
+        """The ServiceAccount's annotations now. Raises IdentityError when it is not there."""
+        try:
+            found = _asked(
+                lambda: self._core.read_namespaced_service_account(
+                    account.name, account.namespace, _request_timeout=TIMEOUT
+                )
+            )
+        except NotFoundError as error:
+            raise IdentityError(
+                f"ServiceAccount {account.name} does not exist in namespace {account.namespace}; create it",
+                reason="ServiceAccountNotFound",
+                waiting=True,
+            ) from error
+        except ForbiddenError as error:
+            raise IdentityError(
+                f"the operator may not read ServiceAccount {account.namespace}/{account.name}; grant it 'get' there",
+                reason="OperatorForbidden",
+            ) from error
+        return dict(found.metadata.annotations or {})
+
+    def request_token(self, account: ServiceAccountRef, audience: str, seconds: int) -> str:
+        """A token of the ServiceAccount for that audience. Raises IdentityError when it can not be had."""
+        body = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"audiences": [audience], "expirationSeconds": seconds},
+        }
+        try:
+            answer = _asked(
+                lambda: self._core.create_namespaced_service_account_token(
+                    account.name, account.namespace, body, _request_timeout=TIMEOUT
+                )
+            )
+        except NotFoundError as error:
+            raise IdentityError(
+                f"ServiceAccount {account.name} does not exist in namespace {account.namespace}; create it",
+                reason="ServiceAccountNotFound",
+                waiting=True,
+            ) from error
+        except ForbiddenError as error:
+            raise IdentityError(
+                f"the operator may not create tokens for ServiceAccount {account.namespace}/{account.name}; grant it "
+                "'create' on serviceaccounts/token there (chart value identity.serviceAccounts)",
+                reason="OperatorForbidden",
+            ) from error
+        return str(answer.status.token)
+
+
+def _asked(request: Any) -> Any:
+    """The request's answer, with the client's errors told apart by what has to be done about them."""
+    try:
+        return request()
+    except ApiException as error:
+        raise _error_of(error) from None  # the original carries headers and bodies that need not reach a log
+    except HTTPError as error:
+        raise KubeError(f"the API server did not answer: {type(error).__name__}") from error
+
+
+def _error_of(error: ApiException) -> KubeError:
+    message = f"the API server answered {error.status} {error.reason}"
+    kinds: dict[int, type[KubeError]] = {403: ForbiddenError, 404: NotFoundError, 409: ConflictError}
+    return kinds.get(error.status, KubeError)(message)

@@ -1,0 +1,192 @@
+"""Puts the operator together: kopf watches, the queue orders, the controllers reconcile. Started by the CLI.
+
+kopf lists, watches, authenticates, answers probes and stops; its handlers only store the object and enqueue its key.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import kopf
+import structlog
+
+from trainyard.api.base import GROUP, VERSION
+from trainyard.controllers.apiserver import ApiServer
+from trainyard.controllers.kube import CLUSTER_WORKSPACE, RUN, WORKSPACE, Kube
+from trainyard.controllers.queue import KeyedQueue
+from trainyard.controllers.readiness import Readiness
+from trainyard.controllers.runs import RunController
+from trainyard.controllers.sessions import Sessions
+from trainyard.controllers.settings import OperatorSettings
+from trainyard.controllers.store import Key, Object, Store, key_of, workspace_key
+from trainyard.controllers.workspaces import WorkspaceController
+from trainyard.core.errors import TrainyardError
+from trainyard.core.remote import RemoteRun
+from trainyard.telemetry.metrics import ACTIVE, DEADLINES, QUEUE_DEPTH, RECONCILE_SECONDS, RECONCILES
+
+log = structlog.get_logger(__name__)
+
+# A dispatcher that has not come round for this long is stuck; /healthz then fails and the pod is restarted.
+STUCK_AFTER = 60.0
+HEARTBEAT = 5.0
+
+
+def utc_now() -> datetime:
+    """The time, for the rules."""
+    return datetime.now(UTC)
+
+
+class Operator:
+    """One operator process."""
+
+    def __init__(self, settings: OperatorSettings, kube: Kube, sessions: Sessions) -> None:
+        self._settings = settings
+        self._store = Store()
+        self._sessions = sessions
+        self._queue: KeyedQueue[Key] = KeyedQueue(time.monotonic)
+        self._keys: dict[str, Key] = {}  # uid of a run → its key, for what sweeps see
+        api = ApiServer(kube)
+        readiness = Readiness(self._store, api, sessions, settings.limits)
+        self._runs = RunController(self._store, api, sessions, readiness, settings.limits, utc_now)
+        recheck = timedelta(seconds=settings.workspace_recheck_seconds)
+        self._workspaces = WorkspaceController(self._store, api, sessions, recheck, utc_now)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._beat = time.monotonic()
+        sessions.on_seen(self._seen)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Runs until `stop` is set."""
+        dispatcher = asyncio.create_task(self._dispatch(), name="dispatcher")
+        heart = asyncio.create_task(self._heartbeat(), name="heartbeat")
+        try:
+            await kopf.operator(
+                registry=self._registry(),
+                settings=_kopf_settings(),
+                standalone=True,
+                clusterwide=not self._settings.namespaces,
+                namespaces=self._settings.namespaces,
+                liveness_endpoint=_endpoint(self._settings.liveness_port),
+                stop_flag=stop,
+            )
+        finally:
+            for task in (dispatcher, heart, *self._tasks):
+                task.cancel()
+            await asyncio.gather(dispatcher, heart, *self._tasks, return_exceptions=True)
+            await self._sessions.stop()
+
+    def _registry(self) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+        kopf.on.login(registry=registry)(_login)
+        kopf.on.probe(id="dispatcher", registry=registry)(self._probe)
+        for kind in (RUN, WORKSPACE, CLUSTER_WORKSPACE):
+            kopf.on.event(GROUP, VERSION, kind.plural, registry=registry, id=kind.plural)(self._watched)
+        return registry
+
+    async def _watched(self, event: Any, **_: Any) -> None:
+        """Every event only says: look again."""
+        obj: Object = event["object"]
+        key = key_of(str(obj["kind"]), obj)
+        if event["type"] == "DELETED":
+            self._store.remove(key, obj["metadata"]["uid"])
+            self._gone(key, obj)
+        elif self._store.put(key, obj):
+            self._queue.add(key)
+        self._wake_referrers(key, obj)
+
+    def _gone(self, key: Key, obj: Object) -> None:
+        uid = str(obj["metadata"]["uid"])
+        self._queue.forget(key)
+        self._keys.pop(uid, None)
+        if key.kind == RUN.name:
+            self._runs.forget(uid)
+
+    def _wake_referrers(self, key: Key, obj: Object) -> None:
+        """A workspace wakes its runs; a run wakes its workspace if that waits for it to be let go."""
+        if key.kind != RUN.name:
+            for run, _ in self._store.runs_of(key):
+                self._queue.add(run)
+            return
+        self._keys[str(obj["metadata"]["uid"])] = key
+        workspace = workspace_key(obj)
+        held = self._store.get(workspace)
+        if held is not None and held["metadata"].get("deletionTimestamp"):
+            self._queue.add(workspace)
+
+    def _seen(self, uid: str, remote_id: str, what: RemoteRun | TrainyardError) -> None:
+        key = self._keys.get(uid)
+        if key is not None and self._runs.seen(uid, remote_id, what):
+            self._queue.add(key)
+
+    async def _dispatch(self) -> None:
+        """One task per key that is due. Keys do not wait for each other: what bounds them is the lane of their host."""
+        while True:
+            key = await self._queue.get()
+            task = asyncio.create_task(self._work(key), name=str(key))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, key: Key) -> None:
+        reconcile: Callable[[Key], Awaitable[datetime | None]] = (
+            self._runs.reconcile if key.kind == RUN.name else self._workspaces.reconcile
+        )
+        started = time.monotonic()
+        try:
+            wake_at = await reconcile(key)
+        except TrainyardError as error:
+            pause = self._queue.retry(key)
+            RECONCILES.labels(key.kind, "error").inc()
+            log.warning("reconcile failed", key=str(key), reason=error.reason, error=error.message, again_in=pause)
+        except Exception:
+            pause = self._queue.retry(key)  # a bug in one object must not stop the others, and must be seen
+            RECONCILES.labels(key.kind, "error").inc()
+            log.exception("reconcile failed unexpectedly", key=str(key), again_in=pause)
+        else:
+            self._queue.succeeded(key)
+            RECONCILES.labels(key.kind, "requeue" if wake_at else "success").inc()
+            delay = None if wake_at is None else max(0.0, (wake_at - utc_now()).total_seconds())
+            self._queue.wake_at(key, None if delay is None else time.monotonic() + delay)
+        finally:
+            self._queue.done(key)
+            RECONCILE_SECONDS.labels(key.kind).observe(time.monotonic() - started)
+
+    async def _heartbeat(self) -> None:
+        while True:
+            self._beat = time.monotonic()
+            QUEUE_DEPTH.set(len(self._queue))
+            ACTIVE.set(self._queue.working)
+            DEADLINES.set(self._queue.deadlines)
+            await asyncio.sleep(HEARTBEAT)
+
+    async def _probe(self, **_: Any) -> dict[str, float]:
+        age = time.monotonic() - self._beat
+        if age > STUCK_AFTER:
+            raise RuntimeError(f"the event loop has been stuck for {age:.0f} s")
+        return {"queue": len(self._queue), "working": self._queue.working, "runs": self._store.count(RUN.name)}
+
+
+def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    if os.environ.get("KUBECONFIG"):
+        return kopf.login_with_kubeconfig(**kwargs)
+    return kopf.login_with_service_account(**kwargs)
+
+
+def _endpoint(port: int | None) -> str | None:
+    return None if port is None else f"http://0.0.0.0:{port}/healthz"
+
+
+def _kopf_settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False  # our own Events say it better, once
+    settings.scanning.disabled = (
+        True  # our kinds are there at start, or we say so; spares rights on CRDs and namespaces
+    )
+    settings.persistence.finalizer = "trainyard.dev/kopf"  # never used, and never our own: kopf removes its own
+    settings.networking.request_timeout = 30.0  # kopf's 300 s would hide a dead API server for five minutes
+    settings.networking.connect_timeout = 5.0
+    settings.watching.inactivity_timeout = 70.0  # a watch that went silent is made again
+    settings.process.ultimate_exiting_timeout = 20.0  # below the pod's grace period of 30 s
+    settings.batching.worker_limit = 100
+    return settings

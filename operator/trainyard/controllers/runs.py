@@ -1,0 +1,234 @@
+"""Reconciles MLTrainingRuns: gathers what is known, asks `core.decide`, writes the status, does the action, asks again.
+
+Called by the operator's dispatcher, one call per key at a time. It decides nothing itself.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from trainyard.api.training_run import Attempt
+from trainyard.audit.context import ResourceRef, audit_context
+from trainyard.controllers.apiserver import ApiServer
+from trainyard.controllers.kube import RUN, ConflictError, NotFoundError
+from trainyard.controllers.readiness import Readiness
+from trainyard.controllers.sessions import Session, Sessions
+from trainyard.controllers.snapshots import run_snapshot
+from trainyard.controllers.store import Key, Store
+from trainyard.core import actions
+from trainyard.core.conditions import FINAL
+from trainyard.core.decide import decide
+from trainyard.core.errors import Missing, Throttled, TrainyardError
+from trainyard.core.remote import Observed, RemoteRun, Stage, Trouble
+from trainyard.core.snapshot import FINALIZER, Blocked, Known, Limits, Ready, RunSnapshot
+from trainyard.core.transition import live, newest
+
+log = structlog.get_logger(__name__)
+
+# Seconds that the platform may take for one action. Submitting is several requests.
+DEADLINES = {"submit": 90.0, "locate": 60.0, "cancel": 30.0, "collect": 60.0}
+# A decision leads to an action leads to a decision; more rounds than this in one reconcile is a bug worth seeing.
+MOST_ROUNDS = 16
+NOT_NEEDED = Blocked("NotNeeded", "references are not looked at in this phase", waiting=True)
+
+
+class RunController:
+    """Keeps, per run, what this process has learned of its newest attempt. All of it may be lost at any time."""
+
+    def __init__(
+        self, store: Store, api: ApiServer, sessions: Sessions, readiness: Readiness, limits: Limits, clock: Any
+    ) -> None:
+        self._store = store
+        self._api = api
+        self._sessions = sessions
+        self._readiness = readiness
+        self._limits = limits
+        self._now = clock
+        self._observed: dict[str, Observed] = {}
+        self._failures: dict[str, int] = {}
+
+    async def reconcile(self, key: Key) -> datetime | None:
+        """Brings one run as far as it goes now. Returns when to look again, if the clock alone may change something."""
+        for _ in range(MOST_ROUNDS):
+            obj = self._store.get(key)
+            if obj is None:
+                return None
+            run = run_snapshot(obj)
+            observed = self._of(run)
+            known = Known(run, await self._ready(run), observed, self._limits, self._now())
+            decision = decide(known)
+            if decision.status != run.status:
+                log.info("phase", run=str(key), phase=decision.status.phase, rule=decision.rule)
+                try:
+                    obj = await self._api.write_status(RUN, obj, decision.status.wire())
+                except ConflictError:
+                    await self._refresh(key)
+                    continue
+                except NotFoundError:
+                    self._store.remove(key, run.uid)
+                    return None
+                self._store.put(key, obj)
+            for note in decision.notes:
+                await self._api.note(RUN, obj, note)
+            if decision.status != run.status and decision.action is None:
+                continue  # the rule wrote; the next round acts on what was written
+            if decision.action is None:
+                self._tidy(run)
+                return decision.wake_at
+            if not await self._perform(key, run_snapshot(obj), decision.action):
+                return decision.wake_at
+        log.warning("too many rounds", run=str(key))
+        return self._now() + timedelta(seconds=1)
+
+    def seen(self, uid: str, remote_id: str, what: RemoteRun | TrainyardError) -> bool:
+        """Takes in what a sweep saw. Returns whether the run has to be looked at."""
+        before = self._observed.get(uid)
+        if before is None:
+            return False
+        if isinstance(what, Missing):
+            after = replace(before, vanished=True, trouble=None)
+        elif isinstance(what, TrainyardError):
+            after = replace(before, trouble=self._trouble(uid, before.trouble, what))
+        else:
+            after = replace(before, remote=what, trouble=None)
+            self._failures.pop(uid, None)
+        self._observed[uid] = after
+        changed = after.remote != before.remote or after.vanished != before.vanished
+        return changed or (after.trouble is not None) or (before.trouble is not None)
+
+    def forget(self, uid: str) -> None:
+        """Drops what is remembered of a run whose object is gone."""
+        self._observed.pop(uid, None)
+        self._failures.pop(uid, None)
+        self._sessions.leave(uid)
+
+    def _of(self, run: RunSnapshot) -> Observed:
+        """What is remembered of the newest attempt; a new attempt starts with nothing."""
+        last = newest(run.status)
+        number = last.number if last is not None else 0
+        observed = self._observed.get(run.uid)
+        if observed is None or observed.attempt != number:
+            observed = Observed(attempt=number)
+            self._observed[run.uid] = observed
+            self._failures.pop(run.uid, None)
+            self._sessions.leave(run.uid)
+        return observed
+
+    async def _ready(self, run: RunSnapshot) -> Ready | Blocked:
+        attempt = live(run.status)
+        followed = attempt is not None and (attempt.remote_id or self._observed[run.uid].submitted)
+        if run.spec is None or run.status.phase in FINAL or run.deleting_since is not None or followed:
+            return NOT_NEEDED
+        with audit_context(resource=_ref(run), action="preflight"):
+            return await self._readiness.of(run)
+
+    async def _perform(self, key: Key, run: RunSnapshot, action: actions.Action) -> bool:
+        """Does the action and remembers what came of it. Returns whether to decide again at once."""
+        if isinstance(action, actions.AddFinalizer | actions.RemoveFinalizer):
+            return await self._set_finalizer(key, add=isinstance(action, actions.AddFinalizer))
+        attempt = newest(run.status)
+        assert attempt is not None  # noqa: S101  (every other action is about an attempt)
+        try:
+            session = self._sessions.pinned(run.namespace, attempt)
+            with audit_context(resource=_ref(run), action=type(action).__name__.lower(), attempt=attempt.number):
+                return await self._ask_platform(run, attempt, session, action)
+        except TrainyardError as error:
+            self._remember(run.uid, trouble=self._trouble(run.uid, self._observed[run.uid].trouble, error))
+            log.info("trouble", run=str(key), action=type(action).__name__, reason=error.reason, error=error.message)
+            return True
+
+    async def _ask_platform(self, run: RunSnapshot, attempt: Attempt, session: Session, action: actions.Action) -> bool:
+        connection = session.connection
+        if isinstance(action, actions.Watch):
+            if attempt.remote_id is not None:
+                self._sessions.watch(session, run.uid, attempt)
+            return False
+        if isinstance(action, actions.Submit):
+            request = await self._readiness.request(run, attempt)
+            submitted = await session.call("submit", connection.submit, request, deadline=DEADLINES["submit"])
+            self._remember(run.uid, submitted=submitted, trouble=None)
+        elif isinstance(action, actions.Locate):
+            label = session.platform.label(run.namespace, run.name, attempt.number, attempt.submission_token)
+            found = await session.call(
+                "locate", connection.locate, label, _since(attempt), deadline=DEADLINES["locate"]
+            )
+            self._remember(
+                run.uid, searched_at=self._now(), located=found.remote_id if found else None, remote=found, trouble=None
+            )
+        elif isinstance(action, actions.Cancel):
+            try:
+                await session.call("cancel", connection.cancel, action.remote_id, deadline=DEADLINES["cancel"])
+            except Missing:
+                self._remember(run.uid, vanished=True, trouble=None)
+            else:
+                self._remember(run.uid, cancel_sent_at=self._now(), trouble=None)
+        elif isinstance(action, actions.Collect):
+            await self._collect(run, attempt, session)
+        return True
+
+    async def _collect(self, run: RunSnapshot, attempt: Attempt, session: Session) -> None:
+        remote = self._observed[run.uid].remote
+        assert remote is not None  # noqa: S101  (the rule looked)
+        assert remote.stage is Stage.ENDED  # noqa: S101
+        wanted = await self._readiness.model_wanted(run, attempt)
+        result = await session.call(
+            "collect", session.connection.collect, remote, attempt.mlflow_run_id, wanted, deadline=DEADLINES["collect"]
+        )
+        self._remember(run.uid, result=result, trouble=None)
+
+    async def _set_finalizer(self, key: Key, *, add: bool) -> bool:
+        obj = self._store.get(key)
+        if obj is None:
+            return False
+        others = [f for f in obj["metadata"].get("finalizers", []) if f != FINALIZER]
+        try:
+            new = await self._api.write_finalizers(RUN, obj, [*others, FINALIZER] if add else others)
+        except ConflictError:
+            await self._refresh(key)
+            return True
+        except NotFoundError:
+            self._store.remove(key, obj["metadata"]["uid"])
+            return False
+        if add or "deletionTimestamp" not in obj["metadata"]:
+            self._store.put(key, new)
+            return True
+        return False  # the object may be gone by now; the watch tells
+
+    async def _refresh(self, key: Key) -> None:
+        try:
+            self._store.put(key, await self._api.read(RUN, key.namespace, key.name))
+        except NotFoundError:
+            self._store.remove(key)
+
+    def _remember(self, uid: str, **changes: Any) -> None:
+        if changes.get("trouble", ...) is None:
+            self._failures.pop(uid, None)
+        self._observed[uid] = replace(self._observed[uid], **changes)
+
+    def _trouble(self, uid: str, before: Trouble | None, error: TrainyardError) -> Trouble:
+        """The error as something to wait out: longer with each failure in a row, or as long as the platform asks."""
+        failures = self._failures.get(uid, 0)
+        self._failures[uid] = failures + 1
+        pause = error.retry_after if isinstance(error, Throttled) else min(60.0, 2.0 ** min(failures, 6))
+        now = self._now()
+        return Trouble(
+            kind=type(error).__name__,
+            reason=error.reason,
+            message=error.message,
+            since=before.since if before is not None else now,
+            retry_at=now + timedelta(seconds=pause),
+        )
+
+    def _tidy(self, run: RunSnapshot) -> None:
+        if run.status.phase in FINAL and run.uid in self._observed:
+            self.forget(run.uid)
+
+
+def _ref(run: RunSnapshot) -> ResourceRef:
+    return ResourceRef(RUN.name, run.namespace, run.name, run.uid)
+
+
+def _since(attempt: Attempt) -> datetime:
+    return datetime.fromisoformat(attempt.intended_at)

@@ -1,0 +1,46 @@
+"""What an administrator can set, each with its unit and the reason for its default. Read by the CLI."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from trainyard.core.snapshot import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorSettings:
+    """Settings of one operator process."""
+
+    namespaces: tuple[str, ...] = ()
+    """Namespaces to watch; empty is all of them."""
+
+    kubeconfig: Path | None = None
+    """A kubeconfig file; None is the pod's own ServiceAccount."""
+
+    allowed_hosts: tuple[str, ...] = ()
+    """Hosts beyond the public clouds' that assertions may go to (patterns, see identity.hosts)."""
+
+    databricks_audience: str = "trainyard-databricks"
+    """Audience of assertions for Databricks. One fixed word, so that no resource can choose it."""
+
+    poll_seconds: float = 10.0
+    """Pause between sweeps of a host and principal. Airflow's own trigger polls each run every 30 s; one sweep for all
+    runs costs less than that even at 10 s."""
+
+    workspace_recheck_seconds: float = 300.0
+    """Pause between checks of a ready workspace: a revoked policy is noticed within this time."""
+
+    log_format: Literal["json", "console"] = "json"
+    """json for collectors, console for people."""
+
+    audit_file: str = "-"
+    """Where audit records go: a path, or - for stdout (logs go to stderr)."""
+
+    liveness_port: int | None = None
+    """Port of /healthz; None is no endpoint."""
+
+    metrics_port: int | None = None
+    """Port of /metrics; None is no endpoint."""
+
+    limits: Limits = field(default_factory=Limits)
+    """How long the rules wait."""

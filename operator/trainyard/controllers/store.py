@@ -1,0 +1,86 @@
+"""The newest version of each watched object, and who refers to whom. Filled by kopf's watch and by our own writes."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from trainyard.controllers.kube import CLUSTER_WORKSPACE, RUN, WORKSPACE
+
+
+class Key(NamedTuple):
+    """Names one object. `namespace` is empty for cluster-scoped kinds."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.namespace}/{self.name}" if self.namespace else f"{self.kind}/{self.name}"
+
+
+Object = Mapping[str, Any]
+
+
+def key_of(kind: str, obj: Object) -> Key:
+    """The object's key."""
+    return Key(kind, obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
+
+
+def workspace_key(run: Object) -> Key:
+    """The key of the workspace that a run names."""
+    ref = run.get("spec", {}).get("workspaceRef", {})
+    if ref.get("kind") == CLUSTER_WORKSPACE.name:
+        return Key(CLUSTER_WORKSPACE.name, "", str(ref.get("name", "")))
+    return Key(WORKSPACE.name, run["metadata"].get("namespace", ""), str(ref.get("name", "")))
+
+
+class Store:
+    """Objects by key. A late event never replaces a newer version that we have already seen."""
+
+    def __init__(self) -> None:
+        self._objects: dict[Key, Object] = {}
+        self._runs_of: dict[Key, set[Key]] = {}
+
+    def get(self, key: Key) -> Object | None:
+        """The newest version seen, if the object is there."""
+        return self._objects.get(key)
+
+    def put(self, key: Key, obj: Object) -> bool:
+        """Keeps the object unless it is older than what is kept. Returns whether it was kept."""
+        known = self._objects.get(key)
+        if known is not None and _older(obj, known):
+            return False
+        self._objects[key] = obj
+        if key.kind == RUN.name:
+            self._runs_of.setdefault(workspace_key(obj), set()).add(key)
+        return True
+
+    def remove(self, key: Key, uid: str | None = None) -> None:
+        """Drops the object, unless another one has taken its name meanwhile."""
+        known = self._objects.get(key)
+        if known is None or (uid is not None and known["metadata"].get("uid") != uid):
+            return
+        del self._objects[key]
+        if key.kind == RUN.name:
+            runs = self._runs_of.get(workspace_key(known), set())
+            runs.discard(key)
+            if not runs:
+                self._runs_of.pop(workspace_key(known), None)
+
+    def runs_of(self, workspace: Key) -> Iterator[tuple[Key, Object]]:
+        """The runs that name that workspace."""
+        for key in sorted(self._runs_of.get(workspace, ())):
+            yield key, self._objects[key]
+
+    def count(self, kind: str) -> int:
+        """How many objects of that kind are known."""
+        return sum(1 for key in self._objects if key.kind == kind)
+
+
+def _older(obj: Object, known: Object) -> bool:
+    """Whether `obj` is an earlier version of the same object. Versions of one resource compare as integers since
+    Kubernetes 1.35 (KEP-5504); where they are not integers, the later arrival wins.
+    """
+    if obj["metadata"].get("uid") != known["metadata"].get("uid"):
+        return False
+    new, old = obj["metadata"].get("resourceVersion", ""), known["metadata"].get("resourceVersion", "")
+    return new.isdecimal() and old.isdecimal() and int(new) < int(old)

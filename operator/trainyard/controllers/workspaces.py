@@ -1,0 +1,174 @@
+"""Reconciles MLWorkspace and ClusterMLWorkspace: is the host allowed, does the identity work, may it use the workspace.
+
+Called by the operator's dispatcher. A workspace keeps our finalizer, so that the runs in it can still be stopped when it
+is deleted together with them.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import structlog
+from pydantic import ValidationError
+
+from trainyard.api.base import Condition
+from trainyard.api.workspace import ClusterMLWorkspaceSpec, MLWorkspaceSpec, WorkspaceStatus
+from trainyard.audit.context import ResourceRef, audit_context
+from trainyard.controllers.apiserver import ApiServer
+from trainyard.controllers.kube import CLUSTER_WORKSPACE, KINDS, ConflictError, Kind, NotFoundError
+from trainyard.controllers.sessions import Sessions
+from trainyard.controllers.snapshots import first_error, run_snapshot
+from trainyard.controllers.store import Key, Store
+from trainyard.core.actions import Note
+from trainyard.core.conditions import FINAL
+from trainyard.core.errors import IdentityError, TrainyardError, Unreachable
+from trainyard.core.times import stamp
+from trainyard.core.transition import clip, live
+from trainyard.platforms.base import Account
+
+log = structlog.get_logger(__name__)
+
+FINALIZER = "trainyard.dev/in-use"
+RETRY_SOON = timedelta(seconds=10)
+RETRY_LATER = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a check found. `state` is which of the conditions Ready, Reconciling and Stalled is True."""
+
+    state: Literal["Ready", "Reconciling", "Stalled"]
+    reason: str
+    message: str
+    account: Account | None = None
+
+
+class WorkspaceController:
+    """Checks workspaces, again from time to time, and writes what it found only when that has changed."""
+
+    def __init__(
+        self,
+        store: Store,
+        api: ApiServer,
+        sessions: Sessions,
+        recheck: timedelta,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._api = api
+        self._sessions = sessions
+        self._recheck = recheck
+        self._now = clock
+
+    async def reconcile(self, key: Key) -> datetime | None:
+        """Checks one workspace. Returns when to check it again."""
+        obj = self._store.get(key)
+        if obj is None:
+            return None
+        kind = KINDS[key.kind]
+        try:
+            if obj["metadata"].get("deletionTimestamp"):
+                return await self._let_go(key, kind, obj)
+            obj = await self._hold(key, kind, obj)
+            verdict = await self._check(key, obj)
+            status = self._status(obj, verdict)
+            if status != WorkspaceStatus.model_validate(obj.get("status") or {}):
+                await self._write(key, kind, obj, status, verdict)
+        except ConflictError:
+            self._store.put(key, await self._api.read(kind, key.namespace or None, key.name))
+            return self._now()
+        except NotFoundError:
+            self._store.remove(key, obj["metadata"]["uid"])
+            return None
+        waits = {"Ready": self._recheck, "Reconciling": RETRY_SOON, "Stalled": RETRY_LATER}
+        return self._now() + waits[verdict.state]
+
+    async def _check(self, key: Key, obj: Mapping[str, Any]) -> Verdict:
+        shared = key.kind == CLUSTER_WORKSPACE.name
+        try:
+            spec = (ClusterMLWorkspaceSpec if shared else MLWorkspaceSpec).model_validate(obj.get("spec", {}))
+        except ValidationError as invalid:
+            return Verdict("Stalled", "InvalidSpec", f"the spec can not be read: {first_error(invalid)}")
+        resource = ResourceRef(key.kind, key.namespace, key.name, obj["metadata"]["uid"])
+        try:
+            if shared:
+                self._sessions.check_host(spec)
+                return Verdict("Ready", "HostAllowed", "the host is allowed; identities are checked for each run")
+            with audit_context(resource=resource, action="check"):
+                account = await self._sessions.check(spec, key.namespace)
+        except IdentityError as error:
+            return Verdict("Reconciling" if error.waiting else "Stalled", error.reason, error.message)
+        except Unreachable as error:
+            return Verdict("Reconciling", error.reason, error.message)
+        except TrainyardError as error:
+            return Verdict("Stalled", error.reason, error.message)
+        return Verdict("Ready", "IdentityWorks", f"runs are submitted as {account.principal}", account)
+
+    def _status(self, obj: Mapping[str, Any], verdict: Verdict) -> WorkspaceStatus:
+        before = WorkspaceStatus.model_validate(obj.get("status") or {})
+        generation = int(obj["metadata"].get("generation", 0))
+        old = {c.type: c for c in before.conditions}
+        conditions = []
+        for kind in ("Ready", "Reconciling", "Stalled"):
+            status: Literal["True", "False"] = "True" if kind == verdict.state else "False"
+            was = old.get(kind)
+            kept = was is not None and was.status == status
+            conditions.append(
+                Condition(
+                    type=kind,
+                    status=status,
+                    reason=verdict.reason,
+                    message=clip(verdict.message),
+                    last_transition_time=was.last_transition_time if was is not None and kept else stamp(self._now()),
+                    observed_generation=generation,
+                )
+            )
+        account = verdict.account
+        return before.model_copy(
+            update={
+                "observed_generation": generation,
+                "conditions": conditions,
+                "principal": account.principal if account else before.principal,
+                "host": obj.get("spec", {}).get("databricks", {}).get("host"),
+                "workspace_id": account.workspace_id if account else before.workspace_id,
+                "active_runs": None,
+            }
+        )
+
+    async def _write(
+        self, key: Key, kind: Kind, obj: Mapping[str, Any], status: WorkspaceStatus, verdict: Verdict
+    ) -> None:
+        before = WorkspaceStatus.model_validate(obj.get("status") or {}).condition("Ready")
+        log.info("workspace", workspace=str(key), state=verdict.state, reason=verdict.reason)
+        self._store.put(key, await self._api.write_status(kind, obj, status.wire()))
+        if before is None or before.reason != verdict.reason:
+            kind_of_note = "Normal" if verdict.state == "Ready" else "Warning"
+            await self._api.note(kind, obj, Note(kind_of_note, verdict.reason, verdict.message))
+
+    async def _hold(self, key: Key, kind: Kind, obj: Mapping[str, Any]) -> Mapping[str, Any]:
+        finalizers = obj["metadata"].get("finalizers", [])
+        if FINALIZER in finalizers:
+            return obj
+        held = await self._api.write_finalizers(kind, obj, [*finalizers, FINALIZER])
+        self._store.put(key, held)
+        return held
+
+    async def _let_go(self, key: Key, kind: Kind, obj: Mapping[str, Any]) -> datetime | None:
+        """Removes the finalizer once no run needs the workspace; each run's end wakes us."""
+        finalizers = obj["metadata"].get("finalizers", [])
+        if FINALIZER not in finalizers:
+            return None
+        active = self._active_runs(key)
+        if active:
+            status = WorkspaceStatus.model_validate(obj.get("status") or {})
+            if status.active_runs != active:
+                status = status.model_copy(update={"active_runs": active})
+                self._store.put(key, await self._api.write_status(kind, obj, status.wire()))
+            return self._now() + RETRY_LATER
+        await self._api.write_finalizers(kind, obj, [f for f in finalizers if f != FINALIZER])
+        return None
+
+    def _active_runs(self, key: Key) -> int:
+        runs = (run_snapshot(obj) for _, obj in self._store.runs_of(key))
+        return sum(1 for run in runs if run.status.phase not in FINAL and live(run.status) is not None)

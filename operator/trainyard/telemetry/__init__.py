@@ -1,0 +1,1 @@
+"""Logs and metrics. Beside the layers: anybody may use it, it uses nobody."""
