@@ -1,0 +1,4 @@
+"""Generates the CRDs, their reference pages and the chart's copy of them from the pydantic models of trainyard.api.
+
+Called by hack/generate.py (`make generate`, `make check`). Never imported by the operator.
+"""

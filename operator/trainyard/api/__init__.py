@@ -1,0 +1,1 @@
+"""The resources of API group trainyard.dev as pydantic models; the CRDs are generated from them."""

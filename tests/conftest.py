@@ -1,0 +1,3 @@
+"""Plugins that every test may use; the fixtures live beside what they start."""
+
+pytest_plugins = ["trainyard_localcluster.pytest_plugin"]
