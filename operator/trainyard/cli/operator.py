@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 NAMESPACE_HELP = "Namespace to watch; give it several times for several. Absent: with --all-namespaces, all of them."
-HOST_HELP = "Host that assertions may go to beside the public clouds' own: HOST, HOST:PORT or *.SUFFIX; may be given several times."
+HOST_HELP = "Host that assertions may go to beside the public clouds': HOST, HOST:PORT or *.SUFFIX. Repeatable."
 
 
 class LogFormat(StrEnum):
@@ -37,9 +37,7 @@ def operator(
     ] = 10.0,
     workspace_recheck_seconds: Annotated[
         float,
-        typer.Option(
-            envvar="TRAINYARD_WORKSPACE_RECHECK_SECONDS", min=1, help="Seconds between checks of a workspace."
-        ),
+        typer.Option(envvar="TRAINYARD_WORKSPACE_RECHECK_SECONDS", min=1, help="Seconds between workspace checks."),
     ] = 300.0,
     deletion_deadline_seconds: Annotated[
         float,

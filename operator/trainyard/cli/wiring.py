@@ -38,7 +38,7 @@ def run_operator(settings: OperatorSettings) -> int:
         audit = AuditLog(sys.stdout) if settings.audit_file == "-" else AuditLog.to_file(_path(settings.audit_file))
         tokens = FederatedTokens(kube, policy, settings.databricks_audience, audit)
     except (ValueError, OSError, KubeError, config.ConfigException) as error:
-        log.error("can not start", error=str(error))
+        log.error("can not start", error=str(error))  # noqa: TRY400 - the message is for an administrator
         return USAGE
     if settings.metrics_port is not None:
         start_http_server(settings.metrics_port, registry=REGISTRY)

@@ -12,7 +12,7 @@ LIMIT = 1024
 
 
 def event_body(kind: str, obj: Mapping[str, Any], note: Note, now: datetime) -> tuple[str, dict[str, Any]]:
-    """Namespace and body of the Event. Events about cluster-scoped objects live in `default`, as the API server asks."""
+    """Namespace and body of the Event. Events about cluster-scoped objects live in `default`, as Kubernetes asks."""
     meta = obj["metadata"]
     namespace = meta.get("namespace", "default")
     involved = {

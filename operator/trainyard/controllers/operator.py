@@ -115,9 +115,9 @@ class Operator:
         if held is not None and held["metadata"].get("deletionTimestamp"):
             self._queue.add(workspace)
 
-    def _seen(self, uid: str, remote_id: str, what: RemoteRun | TrainyardError) -> None:
+    def _seen(self, uid: str, what: RemoteRun | TrainyardError) -> None:
         key = self._keys.get(uid)
-        if key is not None and self._runs.seen(uid, remote_id, what):
+        if key is not None and self._runs.seen(uid, what):
             self._queue.add(key)
 
     async def _dispatch(self) -> None:
@@ -180,9 +180,7 @@ def _endpoint(port: int | None) -> str | None:
 def _kopf_settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False  # our own Events say it better, once
-    settings.scanning.disabled = (
-        True  # our kinds are there at start, or we say so; spares rights on CRDs and namespaces
-    )
+    settings.scanning.disabled = True  # our kinds are there at start, or we say so; spares rights on CRDs
     settings.persistence.finalizer = "trainyard.dev/kopf"  # never used, and never our own: kopf removes its own
     settings.networking.request_timeout = 30.0  # kopf's 300 s would hide a dead API server for five minutes
     settings.networking.connect_timeout = 5.0

@@ -82,7 +82,7 @@ class RunController:
         log.warning("too many rounds", run=str(key))
         return self._now() + timedelta(seconds=1)
 
-    def seen(self, uid: str, remote_id: str, what: RemoteRun | TrainyardError) -> bool:
+    def seen(self, uid: str, what: RemoteRun | TrainyardError) -> bool:
         """Takes in what a sweep saw. Returns whether the run has to be looked at."""
         before = self._observed.get(uid)
         if before is None:
@@ -152,7 +152,7 @@ class RunController:
         elif isinstance(action, actions.Locate):
             label = session.platform.label(run.namespace, run.name, attempt.number, attempt.submission_token)
             found = await session.call(
-                "locate", connection.locate, label, _since(attempt), deadline=DEADLINES["locate"]
+                "locate", connection.locate, label, datetime.fromisoformat(attempt.intended_at), deadline=DEADLINES["locate"]
             )
             self._remember(
                 run.uid, searched_at=self._now(), located=found.remote_id if found else None, remote=found, trouble=None
@@ -228,7 +228,3 @@ class RunController:
 
 def _ref(run: RunSnapshot) -> ResourceRef:
     return ResourceRef(RUN.name, run.namespace, run.name, run.uid)
-
-
-def _since(attempt: Attempt) -> datetime:
-    return datetime.fromisoformat(attempt.intended_at)

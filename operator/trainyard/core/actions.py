@@ -57,7 +57,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to write, then what to do, then when to look again. `rule` names the rule that decided, for logs and tests."""
+    """What to write, then to do, then when to look again. `rule` names the rule that decided, for logs and tests."""
 
     status: MLTrainingRunStatus
     action: Action | None = None

@@ -28,6 +28,12 @@ from trainyard.core.transition import enter, live, newest, with_attempt
 
 Rule = Callable[[Known], Decision | None]
 
+# A remote run that has not ended: phase (which is also the reason) and words for it.
+IN_STAGE: dict[Stage, tuple[Phase, str]] = {
+    Stage.QUEUED: ("Queued", "waiting on the platform for compute"),
+    Stage.BUILDING: ("BuildingEnvironment", "the platform is building the environment"),
+    Stage.RUNNING: ("Running", "the code is running"),
+}
 # Kinds of trouble with a submission, by what mends them.
 NEVER_ACCEPTED = frozenset({"Refused", "SubmissionDeleted"})
 NEEDS_PERSON = frozenset({"Denied", "IdentityError", "Unauthenticated", "Missing"})
@@ -243,20 +249,14 @@ def _show_remote(known: Known, attempt: Attempt) -> MLTrainingRunStatus:
     told = ending.told_trouble(known)
     if known.observed.trouble is not None and (told is not run.status or _says(run.status, known.observed.trouble)):
         return told
-    words = {
-        Stage.QUEUED: ("Queued", "Queued", "waiting on the platform for compute"),
-        Stage.BUILDING: ("BuildingEnvironment", "BuildingEnvironment", "the platform is building the environment"),
-        Stage.RUNNING: ("Running", "Running", "the code is running"),
-    }
+    phase, message = IN_STAGE.get(remote.stage, (_phase_so_far(run.status), ""))
+    reason: str = phase
     if remote.stage is Stage.UNKNOWN:
-        phase: Phase = "Running" if run.status.phase == "Running" else "Queued"
-        reason, message = (
-            "RemoteStateUnknown",
+        reason = "RemoteStateUnknown"
+        message = (
             f"the platform reports state {remote.state!r}, which this version of Trainyard does not know; "
-            "it is watched and counted neither as done nor as failed",
+            "it is watched and counted neither as done nor as failed"
         )
-    else:
-        phase, reason, message = words[remote.stage]
     shown = {"remote_state": remote.state, "url": remote.url or attempt.url}
     if remote.stage is Stage.RUNNING and attempt.started_at is None:
         shown["started_at"] = stamp(remote.started_at or known.now)
@@ -274,6 +274,10 @@ def _show_remote(known: Known, attempt: Attempt) -> MLTrainingRunStatus:
         url=shown["url"],
         identity=identity if remote.ran_as else run.status.identity,
     )
+
+
+def _phase_so_far(status: MLTrainingRunStatus) -> Phase:
+    return "Running" if status.phase == "Running" else "Queued"
 
 
 def _says(status: MLTrainingRunStatus, trouble: Trouble) -> bool:

@@ -1,4 +1,4 @@
-"""Everything a decision about a run may look at, gathered by the controller before `decide` is called. Frozen; no I/O."""
+"""What a decision about a run may look at, gathered by the controller before `decide` is called. Frozen; no I/O."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -39,7 +39,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class RunSnapshot:
-    """An MLTrainingRun as the API server last showed it. `spec` is None when it can not be read; `spec_error` says why."""
+    """An MLTrainingRun as the API server last showed it. Where `spec` can not be read, `spec_error` says why."""
 
     namespace: str
     name: str

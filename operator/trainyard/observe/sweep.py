@@ -1,7 +1,7 @@
-"""The sweep of one host as one principal. Started by the controllers; tells them what it saw, and decides nothing.
+"""The sweep of one host as one principal. Started by the controllers; tells them what it saw.
 
-A sweep is a list of recent runs, page by page, until every run that is watched has been seen; what the list did not show
-is asked for by itself. When fewer runs are watched than pages had to be read the last time, each is asked for by itself.
+A sweep is a list of recent runs, page by page, until every run that is watched has been seen; what the list did not
+show is asked for by itself. When fewer runs are watched than pages had to be read the last time, each is asked for.
 """
 
 import asyncio

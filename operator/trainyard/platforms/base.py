@@ -75,8 +75,8 @@ class Connection(Protocol):
     def submit(self, request: Request) -> Submitted:
         """Uploads the code, makes or finds the MLflow run, and starts the run; the same token never starts two."""
 
-    def locate(self, request: Request, since: datetime) -> RemoteRun | None:
-        """The run that carries the request's label, if the platform has it; starts nothing."""
+    def locate(self, label: str, since: datetime) -> RemoteRun | None:
+        """The run that carries the label, if the platform has it; starts nothing."""
 
     def get(self, remote_id: str) -> RemoteRun:
         """One run now. Raises Missing if the platform no longer has it."""
@@ -95,6 +95,12 @@ class Platform(Protocol):
     """A kind of platform."""
 
     name: str
+
+    def label(self, namespace: str, name: str, attempt: int, submission_token: str) -> str:
+        """What `translate` puts on the run so that `Connection.locate` finds exactly that attempt. Pure.
+
+        Needs neither spec nor workspace: a run may have to be stopped when both have gone.
+        """
 
     def translate(self, job: Job) -> Request:
         """The job in the platform's terms. Pure. Raises TranslationError naming the field."""
