@@ -29,7 +29,10 @@ class ApiError(LocalClusterError):
 class Api:
     """JSON over HTTPS to one server, as the holder of `client` or anonymously."""
 
-    def __init__(self, url: str, ca_file: Path, client: KeyPair | None = None) -> None:
+    def __init__(
+        self, url: str, ca_file: Path, client: KeyPair | None = None, seconds: float = REQUEST_SECONDS
+    ) -> None:
+        self._seconds = seconds
         self._address = urlsplit(url).netloc
         self._context = ssl.create_default_context(cafile=str(ca_file))
         if client is not None:
@@ -41,7 +44,7 @@ class Api:
 
     def fetch(self, method: str, path: str, body: object = None) -> bytes:
         """The answer as it came. Raises as `call` does."""
-        connection = http.client.HTTPSConnection(self._address, timeout=REQUEST_SECONDS, context=self._context)
+        connection = http.client.HTTPSConnection(self._address, timeout=self._seconds, context=self._context)
         try:
             text = None if body is None else json.dumps(body)
             connection.request(method, path, text, {"Content-Type": "application/json"})

@@ -75,9 +75,9 @@ def start(options: argparse.Namespace) -> int:
 def run(options: argparse.Namespace) -> int:
     parent = os.getppid()
     with LocalCluster.start(options.dir, audit=options.audit) as cluster:
-        say(f"ready at {cluster.url}; Ctrl-C ends it")
-        print(cluster.kubeconfig, flush=True)
         try:
+            say(f"ready at {cluster.url}; Ctrl-C ends it")
+            print(cluster.kubeconfig, flush=True)
             while os.getppid() == parent:
                 cluster.check()
                 time.sleep(WATCH_SECONDS)

@@ -40,6 +40,7 @@ from trainyard_localcluster.supervision import Supervised
 READY_SECONDS = 120.0  # 5 s on 2 idle cores; a busy machine gets its time
 PORT_ATTEMPTS = 5
 POLL_SECONDS = 0.05
+PROBE_SECONDS = 5.0  # whoever took our port may never answer
 ETCD_PAGE = 500
 PORT_TAKEN = ("address already in use", "bind: ")
 
@@ -227,11 +228,11 @@ class Startup:
         self._start(
             "kube-apiserver", apiserver_command(self.programs, pki, etcd_url, self.ports.apiserver, self._audit())
         )
-        admin = Api(self.url, pki.ca, pki.admin)
+        admin = Api(self.url, pki.ca, pki.admin, PROBE_SECONDS)
         self._wait("kube-apiserver to be ready", lambda: admin.fetch("GET", "/readyz"))
         self._start_controller_manager(pki)
         admin.call("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", DISCOVERY_FOR_ANYONE)
-        anyone = Api(self.url, pki.ca)
+        anyone = Api(self.url, pki.ca, seconds=PROBE_SECONDS)
         self._wait("the issuer's discovery document", lambda: anyone.call("GET", "/.well-known/openid-configuration"))
         account = "/api/v1/namespaces/default/serviceaccounts/default"
         self._wait("the default ServiceAccount", lambda: admin.call("GET", account))

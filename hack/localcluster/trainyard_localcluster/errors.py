@@ -21,11 +21,11 @@ class BuildError(LocalClusterError):
     """The control plane's binary is not there and cannot be built."""
 
 
-class AlreadyRunning(LocalClusterError):  # noqa: N818 - reads as the fact that it is
+class AlreadyRunning(LocalClusterError):
     """The directory belongs to a control plane that is running."""
 
 
-class PortTaken(LocalClusterError):  # noqa: N818 - reads as the fact that it is
+class PortTaken(LocalClusterError):
     """A chosen port was taken by somebody else before our process could bind it."""
 
 
