@@ -15,7 +15,7 @@ request without a response, never an effect without a line.
 | resource | request | kind, namespace, name, uid of the Kubernetes object, where there is one |
 | attempt, action | request | attempt of the run; what the operator was doing |
 | principal, mode, service_account | request | as whom, by which identity mode, for which ServiceAccount |
-| assertion_jti | request | `jti` of the ServiceAccount token behind it: the credential id in the API server's own audit log |
+| assertion_jti | request | `jti` of the ServiceAccount token behind it, the credential id in the API server's log |
 | status | response | HTTP status, when the platform answered |
 | error | response | class and reason of the error, when it is one |
 | duration_ms | response | from the first byte sent to the last received |

@@ -1,7 +1,7 @@
 """Federated identity: a ServiceAccount token exchanged for a Databricks token (RFC 8693). The default mode.
 
 Made by the wiring through `FederatedTokens`, asked by `platforms.databricks.client` at each request, in a lane's
-thread. Nothing is stored or logged; the host is checked and its token endpoint pinned before an assertion is even minted.
+thread. Nothing is stored or logged; the host is checked and its token endpoint pinned before an assertion is minted.
 
 Ours rather than the SDK's: the SDK posts to the token endpoint without a time-out while it holds a lock that every call
 waits for, and follows the host's own word about where that endpoint is.

@@ -97,8 +97,8 @@ class HostPolicy:
         if (host, port) != own and not any(pattern.matches(host, port) for pattern in self._token_hosts):
             raise IdentityError(
                 f"the workspace {own[0]}{_shown(own[1])} names {host}{_shown(port)} as its token endpoint, which is "
-                "neither itself nor a known account host; no assertion is sent there. If this is right, have the operator "
-                "started with it as an allowed token host.",
+                "neither itself nor a known account host; no assertion is sent there. If this is right, have the "
+                "operator started with it as an allowed token host.",
                 reason="TokenEndpointNotAllowed",
             )
         return endpoint

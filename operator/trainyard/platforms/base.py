@@ -11,8 +11,10 @@ from typing import Any, Protocol
 
 from trainyard.api.training_run import MLTrainingRunSpec
 from trainyard.api.workspace import MLWorkspaceSpec
+from trainyard.audit.log import AuditLog
 from trainyard.core.remote import RemoteRun, Result, Submitted
 from trainyard.core.snapshot import Target
+from trainyard.identity.base import TokenSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +112,6 @@ class Platform(Protocol):
 
     def forbidden_overrides(self) -> frozenset[str]:
         """Fields of the platform block that the operator owns."""
+
+    def connect(self, target: Target, tokens: TokenSource, log: AuditLog) -> Connection:
+        """A connection to target.host as target.principal. Sends nothing."""

@@ -1,0 +1,115 @@
+"""What Databricks' refusals mean: the dialect of the audited transport. Pure.
+
+Judged on status and `error_code` as they came, before the SDK sees them: the SDK decorates messages with its
+configuration, retries by words in the message, and turns unparsable bodies into a request log.
+Codes: databricks-sdk errors/platform.py and overrides.py; https://docs.databricks.com/api, "Error codes".
+"""
+
+import json
+import re
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from trainyard.audit.transport import Answer, retry_after
+from trainyard.core.errors import (
+    Denied,
+    Missing,
+    PlatformError,
+    Refused,
+    SubmissionDeleted,
+    Throttled,
+    Unauthenticated,
+    Unreachable,
+)
+
+ALREADY_EXISTS = "AlreadyExists"
+
+_MISSING = re.compile(r"(NOT_FOUND|[A-Z_]*DOES_NOT_EXIST|[A-Z_]*_NOT_FOUND)")
+# The platform says 400 INVALID_PARAMETER_VALUE of a run that is not there (databricks-sdk errors/overrides.py).
+_NO_SUCH_RUN = re.compile(r"Run .* does not exist|Run: .* in job: .* doesn't exist")
+_DELETED_TOKEN = re.compile(r"(?=.*idempotency)(?=.*delet)", re.IGNORECASE | re.DOTALL)
+_QUOTA = frozenset({"QUOTA_EXCEEDED", "RESOURCE_EXHAUSTED", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_LIMIT_EXCEEDED"})
+_AGAIN = frozenset({"ABORTED", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL_ERROR", "UNKNOWN"})
+# Quotas free up when runs end, not within seconds.
+QUOTA_RETRY_AFTER = 60.0
+
+RUNS = "/jobs/runs/"
+
+
+class DatabricksDialect:
+    """See `audit.transport.Dialect`."""
+
+    def error(self, answer: Answer) -> PlatformError:
+        """The error that a 4xx answer stands for."""
+        document = answer.json()
+        if not isinstance(document, dict):
+            return _unexplained(answer)
+        code = str(document.get("error_code") or "")
+        words = _words(document, answer)
+        return _by_code(answer, code, words) or _by_status(answer, words)
+
+    def remote_id(self, answer: Answer) -> str | None:
+        """The run's id, for requests about runs."""
+        url = urlsplit(answer.url)
+        if RUNS not in url.path:
+            return None
+        asked = parse_qs(url.query).get("run_id")
+        if asked:
+            return asked[0]
+        for text in (answer.body, answer.sent):
+            try:
+                document = json.loads(text)
+            except ValueError:
+                continue
+            if isinstance(document, dict) and "run_id" in document:
+                return str(document["run_id"])
+        return None
+
+
+def _by_code(answer: Answer, code: str, words: str) -> PlatformError | None:
+    """What the error code says; it is more exact than the status."""
+    if answer.status == 401:
+        return Unauthenticated(words)
+    if code == "ENDPOINT_NOT_FOUND":
+        return Refused(f"{words} Check that host is a Databricks workspace.", reason="EndpointNotFound")
+    if answer.path.endswith("/jobs/runs/submit") and _DELETED_TOKEN.search(words):
+        return SubmissionDeleted(words)
+    if _MISSING.fullmatch(code) or (RUNS in answer.path and _NO_SUCH_RUN.search(words)):
+        return Missing(words)
+    if code in ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"):
+        return Refused(words, reason=ALREADY_EXISTS)
+    if code == "PERMISSION_DENIED":
+        return Denied(words)
+    if code in _QUOTA:
+        pause = retry_after(answer.headers) if "Retry-After" in answer.headers else QUOTA_RETRY_AFTER
+        return Throttled(words, retry_after=pause)
+    if code in _AGAIN:
+        return Unreachable(words)
+    return None
+
+
+def _by_status(answer: Answer, words: str) -> PlatformError:
+    if answer.status == 403:
+        return Denied(words)
+    if answer.status == 404:
+        return Missing(words)
+    if answer.status in (408, 425, 499):
+        return Unreachable(words)
+    return Refused(words)
+
+
+def _unexplained(answer: Answer) -> PlatformError:
+    """An error that is not Databricks' own. A proxy's 404 must never pass for a run that is gone."""
+    host = urlsplit(answer.url).netloc
+    if answer.status == 401:
+        return Unauthenticated(f"{host} answered 401")
+    if answer.status == 403:
+        return Denied(f"{host} answered 403 without saying why; a proxy or an IP access list may stand in between")
+    return Unreachable(f"{host} answered {answer.status} without saying why", reason="PlatformAnswerMalformed")
+
+
+def _words(document: dict[str, Any], answer: Answer) -> str:
+    # SCIM has `detail` where the rest of the platform has `message`; the OIDC server has `error_description`.
+    said = document.get("message") or document.get("detail") or document.get("error_description")
+    text = " ".join(str(said or "").split())[:500]
+    return text or f"{urlsplit(answer.url).netloc} answered {answer.status}"

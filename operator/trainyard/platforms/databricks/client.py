@@ -1,0 +1,160 @@
+"""A databricks-sdk client that is ours to bound: no network in its construction, our tokens, our transport.
+
+Made by `connection`; used in a lane's threads. The SDK is imported at the first request, never before: importing it
+costs a second and 80 MB. It must never retry by itself: what the operator repeats, it repeats on purpose.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import trainyard
+from trainyard.audit.log import AuditLog
+from trainyard.audit.transport import AuditedAdapter, Bounds
+from trainyard.core.errors import TrainyardError, Unauthenticated, Unreachable
+from trainyard.identity.base import TokenSource
+from trainyard.platforms.databricks.answers import DatabricksDialect
+
+if TYPE_CHECKING:
+    from databricks.sdk import WorkspaceClient
+
+T = TypeVar("T")
+
+
+class DatabricksClient:
+    """One host as one principal.
+
+    Args:
+        host: the workspace's origin, allowed by the host policy.
+        tokens: asked at each request.
+        log: the audit log.
+        facts: principal, mode and service_account for the audit records.
+        bounds: limits of each HTTP request.
+    """
+
+    def __init__(self, host: str, tokens: TokenSource, log: AuditLog, facts: Mapping[str, Any], bounds: Bounds) -> None:
+        self._host = host
+        self._tokens = tokens
+        self._facts = facts
+        self._adapter = AuditedAdapter(log, DatabricksDialect(), self._facts_now, bounds)
+        self._building = threading.Lock()
+        self._workspace: WorkspaceClient | None = None
+        # The header factory and the transport run in the same thread, one after the other.
+        self._used = threading.local()
+
+    def do(
+        self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """One request by path, for what the SDK's typed calls would drop: fields and states that they do not know.
+
+        Raises:
+            PlatformError, IdentityError: see `call`.
+        """
+
+        def ask(workspace: "WorkspaceClient") -> dict[str, Any]:
+            answer = workspace.api_client.do(
+                method,
+                path,
+                query=None if query is None else dict(query),
+                body=None if body is None else dict(body),
+                headers={"Accept": "application/json"},
+            )
+            if not isinstance(answer, dict):
+                raise TypeError(f"{path} answered with a {type(answer).__name__}")
+            return answer
+
+        return self.call(ask)
+
+    def call(self, ask: Callable[["WorkspaceClient"], T]) -> T:
+        """One or more SDK calls. A refused token is replaced and the calls made once more, so they must be idempotent.
+
+        Raises:
+            PlatformError: what the platform answered, or that it did not.
+            IdentityError: no token can be had.
+        """
+        workspace = self._built()
+        try:
+            return _translated(ask, workspace)
+        except Unauthenticated:
+            self._tokens.forget()
+            return _translated(ask, workspace)
+
+    def _built(self) -> "WorkspaceClient":
+        with self._building:
+            if self._workspace is None:
+                self._workspace = build(self._host, self._headers, self._adapter)
+            return self._workspace
+
+    def _headers(self) -> dict[str, str]:
+        token = self._tokens.token()
+        self._used.jti = token.assertion_jti
+        return {"Authorization": f"Bearer {token.value}"}
+
+    def _facts_now(self) -> dict[str, Any]:
+        return {**self._facts, "assertion_jti": getattr(self._used, "jti", None)}
+
+
+def _translated(ask: Callable[["WorkspaceClient"], T], workspace: "WorkspaceClient") -> T:
+    try:
+        return ask(workspace)
+    except TrainyardError:
+        raise
+    # What the SDK's decoders raise when an answer lacks what they expect; the transport has judged everything else.
+    except (AttributeError, KeyError, TypeError, ValueError, OSError, RuntimeError) as error:
+        raise Unreachable(
+            f"the platform's answer can not be read ({type(error).__name__})", reason="PlatformAnswerMalformed"
+        ) from error
+
+
+def build(host: str, headers: Callable[[], dict[str, str]], adapter: AuditedAdapter) -> "WorkspaceClient":
+    """A WorkspaceClient for the host; sends nothing, reads no environment, no profile.
+
+    Raises:
+        RuntimeError: the SDK has changed inside. Its pin must then be looked at together with this function.
+    """
+    from databricks.sdk import WorkspaceClient
+    from databricks.sdk.config import Config
+    from databricks.sdk.credentials_provider import CredentialsStrategy
+
+    # At DEBUG the SDK logs bodies.
+    logging.getLogger("databricks.sdk").setLevel(logging.WARNING)
+
+    class Headers(CredentialsStrategy):
+        def auth_type(self) -> str:
+            return "trainyard"
+
+        def __call__(self, cfg: Config) -> Callable[[], dict[str, str]]:  # noqa: ARG002 - the SDK's signature
+            return headers
+
+    class Isolated(Config):
+        """A Config of just what it is given: it does not ask the host about itself, and a DATABRICKS_TOKEN or
+        ~/.databrickscfg in the operator's surroundings must not decide who it is."""
+
+        # Config finds its attributes on the very class that is asked; a subclass has none of its own.
+        @classmethod
+        def attributes(cls) -> Any:
+            return Config.attributes()
+
+        def _load_from_env(self) -> None:
+            """Nothing."""
+
+        def _known_file_config_loader(self) -> None:
+            """Nothing."""
+
+        def _resolve_host_metadata(self) -> None:
+            """Nothing."""
+
+    for name in ("_load_from_env", "_known_file_config_loader", "_resolve_host_metadata"):
+        if not hasattr(Config, name):
+            raise RuntimeError(f"databricks-sdk's Config has no {name} any more")
+    config = Isolated(
+        host=host, credentials_strategy=Headers(), product="trainyard", product_version=trainyard.__version__
+    )
+    workspace = WorkspaceClient(config=config)
+    session = getattr(getattr(workspace.api_client, "_api_client", None), "_session", None)
+    if session is None:
+        raise RuntimeError("databricks-sdk's ApiClient keeps its requests session somewhere else now")
+    session.adapters.clear()
+    session.mount("https://", adapter)
+    return workspace

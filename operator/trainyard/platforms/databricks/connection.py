@@ -1,0 +1,187 @@
+"""Talks to one Databricks workspace as one principal: the Connection of `platforms.base`.
+
+Called in a lane's threads. Each step may be repeated after a crash: files are named by their content, the experiment by
+its path, the MLflow run by a tag that holds the submission token, the run itself by its idempotency token.
+"""
+
+import base64
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from trainyard.audit.log import AuditLog
+from trainyard.audit.transport import Bounds
+from trainyard.core.errors import Missing, Refused, Unreachable
+from trainyard.core.remote import RemoteRun, Result, Submitted
+from trainyard.core.snapshot import Target
+from trainyard.identity.base import TokenSource
+from trainyard.platforms.base import Account, ModelWanted, Request
+from trainyard.platforms.databricks import names
+from trainyard.platforms.databricks.answers import ALREADY_EXISTS
+from trainyard.platforms.databricks.client import DatabricksClient
+from trainyard.platforms.databricks.outcome import Outcome
+from trainyard.platforms.databricks.states import remote_run
+from trainyard.platforms.databricks.translate import with_variables
+
+JOBS = "/api/2.2/jobs"
+MLFLOW = "/api/2.0/mlflow"
+WORKSPACE = "/api/2.0/workspace"
+# The most that runs/list gives (databricks-sdk service/jobs.py, list_runs).
+PAGE = 25
+# A run's start time is the platform's clock, `since` is ours.
+CLOCK_MARGIN = timedelta(minutes=5)
+
+
+class DatabricksConnection:
+    """One host as one principal."""
+
+    def __init__(self, target: Target, tokens: TokenSource, log: AuditLog, bounds: Bounds | None = None) -> None:
+        facts = {"principal": target.principal, "mode": target.mode, "service_account": target.service_account}
+        self._principal = target.principal
+        self._client = DatabricksClient(target.host, tokens, log, facts, bounds or Bounds())
+        self._outcome = Outcome(self._client)
+
+    def whoami(self) -> Account:
+        """Proves that the identity works and may use the workspace."""
+        me = self._client.call(
+            lambda workspace: workspace.api_client.do(
+                "GET", "/api/2.0/preview/scim/v2/Me", response_headers=["x-databricks-org-id"]
+            )
+        )
+        if not isinstance(me, dict) or not me.get("userName"):
+            raise Unreachable("the workspace does not say who we are", reason="PlatformAnswerMalformed")
+        return Account(str(me["userName"]), me.get("x-databricks-org-id"))
+
+    def submit(self, request: Request) -> Submitted:
+        """Uploads the code, makes or finds the MLflow run, and starts the run."""
+        self._upload(request)
+        experiment_id = self._experiment(request.experiment)
+        mlflow_run_id = self._mlflow_run(experiment_id, request)
+        body = with_variables(request.body, {"MLFLOW_RUN_ID": mlflow_run_id, "MLFLOW_EXPERIMENT_ID": experiment_id})
+        answer = self._client.do("POST", f"{JOBS}/runs/submit", body=body)
+        if "run_id" not in answer:
+            raise Unreachable("runs/submit answered without a run id", reason="PlatformAnswerMalformed")
+        return Submitted(str(answer["run_id"]), mlflow_run_id, datetime.now(UTC))
+
+    def locate(self, label: str, since: datetime) -> RemoteRun | None:
+        """The run that carries the label and that we made."""
+        for rows in self._pages(since):
+            for row in rows:
+                # Anybody may name a run as they like; only our own principal's run is ours.
+                if row.get("run_name") == label and row.get("creator_user_name") in (None, self._principal):
+                    return remote_run(row)
+        return None
+
+    def get(self, remote_id: str) -> RemoteRun:
+        """One run now."""
+        return remote_run(self._client.do("GET", f"{JOBS}/runs/get", query={"run_id": remote_id}))
+
+    def sweep(self, since: datetime) -> Iterator[list[RemoteRun]]:
+        """Pages of runs that started since then, newest first."""
+        for rows in self._pages(since):
+            yield [remote_run(row) for row in rows]
+
+    def cancel(self, remote_id: str) -> None:
+        """Asks the platform to stop the run."""
+        try:
+            self._client.do("POST", f"{JOBS}/runs/cancel", body={"run_id": int(remote_id)})
+        except Refused:
+            # A refusal to cancel is no answer to whether the run still runs; the run itself is.
+            remote = self.get(remote_id)
+            if remote.end is None:
+                raise
+
+    def collect(self, remote: RemoteRun, mlflow_run_id: str | None, model: ModelWanted | None) -> Result:
+        """What an ended run left."""
+        return self._outcome.collect(remote, mlflow_run_id, model)
+
+    def _pages(self, since: datetime) -> Iterator[list[dict[str, Any]]]:
+        """Pages of raw rows. The filter by time is the platform's; each row is judged by its own state."""
+        query: dict[str, Any] = {
+            "limit": PAGE,
+            "run_type": "SUBMIT_RUN",
+            "start_time_from": int((since - CLOCK_MARGIN).timestamp() * 1000),
+        }
+        while True:
+            answer = self._client.do("GET", f"{JOBS}/runs/list", query=query)
+            rows = answer.get("runs", [])
+            if rows:
+                yield rows
+            following = answer.get("next_page_token")
+            if not following:
+                return
+            query["page_token"] = following
+
+    def _upload(self, request: Request) -> None:
+        """Files as plain files. The last one by name is written last: its presence means that all are there."""
+        *others, last = sorted(request.files)
+        if self._is_there(f"{request.code_folder}/{last}"):
+            return
+        self._mkdirs(request.code_folder)
+        for name in (*others, last):
+            body = {
+                "path": f"{request.code_folder}/{name}",
+                "content": base64.b64encode(request.files[name]).decode("ascii"),
+                # AUTO and SOURCE make a notebook, without its suffix, of a file with a notebook's header.
+                "format": "RAW",
+                "overwrite": True,
+            }
+            self._client.do("POST", f"{WORKSPACE}/import", body=body)
+
+    def _is_there(self, path: str) -> bool:
+        try:
+            self._client.do("GET", f"{WORKSPACE}/get-status", query={"path": path})
+        except Missing:
+            return False
+        return True
+
+    def _mkdirs(self, path: str) -> None:
+        self._client.do("POST", f"{WORKSPACE}/mkdirs", body={"path": path})
+
+    def _experiment(self, path: str) -> str:
+        try:
+            return self._experiment_by_name(path)
+        except Missing:
+            self._mkdirs(path.rpartition("/")[0] or "/")
+        try:
+            answer = self._client.do("POST", f"{MLFLOW}/experiments/create", body={"name": path})
+        except Refused as error:
+            if error.reason != ALREADY_EXISTS:
+                raise
+            # Another run of the same experiment was quicker.
+            return self._experiment_by_name(path)
+        return _text(answer, "experiment_id")
+
+    def _experiment_by_name(self, path: str) -> str:
+        answer = self._client.do("GET", f"{MLFLOW}/experiments/get-by-name", query={"experiment_name": path})
+        return _text(answer.get("experiment", {}), "experiment_id")
+
+    def _mlflow_run(self, experiment_id: str, request: Request) -> str:
+        """The MLflow run of this attempt, made at most once."""
+        search = {
+            "experiment_ids": [experiment_id],
+            "filter": f"tags.`{names.TAG_TOKEN}` = '{request.submission_token}'",
+            "max_results": 1,
+        }
+        found = self._client.do("POST", f"{MLFLOW}/runs/search", body=search).get("runs", [])
+        if found:
+            return _text(found[0].get("info", {}), "run_id")
+        made = self._client.do(
+            "POST",
+            f"{MLFLOW}/runs/create",
+            body={
+                "experiment_id": experiment_id,
+                "run_name": request.label,
+                "start_time": int(time.time() * 1000),
+                "tags": [{"key": key, "value": value} for key, value in request.tags.items()],
+            },
+        )
+        return _text(made.get("run", {}).get("info", {}), "run_id")
+
+
+def _text(document: Mapping[str, Any], key: str) -> str:
+    value = document.get(key)
+    if not value:
+        raise Unreachable(f"the platform's answer lacks {key}", reason="PlatformAnswerMalformed")
+    return str(value)
