@@ -155,7 +155,7 @@ def _passed_on(call: Call) -> Callable[[Request], Awaitable[Response]]:
         if call.subject == "run":
             await tracking.require_run(payload["run_id"], principal, call.access)
         else:
-            await tracking.experiment(payload["experiment_id"], principal, call.access)
+            await tracking.require_experiment(payload["experiment_id"], principal, call.access)
         return _answer(request, await tracking.call(call.method, call.path, payload))
 
     return endpoint
@@ -190,10 +190,12 @@ async def update_experiment(request: Request) -> Response:
     principal = caller(request).principal
     body = await json_body(request, UPDATE_EXPERIMENT)
     tracking = tracking_of(request)
-    await tracking.experiment(body["experiment_id"], principal, "Edit")
+    await tracking.require_experiment(body["experiment_id"], principal, "Edit")
     if "new_name" in body:
         body["new_name"] = _free_name(tracking, body["new_name"], principal)
-    return _answer(request, await tracking.call("POST", "/experiments/update", body))
+    answer = await tracking.call("POST", "/experiments/update", body)
+    tracking.renamed(body["experiment_id"])
+    return _answer(request, answer)
 
 
 async def experiment_by_name(request: Request) -> Response:
@@ -226,7 +228,7 @@ async def create_run(request: Request) -> Response:
     principal = caller(request).principal
     body = await json_body(request, CREATE_RUN)
     tracking = tracking_of(request)
-    await tracking.experiment(body.get("experiment_id", ""), principal, "Edit")
+    await tracking.require_experiment(body.get("experiment_id", ""), principal, "Edit")
     tags = [tag for tag in body.get("tags", []) if tag.get("key") != "mlflow.user"]
     body["tags"] = [*tags, {"key": "mlflow.user", "value": principal.application_id}]
     body["user_id"] = principal.application_id
@@ -240,7 +242,7 @@ async def search_runs(request: Request) -> Response:
     body = await json_body(request, SEARCH_RUNS)
     tracking = tracking_of(request)
     for experiment_id in body["experiment_ids"]:
-        await tracking.experiment(experiment_id, principal, "View")
+        await tracking.require_experiment(experiment_id, principal, "View")
     return _answer(request, await tracking.call("POST", "/runs/search", body))
 
 

@@ -241,14 +241,10 @@ async def download_uri(request: Request) -> Response:
 
 
 async def finalize_version(request: Request) -> Response:
-    """FinalizeModelVersion: READY, if its MLmodel file has been uploaded."""
+    """FinalizeModelVersion: READY."""
     principal = caller(request).principal
     body = await json_body(request, VERSION)
-    catalog = catalog_of(request)
-    model, version = catalog.version(principal, body["name"], body["version"], "CREATE MODEL VERSION")
-    if not tracking_of(request).blobs.file(f"{model.storage_key(version)}/MLmodel").is_file():
-        raise ApiError(400, "INVALID_STATE", "The model version's files do not include an MLmodel file.")
-    return _version_answer(*catalog.finalize_version(principal, body["name"], body["version"]))
+    return _version_answer(*catalog_of(request).finalize_version(principal, body["name"], body["version"]))
 
 
 async def set_alias(request: Request) -> Response:

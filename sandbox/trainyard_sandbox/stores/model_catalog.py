@@ -3,12 +3,12 @@
 unity_catalog.py (REST 2.1) and mlflow_registry.py (what the MLflow client calls) are two views of this one store, so
 that they always agree. It must never hand out an object without having checked the principal's privileges.
 
-Read in: databricks-sdk `service/catalog.py` (docstrings of RegisteredModelsAPI, ModelVersionsAPI, CatalogsAPI); Databricks
-documentation, "Unity Catalog privileges and securable objects" (inheritance, MANAGE, CREATE MODEL VERSION) and "Names"
-(lower case, 255 characters, no period, space or slash). Sentences ("Routine or Model '...' does not exist.", "User does
-not have USE CATALOG on Catalog '...'.") as quoted in public issues and troubleshooting notes, e.g.
-databricks-demos/dbdemos#74; 'latest' as an alias: mlflow/mlflow#9730. The sentence for an
-unknown alias is ours: none was found.
+Read in: databricks-sdk `service/catalog.py` (docstrings of RegisteredModelsAPI, ModelVersionsAPI, CatalogsAPI);
+Databricks documentation, "Unity Catalog privileges and securable objects" (inheritance, MANAGE, CREATE MODEL VERSION)
+and "Names" (lower case, 255 characters, no period, space or slash). Sentences ("Routine or Model '...' does not
+exist.", "User does not have USE CATALOG on Catalog '...'.") as quoted in public issues and troubleshooting notes, e.g.
+databricks-demos/dbdemos#74; 'latest' as an alias: mlflow/mlflow#9730. No public example was found of the sentences for
+an unknown alias and an unknown version, which are ours.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Experiments and runs as a workspace sees them: the real MLflow server, plus who may touch which experiment.
 
-databricks/mlflow_api.py and mlflow_artifacts.py ask it before they let anything through; the engines may log into it.
-It must never keep what MLflow keeps, except for what cannot change (the experiment of a run).
+databricks/mlflow_api.py and mlflow_artifacts.py ask it before they let anything through. It must never keep what
+MLflow keeps, except for what nobody changes behind it (the experiment of a run, the name of an experiment).
 
 Read in: Databricks documentation, "Organize training runs with MLflow experiments" (an experiment is a workspace
 object, named by its absolute path, and inherits the permissions of its folder).
@@ -40,6 +40,7 @@ class Tracking:
     tree: WorkspaceTree
     blobs: BlobStore
     _experiment_of_run: dict[str, str] = field(default_factory=dict)
+    _name_of_experiment: dict[str, str] = field(default_factory=dict)
 
     async def call(self, method: str, path: str, payload: dict[str, Any]) -> dict[str, Any]:
         """One call to the server; `payload` is the query of a GET and the JSON body otherwise.
@@ -57,8 +58,8 @@ class Tracking:
             raise ApiError(response.status_code, answer["error_code"], answer["message"])
         return answer
 
-    async def experiment(self, experiment_id: str, principal: Principal, access: Access) -> dict[str, Any]:
-        """The experiment, if the principal has that access to it.
+    async def require_experiment(self, experiment_id: str, principal: Principal, access: Access) -> None:
+        """Check that the experiment is there and that the principal has that access to it.
 
         Raises:
             ApiError: 404 when there is none (MLflow's own experiment 0 does not exist in a workspace); 403.
@@ -67,22 +68,16 @@ class Tracking:
             raise not_found(NO_EXPERIMENT)
         if not experiment_id.isascii() or not experiment_id.isdigit():
             raise invalid_parameter(f"Invalid experiment ID: {experiment_id}")
-        try:
-            answer = await self.call("GET", "/experiments/get", {"experiment_id": experiment_id})
-        except ApiError as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                raise not_found(f"Node ID {experiment_id} does not exist.") from None
-            raise
-        experiment: dict[str, Any] = answer["experiment"]
-        self.require(experiment["name"], principal, access)
-        return experiment
+        if experiment_id not in self._name_of_experiment:
+            self._name_of_experiment[experiment_id] = await self._experiment_name(experiment_id)
+        self.require(self._name_of_experiment[experiment_id], principal, access)
 
     async def run(self, run_id: str, principal: Principal, access: Access) -> dict[str, Any]:
         """The run, if the principal has that access to its experiment."""
         answer = await self.call("GET", "/runs/get", {"run_id": run_id})
         run: dict[str, Any] = answer["run"]
         self._experiment_of_run[run_id] = run["info"]["experiment_id"]
-        await self.experiment(run["info"]["experiment_id"], principal, access)
+        await self.require_experiment(run["info"]["experiment_id"], principal, access)
         return run
 
     async def require_run(self, run_id: str, principal: Principal, access: Access) -> None:
@@ -91,7 +86,11 @@ class Tracking:
         if experiment_id is None:
             await self.run(run_id, principal, access)
         else:
-            await self.experiment(experiment_id, principal, access)
+            await self.require_experiment(experiment_id, principal, access)
+
+    def renamed(self, experiment_id: str) -> None:
+        """Ask MLflow again for the experiment's name."""
+        self._name_of_experiment.pop(experiment_id, None)
 
     def require(self, name: str, principal: Principal, access: Access) -> None:
         """Check access to the workspace path that names an experiment."""
@@ -111,13 +110,15 @@ class Tracking:
             )
         return normalized(name)
 
-    async def log_metrics(self, run_id: str, metrics: dict[str, float], at_milliseconds: int) -> None:
-        """Log metrics at step 0 on nobody's behalf, for the pretend engine."""
-        values = [
-            {"key": key, "value": _json_number(value), "timestamp": at_milliseconds, "step": 0}
-            for key, value in metrics.items()
-        ]
-        await self.call("POST", "/runs/log-batch", {"run_id": run_id, "metrics": values})
+    async def _experiment_name(self, experiment_id: str) -> str:
+        try:
+            answer = await self.call("GET", "/experiments/get", {"experiment_id": experiment_id})
+        except ApiError as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                raise not_found(f"Node ID {experiment_id} does not exist.") from None
+            raise
+        name: str = answer["experiment"]["name"]
+        return name
 
 
 def tracking_of(request: Request) -> Tracking:
@@ -132,10 +133,3 @@ def artifact_key(run: dict[str, Any], path: str = "") -> str:
     """The storage key of an artifact of a run."""
     root: str = run["info"]["artifact_uri"].removeprefix(ARTIFACT_SCHEME)
     return f"{root}/{path}" if path else root
-
-
-def _json_number(value: float) -> float | str:
-    """NaN and infinities as protobuf JSON has them: as strings."""
-    if value != value:
-        return "NaN"
-    return {float("inf"): "Infinity", float("-inf"): "-Infinity"}.get(value, value)
