@@ -1,21 +1,183 @@
-"""Connections to platforms, one per host, namespace and ServiceAccount, made on first use. Used by the controllers.
+"""Connections to platforms, one per host, principal and ServiceAccount, made on first use. Used by the controllers.
 
 The only place where identity, platform, lane and host policy meet: nothing reaches a host that is not allowed.
 """
 
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from datetime import datetime
+from typing import Any, TypeVar
 
-from trainyard.identity.base import ServiceAccountRef
+from trainyard.api.training_run import Attempt
+from trainyard.api.workspace import MLWorkspaceSpec
+from trainyard.audit.log import AuditLog
+from trainyard.core.errors import IdentityError, TrainyardError
+from trainyard.core.remote import RemoteRun
+from trainyard.core.snapshot import Target
+from trainyard.identity.base import DATABRICKS_CLIENT_ID, ServiceAccountRef, ServiceAccounts
+from trainyard.identity.federated import MODE, FederatedTokens
+from trainyard.identity.hosts import HostPolicy
+from trainyard.observe.sweep import Sweep
+from trainyard.platforms.base import Account, Connection, Platform
+from trainyard.platforms.lane import Lane, Lanes
+from trainyard.platforms.registry import platform_named
+from trainyard.telemetry.metrics import PLATFORM_CALLS
 
 T = TypeVar("T")
+SeenBy = Callable[[str, RemoteRun | TrainyardError], None]
+
+# A ServiceAccount's opt-in is asked for again after this many seconds; each mint asks anyway.
+CONSENT_HOLDS = 30.0
+MOST_CONSENTS = 4096
+CHECK_SECONDS = 45.0
 
 
 @dataclass(frozen=True, slots=True)
 class SessionKey:
-    """What a connection is pinned to."""
+    """What a session is pinned to."""
 
-    platform: str
-    host: str
-    principal: str
-    account: ServiceAccountRef
+    target: Target
+    namespace: str
+
+
+class Session:
+    """One connection with its lane and its sweep."""
+
+    def __init__(self, platform: Platform, connection: Connection, lane: Lane) -> None:
+        self.platform = platform
+        self.connection = connection
+        self.lane = lane
+        self.sweep: Sweep | None = None
+
+    async def call(self, name: str, fn: Callable[..., T], *args: Any, deadline: float) -> T:
+        """One bounded call of the connection. Raises the errors of `core.errors`."""
+        try:
+            answer = await self.lane.call(fn, *args, deadline=deadline)
+        except TrainyardError as error:
+            PLATFORM_CALLS.labels(self.platform.name, name, error.reason).inc()
+            raise
+        PLATFORM_CALLS.labels(self.platform.name, name, "ok").inc()
+        return answer
+
+
+class Sessions:
+    """Every session of this operator, by what it is pinned to."""
+
+    def __init__(
+        self,
+        accounts: ServiceAccounts,
+        policy: HostPolicy,
+        tokens: FederatedTokens,
+        log: AuditLog,
+        poll_seconds: float,
+    ) -> None:
+        self._accounts = accounts
+        self._policy = policy
+        self._tokens = tokens
+        self._log = log
+        self._poll_seconds = poll_seconds
+        self._lanes = Lanes()
+        self._sessions: dict[SessionKey, Session] = {}
+        self._consents: OrderedDict[ServiceAccountRef, tuple[str, float]] = OrderedDict()
+        self._watched: dict[str, tuple[Session, str]] = {}  # uid of a run → where it is watched, as what
+        self._watchers: dict[tuple[int, str], str] = {}  # the same backwards
+        self._seen: SeenBy | None = None
+
+    def on_seen(self, seen: SeenBy) -> None:
+        """Who is told what the sweeps see."""
+        self._seen = seen
+
+    def check_host(self, workspace: MLWorkspaceSpec) -> str:
+        """The workspace's origin if it is allowed. Raises IdentityError HostNotAllowed."""
+        return self._policy.check(workspace.databricks.host)
+
+    async def target(self, workspace: MLWorkspaceSpec, namespace: str) -> Target:
+        """Where a new attempt of that namespace would go and as whom. Mints nothing.
+
+        Raises:
+            IdentityError: the host is not allowed, or the ServiceAccount is missing or has not opted in.
+        """
+        host = self.check_host(workspace)
+        name = workspace.identity.federated.service_account_name
+        client_id = await self._client_id(ServiceAccountRef(namespace, name))
+        return Target("databricks", host, client_id, MODE, name)
+
+    async def check(self, workspace: MLWorkspaceSpec, namespace: str) -> Account:
+        """Proves that the namespace's identity works in the workspace. Raises the errors of `core.errors`."""
+        session = self._session(SessionKey(await self.target(workspace, namespace), namespace))
+        return await session.call("whoami", session.connection.whoami, deadline=CHECK_SECONDS)
+
+    def pinned(self, namespace: str, attempt: Attempt) -> Session:
+        """The session that an attempt was made with, whatever its workspace says now."""
+        target = Target(attempt.platform, attempt.host, attempt.principal, attempt.mode, attempt.service_account)
+        self._policy.check(target.host)
+        return self._session(SessionKey(target, namespace))
+
+    def watch(self, session: Session, uid: str, attempt: Attempt) -> None:
+        """Has the attempt's remote run looked at until `leave`."""
+        remote_id = attempt.remote_id
+        if remote_id is None or self._watched.get(uid) == (session, remote_id):
+            return
+        self.leave(uid)
+        if session.sweep is None:
+            session.sweep = Sweep(session.lane, session.connection, self._teller(session), self._poll_seconds)
+        self._watched[uid] = (session, remote_id)
+        self._watchers[(id(session), remote_id)] = uid
+        session.sweep.watch(remote_id, datetime.fromisoformat(attempt.intended_at))
+
+    def leave(self, uid: str) -> None:
+        """Stops looking at the run's remote run."""
+        watched = self._watched.pop(uid, None)
+        if watched is None:
+            return
+        session, remote_id = watched
+        self._watchers.pop((id(session), remote_id), None)
+        if session.sweep is not None:
+            session.sweep.leave(remote_id)
+
+    async def stop(self) -> None:
+        """Ends all sweeps and lanes."""
+        await asyncio.gather(*(s.sweep.stop() for s in self._sessions.values() if s.sweep is not None))
+        self._lanes.close()
+
+    def _session(self, key: SessionKey) -> Session:
+        session = self._sessions.get(key)
+        if session is None:
+            platform = platform_named(key.target.platform)
+            account = ServiceAccountRef(key.namespace, key.target.service_account)
+            source = self._tokens.source(key.target.host, account, key.target.principal)
+            connection = platform.connect(key.target, source, self._log)
+            session = Session(platform, connection, self._lanes.lane(key.target.host, key.target.principal))
+            self._sessions[key] = session
+        return session
+
+    def _teller(self, session: Session) -> Callable[[str, RemoteRun | TrainyardError], None]:
+        def tell(remote_id: str, what: RemoteRun | TrainyardError) -> None:
+            uid = self._watchers.get((id(session), remote_id))
+            if uid is not None and self._seen is not None:
+                self._seen(uid, what)
+
+        return tell
+
+    async def _client_id(self, account: ServiceAccountRef) -> str:
+        """The principal that the ServiceAccount has opted in to."""
+        known = self._consents.get(account)
+        if known is not None and time.monotonic() < known[1]:
+            return known[0]
+        annotations = await asyncio.to_thread(self._accounts.annotations, account)
+        client_id = annotations.get(DATABRICKS_CLIENT_ID, "")
+        if not client_id:
+            self._consents.pop(account, None)
+            raise IdentityError(
+                f"ServiceAccount {account.name} in namespace {account.namespace} has not opted in; annotate it with "
+                f"{DATABRICKS_CLIENT_ID}=<application id of the service principal that trusts it>",
+                reason="ServiceAccountNotOptedIn",
+                waiting=True,
+            )
+        self._consents[account] = (client_id, time.monotonic() + CONSENT_HOLDS)
+        while len(self._consents) > MOST_CONSENTS:
+            self._consents.popitem(last=False)
+        return client_id

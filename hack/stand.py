@@ -1,0 +1,274 @@
+"""A whole stand on loopback: control plane, sandbox, operator. Used by the demo, the tests, the crash proofs and the bench.
+
+Everything it starts is stopped by its own process id, and dies with this process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import yaml
+from trainyard_localcluster import LocalCluster, require_local
+from trainyard_sandbox.client import SandboxAddress, SandboxControl
+
+ROOT = Path(__file__).resolve().parent.parent
+AUDIENCE = "trainyard-databricks"
+OPERATOR_NAMESPACE = "trainyard-system"
+T = TypeVar("T")
+
+
+class StandError(Exception):
+    """Something that was started did not come up, or a wait was in vain."""
+
+
+def _die_with_parent() -> None:
+    """Runs in the child: the kernel kills it when the thread that started it is gone (prctl PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+class Process:
+    """A child process with its output in a file."""
+
+    def __init__(self, name: str, command: list[str], log: Path, env: Mapping[str, str] | None = None) -> None:
+        self.name = name
+        self.log = log
+        self._file = log.open("ab")
+        self._popen = subprocess.Popen(
+            command,
+            stdout=self._file,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=dict(env) if env is not None else None,
+            preexec_fn=_die_with_parent,
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._popen.poll() is None
+
+    def check(self) -> None:
+        """Raises StandError with the end of its log if it has ended."""
+        if not self.alive():
+            tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-30:])
+            raise StandError(f"{self.name} ended with {self._popen.returncode}:\n{tail}")
+
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 30) -> int:
+        """Signals it and waits; kills it if it does not go. Returns its exit code."""
+        if self.alive():
+            self._popen.send_signal(number)
+        try:
+            code = self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            code = self._popen.wait()
+        self._file.close()
+        return code
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        self.stop(signal.SIGKILL)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+
+def wait_for(what: str, look: Callable[[], T | None], seconds: float = 60, pause: float = 0.05) -> T:
+    """What `look` returns once it is neither None nor False. Raises StandError in vain."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found is not None and found is not False:
+            return found
+        if time.monotonic() > deadline:
+            raise StandError(f"waited {seconds:g} s in vain for {what}")
+        time.sleep(pause)
+
+
+@contextmanager
+def sandbox(dir: Path, engine: str = "run", issuer: str | None = None, ca: Path | None = None) -> Iterator[SandboxControl]:
+    """A sandbox that serves, by its control client."""
+    dir.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "trainyard_sandbox.cli", "serve", "--dir", str(dir), "--engine", engine]
+    if issuer is not None:
+        command += ["--trust-issuer", f"{issuer}={ca}"]
+    with Process("the sandbox", command, dir / "sandbox.log") as process:
+        document = dir / "sandbox.json"
+
+        def ready() -> bool:
+            process.check()
+            return document.exists()
+
+        wait_for("the sandbox", ready, 90)
+        with SandboxControl(document) as control:
+            yield control
+
+
+@dataclass
+class Team:
+    """A namespace with a ServiceAccount that a service principal of the sandbox trusts."""
+
+    namespace: str
+    principal: str
+    policy: str
+    workspace: str = "databricks"
+    service_account: str = "trainer"
+
+
+@dataclass
+class Stand:
+    """A control plane with Trainyard's kinds, and a sandbox that trusts its issuer."""
+
+    dir: Path
+    cluster: LocalCluster
+    control: SandboxControl
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def address(self) -> SandboxAddress:
+        return self.control.address
+
+    def install(self) -> None:
+        """Kinds, and the operator's ServiceAccount with exactly the chart's rights."""
+        require_local(self.cluster.kubeconfig)
+        for crd in sorted((ROOT / "crds").glob("*.yaml")):
+            self.cluster.kubectl("apply", "--server-side", "-f", str(crd))
+        names = [f"crd/{crd.stem}.trainyard.dev" for crd in sorted((ROOT / "crds").glob("*.yaml"))]
+        self.cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", *names)
+        rights = (ROOT / "hack" / "rbac.yaml").read_text()
+        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": OPERATOR_NAMESPACE}})
+        account = {"name": "trainyard", "namespace": OPERATOR_NAMESPACE}
+        self.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
+        self.cluster.kubectl("apply", "-f", "-", input=rights)
+
+    def apply(self, *objects: Mapping[str, Any]) -> None:
+        """kubectl apply."""
+        self.cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump_all([dict(o) for o in objects]))
+
+    def get(self, kind: str, name: str, namespace: str) -> dict[str, Any]:
+        """The object now."""
+        found: dict[str, Any] = self.cluster.call(
+            "GET", f"/apis/trainyard.dev/v1alpha1/namespaces/{namespace}/{kind}/{name}"
+        )
+        return found
+
+    def run(self, name: str, namespace: str) -> dict[str, Any]:
+        """An MLTrainingRun now."""
+        return self.get("mltrainingruns", name, namespace)
+
+    def team(self, namespace: str, *, service_account: str = "trainer", host: str | None = None, **spec: Any) -> Team:
+        """A namespace whose ServiceAccount is federated, with a workspace called `databricks`."""
+        principal = self.control.add_principal(
+            f"{namespace}-trainer",
+            entitlements=["allow-cluster-create"],
+            grants={"main": ["USE CATALOG"], "main.ml": ["USE SCHEMA", "CREATE MODEL"]},
+        )
+        subject = f"system:serviceaccount:{namespace}:{service_account}"
+        policy = self.control.add_policy(principal, self.cluster.issuer, subject, [AUDIENCE])
+        annotations = {"trainyard.dev/databricks-client-id": principal}
+        metadata = {"name": service_account, "namespace": namespace, "annotations": annotations}
+        self.apply(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
+            self.workspace(namespace, service_account, host, **spec),
+        )
+        return Team(namespace, principal, policy, service_account=service_account)
+
+    def workspace(
+        self, namespace: str, service_account: str = "trainer", host: str | None = None, **spec: Any
+    ) -> dict[str, Any]:
+        """An MLWorkspace that points at the sandbox."""
+        return {
+            "apiVersion": "trainyard.dev/v1alpha1",
+            "kind": "MLWorkspace",
+            "metadata": {"name": "databricks", "namespace": namespace},
+            "spec": {
+                "databricks": {"host": host or self.address.host},
+                "identity": {"federated": {"serviceAccountName": service_account}},
+                "computeClasses": {
+                    "small": {"serverless": {"environmentVersion": "5"}},
+                    "cluster": {
+                        "jobCluster": {"nodeTypeId": "m5d.large", "dataSecurityMode": "DATA_SECURITY_MODE_DEDICATED"}
+                    },
+                },
+                "runtimes": {"sklearn": {"sparkVersion": "16.4.x-cpu-ml-scala2.12", "pip": ["scikit-learn"]}},
+                "modelPrefix": "main.ml",
+                **spec,
+            },
+        }
+
+    def training_run(self, name: str, namespace: str, code: str = "print('hello')", **spec: Any) -> dict[str, Any]:
+        """An MLTrainingRun in the workspace `databricks`."""
+        return {
+            "apiVersion": "trainyard.dev/v1alpha1",
+            "kind": "MLTrainingRun",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {
+                "workspaceRef": {"name": "databricks"},
+                "code": {"inline": code},
+                "compute": {"class": "small"},
+                **spec,
+            },
+        }
+
+    def operator_command(self, kubeconfig: Path, audit: Path, **flags: str) -> list[str]:
+        """The command line of an operator for this stand."""
+        command = [sys.executable, "-m", "trainyard", "operator", "--all-namespaces", "--kubeconfig", str(kubeconfig)]
+        given = {
+            "allowed-host": self.address.host.removeprefix("https://"),
+            "databricks-audience": AUDIENCE,
+            "poll-seconds": "0.5",
+            "log-format": "json",
+            "audit-file": str(audit),
+            **{name.replace("_", "-"): value for name, value in flags.items()},
+        }
+        return command + [part for name, value in given.items() for part in (f"--{name}", value)]
+
+    def operator_env(self) -> dict[str, str]:
+        """The operator's environment: nothing but what it needs, and the sandbox's CA."""
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+        return {**kept, "REQUESTS_CA_BUNDLE": str(self.address.ca_file), "PYTHONUNBUFFERED": "1"}
+
+    def operator(self, name: str = "operator", kubeconfig: Path | None = None, **flags: str) -> Process:
+        """An operator that runs as its own ServiceAccount. Its log and audit lie in the stand's directory."""
+        own = self.dir / f"{name}.kubeconfig"
+        if kubeconfig is None:
+            kubeconfig = self.cluster.service_account_kubeconfig(OPERATOR_NAMESPACE, "trainyard", own)
+        require_local(kubeconfig)
+        command = self.operator_command(kubeconfig, self.dir / f"{name}.audit", **flags)
+        return Process("the operator", command, self.dir / f"{name}.log", self.operator_env())
+
+    def audit(self, name: str = "operator") -> list[dict[str, Any]]:
+        """The audit records so far."""
+        path = self.dir / f"{name}.audit"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@contextmanager
+def stand(dir: Path, engine: str = "run", cluster: LocalCluster | None = None) -> Iterator[Stand]:
+    """A stand in `dir`; with `cluster`, on a control plane that runs already."""
+    with ExitStack() as stack:
+        if cluster is None:
+            cluster = stack.enter_context(LocalCluster.start(dir / "cluster"))
+        control = stack.enter_context(sandbox(dir / "sandbox", engine, cluster.issuer, cluster.ca_file))
+        made = Stand(dir, cluster, control)
+        made.install()
+        yield made
