@@ -1,4 +1,4 @@
-"""A whole stand on loopback: control plane, sandbox, operator. Used by the demo, the tests, the crash proofs and the bench.
+"""A whole stand on loopback: control plane, sandbox, operator. Used by the demo, the tests and the bench.
 
 Everything it starts is stopped by its own process id, and dies with this process.
 """
@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import yaml
+
 from trainyard_localcluster import LocalCluster, require_local
 from trainyard_sandbox.client import SandboxAddress, SandboxControl
 
@@ -104,7 +105,9 @@ def wait_for(what: str, look: Callable[[], T | None], seconds: float = 60, pause
 
 
 @contextmanager
-def sandbox(dir: Path, engine: str = "run", issuer: str | None = None, ca: Path | None = None) -> Iterator[SandboxControl]:
+def sandbox(
+    dir: Path, engine: str = "run", issuer: str | None = None, ca: Path | None = None
+) -> Iterator[SandboxControl]:
     """A sandbox that serves, by its control client."""
     dir.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "trainyard_sandbox.cli", "serve", "--dir", str(dir), "--engine", engine]

@@ -84,7 +84,7 @@ def operator(
         databricks_audience=databricks_audience,
         poll_seconds=poll_seconds,
         workspace_recheck_seconds=workspace_recheck_seconds,
-        log_format=log_format.value,  # type: ignore[arg-type]  # StrEnum members are those very literals
+        log_format=log_format.value,
         audit_file=audit_file,
         liveness_port=liveness_port,
         metrics_port=metrics_port,

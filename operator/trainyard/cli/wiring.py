@@ -61,12 +61,13 @@ async def _until_told(operator: Operator) -> None:
 
 def _api_client(settings: OperatorSettings) -> client.ApiClient:
     """A client with the operator's credential; kopf is pointed at the same one."""
+    found = client.Configuration()
     if settings.kubeconfig is not None:
         os.environ["KUBECONFIG"] = str(settings.kubeconfig)
-        return config.new_client_from_config(config_file=str(settings.kubeconfig))
-    os.environ.pop("KUBECONFIG", None)
-    found = client.Configuration()
-    config.load_incluster_config(client_configuration=found)
+        config.load_kube_config(config_file=str(settings.kubeconfig), client_configuration=found)  # type: ignore[no-untyped-call]
+    else:
+        os.environ.pop("KUBECONFIG", None)
+        config.load_incluster_config(client_configuration=found)  # type: ignore[no-untyped-call]
     return client.ApiClient(found)
 
 

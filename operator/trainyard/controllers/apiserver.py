@@ -28,7 +28,7 @@ class ApiServer:
         self._kube = kube
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="kube")
 
-    async def read(self, kind: Kind, namespace: str | None, name: str) -> dict[str, Any]:
+    async def read(self, kind: Kind, namespace: str, name: str) -> dict[str, Any]:
         """The object now."""
         return await self._off_loop(self._kube.get, kind, namespace, name)
 

@@ -4,9 +4,9 @@ Every call is synchronous, bounded in time and safe from several threads; contro
 It reads no Secret and writes nothing but status, finalizers, events and token requests.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
@@ -71,15 +71,15 @@ class Kube:
         if missing:
             raise KubeError(f"the API server does not serve {', '.join(missing)}; apply the files in crds/ first")
 
-    def get(self, kind: Kind, namespace: str | None, name: str) -> dict[str, Any]:
+    def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any]:
         """The object now."""
         if kind.namespaced:
-            return _asked(
+            return _object(
                 lambda: self._custom.get_namespaced_custom_object(
                     GROUP, VERSION, namespace, kind.plural, name, _request_timeout=TIMEOUT
                 )
             )
-        return _asked(
+        return _object(
             lambda: self._custom.get_cluster_custom_object(GROUP, VERSION, kind.plural, name, _request_timeout=TIMEOUT)
         )
 
@@ -94,12 +94,12 @@ class Kube:
             "status": status,
         }
         if kind.namespaced:
-            return _asked(
+            return _object(
                 lambda: self._custom.replace_namespaced_custom_object_status(
                     GROUP, VERSION, meta["namespace"], kind.plural, meta["name"], body, _request_timeout=TIMEOUT
                 )
             )
-        return _asked(
+        return _object(
             lambda: self._custom.replace_cluster_custom_object_status(
                 GROUP, VERSION, kind.plural, meta["name"], body, _request_timeout=TIMEOUT
             )
@@ -111,7 +111,7 @@ class Kube:
         body = {"metadata": {"finalizers": finalizers, "resourceVersion": meta["resourceVersion"]}}
         merge = "application/merge-patch+json"
         if kind.namespaced:
-            return _asked(
+            return _object(
                 lambda: self._custom.patch_namespaced_custom_object(
                     GROUP,
                     VERSION,
@@ -123,7 +123,7 @@ class Kube:
                     _content_type=merge,
                 )
             )
-        return _asked(
+        return _object(
             lambda: self._custom.patch_cluster_custom_object(
                 GROUP, VERSION, kind.plural, meta["name"], body, _request_timeout=TIMEOUT, _content_type=merge
             )
@@ -136,7 +136,8 @@ class Kube:
 
     def create_event(self, namespace: str, body: Mapping[str, Any]) -> None:
         """Writes a Kubernetes Event."""
-        _asked(lambda: self._core.create_namespaced_event(namespace, body, _request_timeout=TIMEOUT))
+        event = cast(Any, dict(body))  # the client takes plain JSON as well as its own model
+        _asked(lambda: self._core.create_namespaced_event(namespace, event, _request_timeout=TIMEOUT))
 
     def annotations(self, account: ServiceAccountRef) -> Mapping[str, str]:
         """The ServiceAccount's annotations now. Raises IdentityError when it is not there."""
@@ -161,7 +162,7 @@ class Kube:
 
     def request_token(self, account: ServiceAccountRef, audience: str, seconds: int) -> str:
         """A token of the ServiceAccount for that audience. Raises IdentityError when it can not be had."""
-        body = {
+        body: Any = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",
             "spec": {"audiences": [audience], "expirationSeconds": seconds},
@@ -187,7 +188,11 @@ class Kube:
         return str(answer.status.token)
 
 
-def _asked(request: Any) -> Any:
+def _object(request: Callable[[], object]) -> dict[str, Any]:
+    return cast(dict[str, Any], _asked(request))
+
+
+def _asked(request: Callable[[], Any]) -> Any:
     """The request's answer, with the client's errors told apart by what has to be done about them."""
     try:
         return request()

@@ -3,6 +3,7 @@
 Called by the operator's dispatcher, one call per key at a time. It decides nothing itself.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -38,7 +39,13 @@ class RunController:
     """Keeps, per run, what this process has learned of its newest attempt. All of it may be lost at any time."""
 
     def __init__(
-        self, store: Store, api: ApiServer, sessions: Sessions, readiness: Readiness, limits: Limits, clock: Any
+        self,
+        store: Store,
+        api: ApiServer,
+        sessions: Sessions,
+        readiness: Readiness,
+        limits: Limits,
+        clock: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._api = api
@@ -152,7 +159,11 @@ class RunController:
         elif isinstance(action, actions.Locate):
             label = session.platform.label(run.namespace, run.name, attempt.number, attempt.submission_token)
             found = await session.call(
-                "locate", connection.locate, label, datetime.fromisoformat(attempt.intended_at), deadline=DEADLINES["locate"]
+                "locate",
+                connection.locate,
+                label,
+                datetime.fromisoformat(attempt.intended_at),
+                deadline=DEADLINES["locate"],
             )
             self._remember(
                 run.uid, searched_at=self._now(), located=found.remote_id if found else None, remote=found, trouble=None

@@ -76,7 +76,7 @@ class WorkspaceController:
             if status != WorkspaceStatus.model_validate(obj.get("status") or {}):
                 await self._write(key, kind, obj, status, verdict)
         except ConflictError:
-            self._store.put(key, await self._api.read(kind, key.namespace or None, key.name))
+            self._store.put(key, await self._api.read(kind, key.namespace, key.name))
             return self._now()
         except NotFoundError:
             self._store.remove(key, obj["metadata"]["uid"])
