@@ -55,19 +55,26 @@ class PlatformError(TrainyardError):
 
 
 class Unreachable(PlatformError):
-    """No usable answer; the request may or may not have had its effect."""
+    """No usable answer; the request may or may not have had its effect.
+
+    `retry_after` is in seconds, where something is known about when asking again may help.
+    """
 
     reason = "PlatformUnreachable"
+
+    def __init__(self, message: str, *, reason: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message, reason=reason)
+        self.retry_after = retry_after
 
 
 class Throttled(Unreachable):
     """The platform asks for fewer requests. `retry_after` is in seconds."""
 
     reason = "PlatformThrottled"
+    retry_after: float
 
     def __init__(self, message: str, *, retry_after: float) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
+        super().__init__(message, retry_after=retry_after)
 
 
 class Unauthenticated(PlatformError):

@@ -1,0 +1,234 @@
+"""A lane: the only way from the event loop to a platform, one per host and principal (invariant 3).
+
+Used by `controllers` and `observe`. Bounds how many calls are under way, how long each may take and how often the
+platform is asked; fails fast while it does not answer. One lane never makes another wait. Threads are daemons: a call
+that hangs must not keep the operator from stopping.
+"""
+
+import asyncio
+import contextvars
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from trainyard.core.errors import PlatformError, Throttled, Unreachable
+from trainyard.platforms.limits import Breaker, BreakerSettings, Bucket
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSettings:
+    """Bounds of each lane.
+
+    `threads` is how many calls may be under way at once: enough to overlap waiting, few enough that a dead platform
+    costs little. `rate` (calls per second) and `burst` stay below the published quotas, of which the lowest that matters
+    is about 35 submissions per second. `patience` is how many seconds a call may wait for its turn.
+    """
+
+    threads: int = 4
+    rate: float = 20.0
+    burst: int = 40
+    patience: float = 60.0
+    breaker: BreakerSettings = field(default_factory=BreakerSettings)
+
+
+class Lane:
+    """Calls to one host as one principal. To be used from one event loop."""
+
+    def __init__(
+        self,
+        host: str,
+        principal: str,
+        settings: LaneSettings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.host = host
+        self.principal = principal
+        self._settings = settings or LaneSettings()
+        self._clock = clock
+        self._slots = asyncio.Semaphore(self._settings.threads)
+        self._bucket = Bucket(self._settings.rate, self._settings.burst)
+        self._breaker = Breaker(self._settings.breaker)
+        self._paused_until = 0.0
+        self._under_way = 0
+        self._stuck = 0
+        self.last_used = clock()
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is under way, waiting or stuck."""
+        return self._under_way == 0 and not self._slots.locked()
+
+    @property
+    def stuck(self) -> int:
+        """Threads whose call has passed its deadline and still hangs."""
+        return self._stuck
+
+    async def call(self, fn: Callable[..., T], *args: object, deadline: float) -> T:
+        """Runs `fn(*args)` in a thread of this lane, with the caller's context variables.
+
+        Args:
+            deadline: seconds that the call may take once it is its turn.
+
+        Raises:
+            Unreachable: the deadline passed, all threads hang, or the platform has not answered lately.
+            Throttled: the platform asked for a pause, or it was not this call's turn in time.
+            TrainyardError: what `fn` raises.
+        """
+        self.last_used = self._clock()
+        self._refuse_early()
+        await self._turn()
+        started = False
+        try:
+            await asyncio.sleep(self._bucket.take(self._clock()))
+            self._refuse_early()
+            self._refuse_open()
+            future = self._start(fn, args)
+            started = True
+        finally:
+            if not started:
+                self._slots.release()
+        return await self._finish(future, deadline)
+
+    def _refuse_early(self) -> None:
+        pause = self._paused_until - self._clock()
+        if pause > 0:
+            raise Throttled(f"{self.host} asked for a pause", retry_after=pause)
+        if self._stuck >= self._settings.threads:
+            raise Unreachable(f"every call to {self.host} hangs; waiting for one of {self._stuck} to end")
+
+    def _refuse_open(self) -> None:
+        wait = self._breaker.wait(self._clock())
+        if wait > 0:
+            raise Unreachable(
+                f"{self.host} has not answered lately; it is asked again in {wait:.0f} s", retry_after=wait
+            )
+
+    async def _turn(self) -> None:
+        try:
+            async with asyncio.timeout(self._settings.patience):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise Throttled(
+                f"too many calls to {self.host} as {self.principal} wait for their turn",
+                retry_after=self._settings.patience / 4,
+            ) from None
+
+    def _start(self, fn: Callable[..., T], args: tuple[object, ...]) -> "_Call[T]":
+        loop = asyncio.get_running_loop()
+        call: _Call[T] = _Call(loop.create_future())
+        context = contextvars.copy_context()
+
+        def work() -> None:
+            outcome = _run(lambda: context.run(fn, *args))
+            # A loop that is closed has nobody left to tell.
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._ended, call, outcome)
+
+        threading.Thread(target=work, name=f"lane {self.host}", daemon=True).start()
+        self._under_way += 1
+        return call
+
+    def _ended(self, call: "_Call[T]", outcome: "_Outcome[T]") -> None:
+        """On the event loop, once the thread is free again."""
+        self._under_way -= 1
+        self._slots.release()
+        self.last_used = self._clock()
+        if call.stuck:
+            self._stuck -= 1
+        if call.future.done():
+            # The caller has gone: at its deadline, or cancelled.
+            return
+        if isinstance(outcome, BaseException):
+            call.future.set_exception(outcome)
+        else:
+            call.future.set_result(outcome[0])
+
+    async def _finish(self, call: "_Call[T]", deadline: float) -> T:
+        try:
+            async with asyncio.timeout(deadline):
+                result = await call.future
+        except TimeoutError:
+            call.stuck = True
+            self._stuck += 1
+            self._failed()
+            raise Unreachable(f"{self.host} did not answer within {deadline:g} s") from None
+        except Throttled as error:
+            self._paused_until = self._clock() + error.retry_after
+            self._breaker.succeeded()
+            raise
+        except Unreachable:
+            self._failed()
+            raise
+        except PlatformError:
+            self._breaker.succeeded()
+            raise
+        except BaseException:
+            self._breaker.undecided()
+            raise
+        self._breaker.succeeded()
+        return result
+
+    def _failed(self) -> None:
+        self._breaker.failed(self._clock(), random.random())  # noqa: S311 - spreads load, no secret
+
+
+_Outcome = tuple[T] | BaseException
+
+
+@dataclass(slots=True)
+class _Call(Generic[T]):
+    """A call in a thread. `stuck`: its deadline has passed while the thread hangs on."""
+
+    future: "asyncio.Future[T]"
+    stuck: bool = False
+
+
+def _run(call: Callable[[], T]) -> _Outcome[T]:
+    try:
+        return (call(),)
+    except StopIteration as raised:
+        # A future can not carry it.
+        error = RuntimeError("StopIteration")
+        error.__cause__ = raised
+        return error
+    except BaseException as raised:  # noqa: BLE001 - carried over to the caller, whatever it is
+        return raised
+
+
+class Lanes:
+    """Every lane of this operator, by host and principal. Lanes that nobody has used for a while are dropped."""
+
+    def __init__(
+        self,
+        settings: LaneSettings | None = None,
+        *,
+        idle_seconds: float = 900.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings or LaneSettings()
+        self._idle_seconds = idle_seconds
+        self._clock = clock
+        self._lanes: dict[tuple[str, str], Lane] = {}
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    def lane(self, host: str, principal: str) -> Lane:
+        """The lane for that host and principal."""
+        self._evict()
+        key = (host, principal)
+        if key not in self._lanes:
+            self._lanes[key] = Lane(host, principal, self._settings, self._clock)
+        return self._lanes[key]
+
+    def _evict(self) -> None:
+        # A lane with a hanging thread is kept: forgetting it would let as many threads again hang on the same host.
+        oldest = self._clock() - self._idle_seconds
+        for key, lane in list(self._lanes.items()):
+            if lane.idle and lane.last_used < oldest:
+                del self._lanes[key]
