@@ -63,7 +63,7 @@ class _Converter:
 
     def convert(self, node: Schema, path: str) -> Schema:
         node = self._without_null(self._inlined(node, path), path)
-        node = _with_key_limits(_with_const_as_enum(node))
+        node = _with_key_limits(_with_const_as_enum(node), path)
         result: Schema = {key: value for key, value in node.items() if key in _KEPT}
         unknown = node.keys() - _KEPT - _DROPPED - {"properties", "additionalProperties", "items"}
         if unknown:
@@ -129,7 +129,7 @@ def _with_const_as_enum(node: Schema) -> Schema:
     return node | {"enum": [node.pop("const")]}
 
 
-def _with_key_limits(node: Schema) -> Schema:
+def _with_key_limits(node: Schema, path: str) -> Schema:
     """A structural schema has no `propertyNames`; a CEL rule stands for the length of a map's keys.
 
     A pattern on keys is refused: CEL's cost estimate takes a key to be as long as the whole request, so that
@@ -140,7 +140,9 @@ def _with_key_limits(node: Schema) -> Schema:
     node = dict(node)
     limits = node.pop("propertyNames")
     if limits.keys() != {"minLength", "maxLength"}:
-        raise UnsupportedSchemaError(f"keys can be limited by minLength and maxLength together only, not {limits}")
+        raise UnsupportedSchemaError(
+            f"{path}: keys can be limited by minLength and maxLength together only, not {limits}"
+        )
     low, high = limits["minLength"], limits["maxLength"]
     validation = {
         "rule": f"self.all(key, size(key) >= {low} && size(key) <= {high})",

@@ -18,12 +18,15 @@ DNS_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 REASON = r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
 
 
+Rule = dict[str, str]  # one entry of x-kubernetes-validations
+
+
 def rules(*pairs: tuple[str, str]) -> dict[str, Any]:
     """CEL validations for `json_schema_extra`: each pair is (rule, message that tells the reader what to do)."""
     return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in pairs]}
 
 
-def unchanged(name: str, message: str, *, optional: bool) -> dict[str, str]:
+def unchanged(name: str, message: str, *, optional: bool) -> Rule:
     """A CEL validation, on the object that has the field `name`, that holds the field to what it was at creation.
 
     An optional field needs has() on both sides: without it, CEL fails on absence, and the rule would be an error.

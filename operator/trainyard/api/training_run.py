@@ -3,29 +3,35 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
-from pydantic.alias_generators import to_camel
 
-from trainyard.api.base import ApiModel, Condition, Name, Seconds, Time, rules, unchanged
+from trainyard.api.base import ApiModel, Name, Seconds, rules
+from trainyard.api.databricks_block import block_schema
+from trainyard.api.run_rules import immutable_except
+from trainyard.api.run_status import Attempt, MLTrainingRunStatus, Phase, RegisteredModel, RemoteIdentity, Stop
+
+__all__ = [
+    "MUTABLE_FIELDS",
+    "Attempt",
+    "Code",
+    "Compute",
+    "ConfigMapCode",
+    "Entrypoint",
+    "Environment",
+    "MLTrainingRunSpec",
+    "MLTrainingRunStatus",
+    "Model",
+    "Phase",
+    "RegisteredModel",
+    "RemoteIdentity",
+    "Retry",
+    "Stop",
+    "WorkspaceRef",
+]
 
 ParamName = Annotated[str, Field(min_length=1, max_length=63)]
 FileName = Annotated[str, Field(min_length=4, max_length=128, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.py$")]
 TagKey = Annotated[str, Field(min_length=1, max_length=63)]
 TagValue = Annotated[str, Field(max_length=255)]
-
-Phase = Literal[
-    "Pending",
-    "Stalled",
-    "Submitting",
-    "Queued",
-    "BuildingEnvironment",
-    "Running",
-    "Cancelling",
-    "Suspended",
-    "Succeeded",
-    "Failed",
-    "TimedOut",
-    "Cancelled",
-]
 
 
 class WorkspaceRef(ApiModel):
@@ -206,63 +212,14 @@ class Retry(ApiModel):
     ] = 600
 
 
-# Fields that may change after creation; everything else is compared with the object as it was. retry is half of each:
-# its limit may change, see _RETRY_FIXED.
+# Fields that may change after creation, beside retry.limit.
 MUTABLE_FIELDS = frozenset({"cancel", "deletion_policy"})
-
-_NEW_RUN = "can not be changed once the run exists: create a run with another name"
-_RETRY_FIXED = {"on": "''", "backoffSeconds": "0", "maxBackoffSeconds": "0"}
-
-
-def _immutable(schema: dict[str, Any], _model: type) -> None:
-    """Adds one rule per field that may not change, so that a field added later can not be forgotten."""
-    changeable = {to_camel(name) for name in MUTABLE_FIELDS} | {"retry"}
-    required = schema["required"]
-    fixed = [
-        unchanged(name, _NEW_RUN, optional=name not in required)
-        for name in schema["properties"]
-        if name not in changeable
-    ]
-    validations = schema.setdefault("x-kubernetes-validations", [])
-    validations += fixed + [_retry_unchanged(name, none) for name, none in _RETRY_FIXED.items()] + _SPEC_RULES
-
-
-def _retry_unchanged(name: str, none: str) -> dict[str, str]:
-    """Holds a field of retry to what it was, whether or not retry itself was there; `none` is a value it never has."""
-    now = f"(has(self.retry) && has(self.retry.{name}) ? self.retry.{name} : {none})"
-    return {
-        "rule": f"{now} == {now.replace('self', 'oldSelf')}",
-        "message": f"retry.{name} {_NEW_RUN} (only retry.limit may change)",
-        "fieldPath": ".retry",
-        "reason": "FieldValueForbidden",
-    }
-
-
-def _within_timeout(name: str) -> dict[str, str]:
-    return {
-        "rule": f"!has(self.{name}) || !has(self.timeoutSeconds) || self.{name} <= self.timeoutSeconds",
-        "message": f"{name} must not exceed timeoutSeconds, which covers all attempts: lower {name} or raise "
-        "timeoutSeconds",
-        "fieldPath": f".{name}",
-    }
-
-
-_SPEC_RULES = [
-    _within_timeout("attemptTimeoutSeconds"),
-    _within_timeout("queueTimeoutSeconds"),
-    {
-        "rule": "!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)",
-        "message": "cancel can not be taken back: create a run with another name",
-        "fieldPath": ".cancel",
-        "reason": "FieldValueForbidden",
-    },
-]
 
 
 class MLTrainingRunSpec(ApiModel):
     """What to run. Immutable from creation, except cancel, deletionPolicy and retry.limit."""
 
-    model_config = ApiModel.model_config | {"json_schema_extra": _immutable}
+    model_config = ApiModel.model_config | {"json_schema_extra": immutable_except(MUTABLE_FIELDS)}
 
     workspace_ref: Annotated[WorkspaceRef, Field(description="Where it runs.")]
     code: Annotated[Code, Field(description="Where the source comes from.")]
@@ -363,131 +320,6 @@ class MLTrainingRunSpec(ApiModel):
             default=None,
             description="Merged (RFC 7396) over the translated request of Databricks' jobs/runs/submit, for what only "
             "Databricks has. Fields that the operator owns are refused by name. Absent: nothing is changed.",
-            json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
+            json_schema_extra=block_schema(),
         ),
     ] = None
-
-
-class RemoteIdentity(ApiModel):
-    """Who the platform saw."""
-
-    submitted_as: Annotated[
-        str | None, Field(default=None, max_length=255, description="Principal that submitted.")
-    ] = None
-    ran_as: Annotated[
-        str | None, Field(default=None, max_length=255, description="Principal that the code ran as.")
-    ] = None
-    mode: Annotated[
-        str | None, Field(default=None, max_length=32, description="Identity mode, for example federated.")
-    ] = None
-    service_account: Annotated[
-        str | None, Field(default=None, max_length=512, description="namespace/name of the ServiceAccount behind it.")
-    ] = None
-
-
-class Attempt(ApiModel):
-    """One submission to the platform."""
-
-    number: Annotated[int, Field(ge=1, description="1 for the first attempt.")]
-    submission_token: Annotated[
-        str, Field(max_length=64, description="What makes the submission exactly-once on the platform.")
-    ]
-    platform: Annotated[str, Field(max_length=32, description="Kind of platform: databricks.")]
-    host: Annotated[str, Field(max_length=255, description="Host that it was submitted to.")]
-    principal: Annotated[str, Field(max_length=255, description="Identity that submitted it.")]
-    mode: Annotated[str, Field(max_length=32, description="Identity mode.")]
-    service_account: Annotated[str, Field(max_length=253, description="ServiceAccount of the run's namespace.")]
-    spec_digest: Annotated[str, Field(max_length=80, description="Digest of the spec that the attempt was made from.")]
-    code_digest: Annotated[str, Field(max_length=80, description="Digest of the source files.")]
-    intended_at: Annotated[Time, Field(description="When the intent was written, before the platform was asked.")]
-    remote_id: Annotated[
-        str | None, Field(default=None, max_length=128, description="The platform's id of the run, as a string.")
-    ] = None
-    url: Annotated[str | None, Field(default=None, max_length=1024, description="The run's page on the platform.")] = (
-        None
-    )
-    mlflow_run_id: Annotated[
-        str | None, Field(default=None, max_length=128, description="MLflow run that the code logs to.")
-    ] = None
-    remote_state: Annotated[
-        str | None, Field(default=None, max_length=64, description="State as the platform words it.")
-    ] = None
-    submitted_at: Annotated[Time | None, Field(default=None, description="When the platform accepted it.")] = None
-    started_at: Annotated[Time | None, Field(default=None, description="When the code was first seen running.")] = None
-    ended_at: Annotated[Time | None, Field(default=None, description="When it was seen to have ended.")] = None
-    reason: Annotated[str | None, Field(default=None, max_length=128, description="Why it ended, as one word.")] = None
-    message: Annotated[str | None, Field(default=None, max_length=1024, description="Why it ended, for people.")] = None
-
-
-class RegisteredModel(ApiModel):
-    """The model version that the run made."""
-
-    name: Annotated[str, Field(max_length=512, description="Full name on the platform.")]
-    version: Annotated[str, Field(max_length=64, description="Version, as a string.")]
-    uri: Annotated[str, Field(max_length=1024, description="MLflow URI of the version.")]
-    alias: Annotated[str | None, Field(default=None, max_length=127, description="Alias that it was given.")] = None
-
-
-class Stop(ApiModel):
-    """A decision to end the live attempt that has not been carried through yet, or that ended the run."""
-
-    reason: Annotated[str, Field(max_length=64, description="Cancelled, TimedOut, AttemptTimedOut or QueueTimedOut.")]
-    at: Annotated[Time, Field(description="When it was decided.")]
-
-
-class MLTrainingRunStatus(ApiModel):
-    """What happened to the run; a field is absent until it is known. Written by the operator only; holds no secret."""
-
-    observed_generation: Annotated[
-        int | None, Field(default=None, ge=0, description="The generation of the spec that this status speaks of.")
-    ] = None
-    phase: Annotated[
-        Phase | None,
-        Field(
-            default=None,
-            description="One word for where the run is. Succeeded, Failed, TimedOut and Cancelled are final.",
-        ),
-    ] = None
-    conditions: Annotated[
-        list[Condition],
-        Field(
-            default_factory=list,
-            max_length=8,
-            description="Ready, Reconciling, Stalled, Complete and Failed, computed from the phase.",
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
-        ),
-    ]
-    attempt: Annotated[int | None, Field(default=None, ge=1, description="Number of the newest attempt.")] = None
-    attempts: Annotated[
-        list[Attempt],
-        Field(default_factory=list, max_length=24, description="Every attempt, oldest first; bounded by retry.limit."),
-    ]
-    retry_at: Annotated[
-        str | None, Field(default=None, description="When the next attempt is made; absent unless one is waited for.")
-    ] = None
-    stop: Annotated[
-        Stop | None, Field(default=None, description="Why the operator stops, or stopped, the live attempt.")
-    ] = None
-    identity: Annotated[RemoteIdentity | None, Field(default=None, description="Who the platform saw.")] = None
-    model: Annotated[RegisteredModel | None, Field(default=None, description="The model version made.")] = None
-    metrics: Annotated[
-        dict[Annotated[str, Field(min_length=1, max_length=250)], Annotated[str, Field(max_length=32)]],
-        Field(
-            default_factory=dict,
-            max_length=100,
-            description="Last value of each metric, as a string so that NaN and Infinity survive; at most 100.",
-        ),
-    ]
-    started_at: Annotated[str | None, Field(default=None, description="When the operator first saw the run.")] = None
-    ended_at: Annotated[str | None, Field(default=None, description="When the run ended.")] = None
-    duration: Annotated[
-        str | None, Field(default=None, max_length=32, description="From first sight to the end, for example 2m13s.")
-    ] = None
-    remote_id: Annotated[
-        str | None, Field(default=None, max_length=128, description="The newest attempt's id on the platform.")
-    ] = None
-    url: Annotated[str | None, Field(default=None, max_length=1024, description="The newest attempt's page.")] = None
-
-    def condition(self, kind: str) -> Condition | None:
-        """The condition of that type, if it has been written."""
-        return next((c for c in self.conditions if c.type == kind), None)

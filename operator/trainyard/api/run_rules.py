@@ -1,0 +1,65 @@
+"""CEL rules of MLTrainingRun.spec: what may change after creation, and which times fit into which.
+
+Used by training_run.py when its JSON schema is made. Rules that name a field by hand belong beside that field instead.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from pydantic.alias_generators import to_camel
+
+from trainyard.api.base import Rule, unchanged
+
+_NEW_RUN = "can not be changed once the run exists: create a run with another name"
+
+# Each field of retry that is fixed, with a value of its type that it never has and that stands for its absence.
+# retry.limit is the one that may change, so retry can not be compared as a whole.
+_FIXED_IN_RETRY = {"on": "''", "backoffSeconds": "0", "maxBackoffSeconds": "0"}
+
+
+def immutable_except(mutable: frozenset[str]) -> Callable[[dict[str, Any], type], None]:
+    """A `json_schema_extra` that adds one rule per field outside `mutable` (names as in Python) and outside retry.
+
+    The fields are read from the schema, so that one added later can not be forgotten.
+    """
+    changeable = {to_camel(name) for name in mutable} | {"retry"}
+
+    def add_rules(schema: dict[str, Any], _model: type) -> None:
+        fixed = [
+            unchanged(name, _NEW_RUN, optional=name not in schema["required"])
+            for name in schema["properties"]
+            if name not in changeable
+        ]
+        retry = [_retry_unchanged(name, none) for name, none in _FIXED_IN_RETRY.items()]
+        times = [_within_timeout("attemptTimeoutSeconds"), _within_timeout("queueTimeoutSeconds")]
+        schema.setdefault("x-kubernetes-validations", []).extend([*fixed, *retry, *times, _CANCEL_IS_LATCHED])
+
+    return add_rules
+
+
+def _retry_unchanged(name: str, none: str) -> Rule:
+    """Holds a field of retry to what it was, whether or not retry itself was there."""
+    now = f"(has(self.retry) && has(self.retry.{name}) ? self.retry.{name} : {none})"
+    return {
+        "rule": f"{now} == {now.replace('self', 'oldSelf')}",
+        "message": f"retry.{name} {_NEW_RUN} (only retry.limit may change)",
+        "fieldPath": ".retry",
+        "reason": "FieldValueForbidden",
+    }
+
+
+def _within_timeout(name: str) -> Rule:
+    return {
+        "rule": f"!has(self.{name}) || !has(self.timeoutSeconds) || self.{name} <= self.timeoutSeconds",
+        "message": f"{name} must not exceed timeoutSeconds, which covers all attempts: lower {name} or raise "
+        "timeoutSeconds",
+        "fieldPath": f".{name}",
+    }
+
+
+_CANCEL_IS_LATCHED: Rule = {
+    "rule": "!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)",
+    "message": "cancel can not be taken back: create a run with another name",
+    "fieldPath": ".cancel",
+    "reason": "FieldValueForbidden",
+}

@@ -1,0 +1,150 @@
+"""MLTrainingRun.status: what happened to the run. A contract for people, kstatus, Argo CD, Airflow and scripts.
+
+Imported through training_run.py. Never holds a token, a secret or a token's expiry.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from trainyard.api.base import ApiModel, Condition, Time
+
+Phase = Literal[
+    "Pending",
+    "Stalled",
+    "Submitting",
+    "Queued",
+    "BuildingEnvironment",
+    "Running",
+    "Cancelling",
+    "Suspended",
+    "Succeeded",
+    "Failed",
+    "TimedOut",
+    "Cancelled",
+]
+
+
+class RemoteIdentity(ApiModel):
+    """Who the platform saw."""
+
+    submitted_as: Annotated[
+        str | None, Field(default=None, max_length=255, description="Principal that submitted.")
+    ] = None
+    ran_as: Annotated[
+        str | None, Field(default=None, max_length=255, description="Principal that the code ran as.")
+    ] = None
+    mode: Annotated[
+        str | None, Field(default=None, max_length=32, description="Identity mode, for example federated.")
+    ] = None
+    service_account: Annotated[
+        str | None, Field(default=None, max_length=512, description="namespace/name of the ServiceAccount behind it.")
+    ] = None
+
+
+class Attempt(ApiModel):
+    """One submission to the platform."""
+
+    number: Annotated[int, Field(ge=1, description="1 for the first attempt.")]
+    submission_token: Annotated[
+        str, Field(max_length=64, description="What makes the submission exactly-once on the platform.")
+    ]
+    platform: Annotated[str, Field(max_length=32, description="Kind of platform: databricks.")]
+    host: Annotated[str, Field(max_length=255, description="Host that it was submitted to.")]
+    principal: Annotated[str, Field(max_length=255, description="Identity that submitted it.")]
+    mode: Annotated[str, Field(max_length=32, description="Identity mode.")]
+    service_account: Annotated[str, Field(max_length=253, description="ServiceAccount of the run's namespace.")]
+    spec_digest: Annotated[str, Field(max_length=80, description="Digest of the spec that the attempt was made from.")]
+    code_digest: Annotated[str, Field(max_length=80, description="Digest of the source files.")]
+    intended_at: Annotated[Time, Field(description="When the intent was written, before the platform was asked.")]
+    remote_id: Annotated[
+        str | None, Field(default=None, max_length=128, description="The platform's id of the run, as a string.")
+    ] = None
+    url: Annotated[str | None, Field(default=None, max_length=1024, description="The run's page on the platform.")] = (
+        None
+    )
+    mlflow_run_id: Annotated[
+        str | None, Field(default=None, max_length=128, description="MLflow run that the code logs to.")
+    ] = None
+    remote_state: Annotated[
+        str | None, Field(default=None, max_length=64, description="State as the platform words it.")
+    ] = None
+    submitted_at: Annotated[Time | None, Field(default=None, description="When the platform accepted it.")] = None
+    started_at: Annotated[Time | None, Field(default=None, description="When the code was first seen running.")] = None
+    ended_at: Annotated[Time | None, Field(default=None, description="When it was seen to have ended.")] = None
+    reason: Annotated[str | None, Field(default=None, max_length=128, description="Why it ended, as one word.")] = None
+    message: Annotated[str | None, Field(default=None, max_length=1024, description="Why it ended, for people.")] = None
+
+
+class RegisteredModel(ApiModel):
+    """The model version that the run made."""
+
+    name: Annotated[str, Field(max_length=512, description="Full name on the platform.")]
+    version: Annotated[str, Field(max_length=64, description="Version, as a string.")]
+    uri: Annotated[str, Field(max_length=1024, description="MLflow URI of the version.")]
+    alias: Annotated[str | None, Field(default=None, max_length=127, description="Alias that it was given.")] = None
+
+
+class Stop(ApiModel):
+    """A decision to end the live attempt that has not been carried through yet, or that ended the run."""
+
+    reason: Annotated[str, Field(max_length=64, description="Cancelled, TimedOut, AttemptTimedOut or QueueTimedOut.")]
+    at: Annotated[Time, Field(description="When it was decided.")]
+
+
+class MLTrainingRunStatus(ApiModel):
+    """What happened to the run; a field is absent until it is known. Written by the operator only; holds no secret."""
+
+    observed_generation: Annotated[
+        int | None, Field(default=None, ge=0, description="The generation of the spec that this status speaks of.")
+    ] = None
+    phase: Annotated[
+        Phase | None,
+        Field(
+            default=None,
+            description="One word for where the run is. Succeeded, Failed, TimedOut and Cancelled are final.",
+        ),
+    ] = None
+    conditions: Annotated[
+        list[Condition],
+        Field(
+            default_factory=list,
+            max_length=8,
+            description="Ready, Reconciling, Stalled, Complete and Failed, computed from the phase.",
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+        ),
+    ]
+    attempt: Annotated[int | None, Field(default=None, ge=1, description="Number of the newest attempt.")] = None
+    attempts: Annotated[
+        list[Attempt],
+        Field(default_factory=list, max_length=24, description="Every attempt, oldest first; bounded by retry.limit."),
+    ]
+    retry_at: Annotated[
+        Time | None, Field(default=None, description="When the next attempt is made; absent unless one is waited for.")
+    ] = None
+    stop: Annotated[
+        Stop | None, Field(default=None, description="Why the operator stops, or stopped, the live attempt.")
+    ] = None
+    identity: Annotated[RemoteIdentity | None, Field(default=None, description="Who the platform saw.")] = None
+    model: Annotated[RegisteredModel | None, Field(default=None, description="The model version made.")] = None
+    metrics: Annotated[
+        dict[Annotated[str, Field(min_length=1, max_length=250)], Annotated[str, Field(max_length=32)]],
+        Field(
+            default_factory=dict,
+            max_length=100,
+            description="Last value of each metric, as a string so that NaN and Infinity survive; at most 100.",
+        ),
+    ]
+    started_at: Annotated[Time | None, Field(default=None, description="When the operator first saw the run.")] = None
+    ended_at: Annotated[Time | None, Field(default=None, description="When the run ended.")] = None
+    duration: Annotated[
+        str | None, Field(default=None, max_length=32, description="From first sight to the end, for example 2m13s.")
+    ] = None
+    remote_id: Annotated[
+        str | None, Field(default=None, max_length=128, description="The newest attempt's id on the platform.")
+    ] = None
+    url: Annotated[str | None, Field(default=None, max_length=1024, description="The newest attempt's page.")] = None
+
+    def condition(self, kind: str) -> Condition | None:
+        """The condition of that type, if it has been written."""
+        return next((c for c in self.conditions if c.type == kind), None)
