@@ -26,7 +26,7 @@ env) echo go1.99.0 ;;
 list) echo a; echo b ;;
 build)
   echo built >> "$FAKE_GO_LOG"
-  test -z "$FAKE_GO_HANGS" || sleep 600
+  test -z "$FAKE_GO_HANGS" || tail -f "$FAKE_GO_LOG"
   test -z "$FAKE_GO_FAILS" || { echo "main.go:1: no such thing" >&2; exit 1; }
   while [ "$1" != -o ]; do shift; done
   echo a >&2; sleep 0.5; echo b >&2; echo binary > "$2" ;;
@@ -97,7 +97,9 @@ def test_an_interrupted_build_leaves_no_compiler_and_no_half_binary(build_env: d
     with subprocess.Popen([*COMMAND, "build"], env={**build_env, "FAKE_GO_HANGS": "1"}) as command:
         until(lambda: builds(build_env) == 1, "the compiler to start")
         command.send_signal(end)
-    until(lambda: not processes_of(Path(build_env["XDG_CACHE_HOME"])), "the compiler to end")
+    # What runs for the build has one of these in its command line; the second is a child of the compiler.
+    traces = [Path(build_env["XDG_CACHE_HOME"]), Path(build_env["FAKE_GO_LOG"])]
+    until(lambda: not any(processes_of(trace) for trace in traces), "the compiler to end")
     until(lambda: cached(build_env) == [], "the build's files to go")
     subprocess.run([*COMMAND, "build"], env=build_env, check=True)
     assert builds(build_env) == 2
