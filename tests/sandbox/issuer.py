@@ -31,7 +31,7 @@ class TestIssuer:
 
     def __init__(self, directory: Path) -> None:
         self.ca_file = directory / "issuer-ca.pem"
-        self._socket = socket.socket()
+        self._socket = socket.socket(proto=socket.IPPROTO_TCP)
         self._socket.bind(("127.0.0.1", 0))
         self.url = f"https://127.0.0.1:{self._socket.getsockname()[1]}"
         self.discovery: dict[str, Any] = {"issuer": self.url, "jwks_uri": f"{self.url}/openid/v1/jwks"}
