@@ -43,5 +43,8 @@ class TokenSource(Protocol):
     def token(self) -> AccessToken:
         """A token that is good for a while; minted at most once at a time. Raises IdentityError or PlatformError."""
 
+    def describe(self) -> Mapping[str, str]:
+        """principal, mode and service_account (namespace/name), for the audit records."""
+
     def forget(self) -> None:
         """Drops the cached token, after the platform has refused it."""

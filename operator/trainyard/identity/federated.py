@@ -18,7 +18,7 @@ import requests
 
 from trainyard.audit.log import AuditLog
 from trainyard.audit.transport import AuditedAdapter, Bounds
-from trainyard.core.errors import IdentityError, TrainyardError
+from trainyard.core.errors import IdentityError, Refused, TrainyardError
 from trainyard.identity.assertion import Assertion, mint, require_consent
 from trainyard.identity.audience import checked_audience
 from trainyard.identity.base import AccessToken, ServiceAccountRef, ServiceAccounts
@@ -106,6 +106,10 @@ class FederatedToken:
                 return fresh
             return self._refresh()
 
+    def describe(self) -> dict[str, str]:
+        """Who asks for what, for the audit records of the requests that carry the token."""
+        return {name: self._facts[name] for name in ("principal", "mode", "service_account")}
+
     def forget(self) -> None:
         """Drops the token, after the platform has refused it."""
         self._cached = None
@@ -159,12 +163,15 @@ class FederatedToken:
 
     def _post(self, endpoint: str, assertion: Assertion) -> AccessToken:
         asked_at = self._now()
-        response = self._session.post(
-            endpoint,
-            data=form(assertion, self._client_id),
-            headers={"Accept": "application/json"},
-            allow_redirects=False,
-        )
+        try:
+            response = self._session.post(
+                endpoint,
+                data=form(assertion, self._client_id),
+                headers={"Accept": "application/json"},
+                allow_redirects=False,
+            )
+        except Refused as error:
+            raise IdentityError(error.message, reason=error.reason) from error
         if response.status_code >= 400:
             raise refusal(response, assertion, self._client_id)
         return access_token(response, asked_at, assertion)

@@ -25,8 +25,8 @@ class LaneSettings:
     """Bounds of each lane.
 
     `threads` is how many calls may be under way at once: enough to overlap waiting, few enough that a dead platform
-    costs little. `rate` (calls per second) and `burst` stay below the published quotas, of which the lowest that matters
-    is about 35 submissions per second. `patience` is how many seconds a call may wait for its turn.
+    costs little. `rate` (calls per second) and `burst` stay below the published quotas, of which the lowest that
+    matters is about 35 submissions per second. `patience` is how many seconds a call may wait for its turn.
     """
 
     threads: int = 4
@@ -153,6 +153,9 @@ class Lane:
             async with asyncio.timeout(deadline):
                 result = await call.future
         except TimeoutError:
+            if not call.future.cancelled():
+                self._breaker.undecided()
+                raise
             call.stuck = True
             self._stuck += 1
             self._failed()

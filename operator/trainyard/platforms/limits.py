@@ -1,7 +1,7 @@
 """How often a platform may be asked, and when to stop asking one that does not answer. Used by `lane`.
 
-Everything that decides is here and pure: times come in as seconds of a monotonic clock, nothing sleeps. Not thread-safe:
-a lane lives on the event loop.
+Everything that decides is here and pure: times come in as seconds of a monotonic clock, nothing sleeps. Not
+thread-safe: a lane lives on the event loop.
 """
 
 from dataclasses import dataclass

@@ -29,14 +29,13 @@ class DatabricksClient:
         host: the workspace's origin, allowed by the host policy.
         tokens: asked at each request.
         log: the audit log.
-        facts: principal, mode and service_account for the audit records.
         bounds: limits of each HTTP request.
     """
 
-    def __init__(self, host: str, tokens: TokenSource, log: AuditLog, facts: Mapping[str, Any], bounds: Bounds) -> None:
+    def __init__(self, host: str, tokens: TokenSource, log: AuditLog, bounds: Bounds) -> None:
         self._host = host
         self._tokens = tokens
-        self._facts = facts
+        self._facts = tokens.describe()
         self._adapter = AuditedAdapter(log, DatabricksDialect(), self._facts_now, bounds)
         self._building = threading.Lock()
         self._workspace: WorkspaceClient | None = None

@@ -37,9 +37,8 @@ class DatabricksConnection:
     """One host as one principal."""
 
     def __init__(self, target: Target, tokens: TokenSource, log: AuditLog, bounds: Bounds | None = None) -> None:
-        facts = {"principal": target.principal, "mode": target.mode, "service_account": target.service_account}
         self._principal = target.principal
-        self._client = DatabricksClient(target.host, tokens, log, facts, bounds or Bounds())
+        self._client = DatabricksClient(target.host, tokens, log, bounds or Bounds())
         self._outcome = Outcome(self._client)
 
     def whoami(self) -> Account:
