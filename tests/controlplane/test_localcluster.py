@@ -191,6 +191,7 @@ def test_the_kubeconfig_is_private_and_ours(cluster: LocalCluster) -> None:
         ({"server": "https://localhost.example.com:6443"}, "not at loopback"),
         ({"server": "http://127.0.0.1:6443"}, "not at loopback"),
         ({"certificate-authority-data": "b3RoZXI="}, "another certificate authority"),
+        ({"certificate-authority-data": "x"}, "not base64"),
         ({"proxy-url": "http://10.1.2.3:3128"}, "sets proxy-url"),
         ({"insecure-skip-tls-verify": True}, "sets insecure-skip-tls-verify"),
     ],
@@ -241,6 +242,25 @@ def test_nothing_is_left_when_the_parent_gets_sigkill(home: Path) -> None:
         assert servers_of(home) == ["etcd", "kube-apiserver", "kube-controller-manager"]
         parent.kill()
     until(lambda: nothing_left(home), "everything to go")
+
+
+def test_a_fork_of_the_parent_does_not_keep_what_it_started_alive(home: Path) -> None:
+    fork_and_wait = (
+        "import os, sys; from pathlib import Path; from trainyard_localcluster.supervision import Supervised; "
+        "home = Path(sys.argv[1]); (home / 'log').touch(); supervised = Supervised(home); "
+        "supervised.start('tail', ['tail', '-f', str(home / 'log')], {'PATH': os.defpath}, home, home / 'tail.log'); "
+        "print(os.fork(), flush=True); sys.stdin.read()"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", fork_and_wait, home], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with parent:
+        assert parent.stdout is not None
+        forks = {int(parent.stdout.readline()), int(parent.stdout.readline())} - {0}
+        until(lambda: [each for each in processes_of(home) if "tail" in each.info["cmdline"]], "the process to start")
+        parent.kill()
+        parent.wait()
+        until(lambda: {each.pid for each in processes_of(home)} == forks, "all but the fork to end")
 
 
 def test_nothing_is_left_when_the_supervisor_gets_sigkill_as_well(home: Path) -> None:

@@ -139,7 +139,7 @@ def test_kubebuilder_assets_are_used_and_a_missing_controller_manager_is_named(
     monkeypatch.setenv("KUBEBUILDER_ASSETS", str(tmp_path))
     for name in ("etcd", "kube-apiserver"):
         (tmp_path / name).touch(0o755)
-    with pytest.raises(BuildError, match="where kube-controller-manager is missing"):
+    with pytest.raises(BuildError, match="where kube-controller-manager cannot be found"):
         find_programs()
     (tmp_path / "kube-controller-manager").touch(0o755)
     assert find_programs().controller_manager == tmp_path / "kube-controller-manager"

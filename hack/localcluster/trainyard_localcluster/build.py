@@ -30,6 +30,7 @@ PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
 FREE_GIGABYTES = 5.0  # 2.8 build cache, 0.8 modules, 0.3 toolchain, 0.13 binary, and some to spare
 TELL_SECONDS = 10.0  # between two lines of progress where stderr is not a terminal
 POLL_SECONDS = 0.2
+REMOVE_SECONDS = 600.0  # 70,000 files of 3.6 GB took more than a minute on a machine that was busy otherwise
 
 Say = Callable[[str], None]
 
@@ -114,13 +115,14 @@ def build(sources: Path, root: Path, finished: Path) -> None:
     began = time.monotonic()
     scratch = Path(tempfile.mkdtemp(prefix="build-", suffix=".tmp", dir=root))
     try:
-        with Supervised(scratch, remove=[scratch]) as supervised:
+        with Supervised(scratch, remove=[scratch], end_seconds=REMOVE_SECONDS) as supervised:
             go = find_go(required_version((sources / "go.mod").read_text()), scratch, say)
             GoBuild(go, sources, scratch, supervised, began).run()
             folder = scratch / "finished"
             for name in PROGRAMS:
                 (folder / name).symlink_to(BINARY)
             folder.rename(finished)
+            say(f"{elapsed(began)}  removing what only the compiler needed")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)  # the supervisor did, unless it was killed
     say(f"compiled in {elapsed(began)}: {finished / BINARY}, {(finished / BINARY).stat().st_size / 1e6:.0f} MB")

@@ -158,7 +158,7 @@ class LocalCluster:
             "KUBECACHEDIR": str(self._home.inner / "kubectl-cache"),  # nothing stays in the user's home
             "KUBERC": "off",  # nor do the user's own defaults reach in here
         }
-        ran = subprocess.run(  # noqa: S603 - kubectl with the caller's arguments
+        ran = subprocess.run(
             [kubectl_program(), *args], input=input, env=env, capture_output=True, text=True, check=False
         )
         if check and ran.returncode != 0:

@@ -12,7 +12,7 @@ from trainyard_localcluster.pki import Pki
 from trainyard_localcluster.programs import Programs
 
 HOST = "127.0.0.1"
-MAX_TOKEN_EXPIRATION = "24h"  # noqa: S105 - a duration; unlimited unless set, and no workload here needs more than a day
+MAX_TOKEN_EXPIRATION = "24h"
 
 # What the operator and its tests can notice. Workload controllers are left out: there is no node to run a pod.
 CONTROLLERS = [

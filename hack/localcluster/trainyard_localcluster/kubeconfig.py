@@ -96,7 +96,10 @@ def _objection(cluster: Mapping[str, Any]) -> str:
     ]
     if len(marks) != 1 or not isinstance(marks[0], dict) or marks[0].get("madeBy") != NAME:
         return "was not made by trainyard-localcluster"
-    authority = base64.b64decode(str(cluster.get("certificate-authority-data", "")))
+    try:
+        authority = base64.b64decode(str(cluster.get("certificate-authority-data", "")), validate=True)
+    except ValueError:
+        return "has certificate-authority-data that is not base64"
     if marks[0].get("caSHA256") != hashlib.sha256(authority).hexdigest():
         return "trusts another certificate authority than the one trainyard-localcluster gave it"
     detours = [name for name in ("proxy-url", "insecure-skip-tls-verify", "tls-server-name") if cluster.get(name)]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from trainyard_localcluster.cluster import LocalCluster
+from trainyard_localcluster.errors import LocalClusterError
 from trainyard_localcluster.programs import find_programs
 
 
@@ -18,7 +19,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if not session.config.option.collectonly and any(
         "cluster" in getattr(i, "fixturenames", ()) for i in session.items
     ):
-        find_programs()
+        try:
+            find_programs()
+        except LocalClusterError as error:
+            raise pytest.UsageError(str(error)) from error  # a message, not pytest's own traceback
 
 
 @pytest.fixture(scope="session")

