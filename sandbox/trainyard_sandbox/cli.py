@@ -39,6 +39,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="URL=CAFILE",
         help="the CA that vouches for an identity provider's https; may be repeated",
     )
+    start.add_argument(
+        "--lazy-mlflow",
+        action="store_true",
+        help="be ready before the MLflow server is; the first request that needs it waits some seconds",
+    )
     return top
 
 
@@ -51,7 +56,7 @@ def _ready(state: SandboxState) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     options = parser().parse_args(arguments)
-    settings = Settings(options.dir.resolve(), options.engine, dict(options.trust_issuer))
+    settings = Settings(options.dir.resolve(), options.engine, dict(options.trust_issuer), options.lazy_mlflow)
     try:
         asyncio.run(serve(settings, _ready))
     except ValueError as error:

@@ -44,11 +44,19 @@ from trainyard_sandbox.tokens import TokenStore
 
 @dataclass(frozen=True)
 class Settings:
-    """What `trainyard-sandbox serve` was told."""
+    """What `trainyard-sandbox serve` was told.
+
+    Args:
+        directory: where everything is kept.
+        engine: `run` or `pretend`.
+        trust_issuers: CA file by issuer URL.
+        lazy_mlflow: do not wait for the MLflow server (seconds) before saying ready; its first request waits instead.
+    """
 
     directory: Path
     engine: str = "run"
     trust_issuers: dict[str, Path] = field(default_factory=dict)
+    lazy_mlflow: bool = False
 
 
 class _Server(uvicorn.Server):
@@ -203,6 +211,8 @@ async def running(settings: Settings) -> AsyncIterator[SandboxState]:
         for start in state.on_startup:
             await start()
         await _until_started(servers, tasks)
+        if state.mlflow is not None and not settings.lazy_mlflow:
+            await state.mlflow.backend.ready()
         _announce(settings.directory, state, _url(control_socket))
         yield state
     finally:

@@ -34,10 +34,10 @@ class Assertions(IdTokenSource):
     """Signs a fresh assertion at each exchange, as a TokenRequest does."""
 
     def __init__(self, issuer: TestIssuer, subject: str, audience: str, lifetime: float) -> None:
-        self._sign = lambda: issuer.assertion(subject, audience, lifetime)
+        self._issuer, self._subject, self._audience, self._lifetime = issuer, subject, audience, lifetime
 
     def id_token(self) -> IdToken:
-        return IdToken(self._sign())
+        return IdToken(self._issuer.assertion(self._subject, self._audience, self._lifetime))
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +55,7 @@ def serve(
 
     def start(*arguments: str) -> tuple[SandboxControl, subprocess.Popen[bytes]]:
         directory = tmp_path_factory.mktemp("sandbox")
-        command = [sys.executable, "-m", "trainyard_sandbox.cli", "serve", "--dir", str(directory)]
+        command = [sys.executable, "-m", "trainyard_sandbox.cli", "serve", "--lazy-mlflow", "--dir", str(directory)]
         trust = ["--trust-issuer", f"{issuer.url}={issuer.ca_file}"]
         process = subprocess.Popen([*command, *trust, *arguments])
         SandboxAddress.wait_for(directory / "sandbox.json")
@@ -104,11 +104,10 @@ def client_for(issuer: TestIssuer, monkeypatch: pytest.MonkeyPatch) -> Callable[
         subject: str = SUBJECT,
         audience: str = AUDIENCE,
         lifetime: float = 600,
-        retry_timeout_seconds: int = 5,
     ) -> WorkspaceClient:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(control.address.ca_file))
 
-        @credentials_strategy("federated", [])
+        @credentials_strategy("federated", [])  # type: ignore[untyped-decorator]
         def federated(cfg: Config) -> Any:
             return oidc_credentials_provider(cfg, Assertions(issuer, subject, audience, lifetime))
 
@@ -116,8 +115,8 @@ def client_for(issuer: TestIssuer, monkeypatch: pytest.MonkeyPatch) -> Callable[
             host=control.address.host,
             client_id=application_id,
             credentials_strategy=federated,
-            retry_timeout_seconds=retry_timeout_seconds,
-            http_timeout_seconds=10,
+            retry_timeout_seconds=5,
+            http_timeout_seconds=60,  # the first request that needs MLflow waits until it has started
         )
         return WorkspaceClient(config=config)
 

@@ -29,8 +29,9 @@ def task(path: str, *parameters: str, **fields: Any) -> jobs.SubmitTask:
 
 
 def submit(workspace: WorkspaceClient, path: str, *parameters: str, **fields: Any) -> int:
-    request = {"tasks": [task(path, *parameters)], "environments": SERVERLESS, "run_name": "iris"} | fields
-    run_id: int = workspace.jobs.submit(**request).response.run_id
+    request: dict[str, Any] = {"tasks": [task(path, *parameters)], "environments": SERVERLESS, "run_name": "iris"}
+    waiter: Any = workspace.jobs.submit(**request | fields)
+    run_id: int = waiter.response.run_id
     return run_id
 
 
@@ -299,7 +300,7 @@ def test_tasks_wait_for_what_they_depend_on(workspace: WorkspaceClient, upload: 
             task_key=key,
             spark_python_task=jobs.SparkPythonTask(path),
             environment_key="default",
-            depends_on=[jobs.TaskDependency(need) for need in needs],
+            depends_on=[jobs.TaskDependency(task_key=need) for need in needs],
             run_if=run_if,
         )
 

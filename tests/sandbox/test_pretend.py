@@ -142,7 +142,7 @@ def test_a_thousand_runs_live_at_once_without_threads(scripted: SandboxControl, 
     scripted.add_script(run_name="many", states=[("PENDING", 0.1), ("RUNNING", 600)])
     with requests.Session() as session:
         session.verify = str(scripted.address.ca_file)
-        session.headers |= pretend.config.authenticate()
+        session.headers.update(pretend.config.authenticate())
         made = [session.post(f"{scripted.address.host}{SUBMIT}", json=submission("many")).json() for _ in range(1000)]
     assert process.num_threads() <= threads + 1
     assert len({answer["run_id"] for answer in made}) == 1000
@@ -158,14 +158,10 @@ def test_pretended_metrics_reach_the_mlflow_run(
     assert made.info is not None
     run_id = made.info.run_id
     scripted.add_script(run_name="metrics", states=[("RUNNING", 0)], metrics={"accuracy": 0.9, "loss": "NaN"})
-    task = {
-        "task_key": "a",
-        "environment_key": "default",
-        "environment_variables_key": "vars",
-        "spark_python_task": {"python_file": "/a.py"},
-    }
+    body = submission("metrics")
+    body["tasks"][0]["environment_variables_key"] = "vars"
     variables = [{"environment_variables_key": "vars", "spec": {"variables": {"MLFLOW_RUN_ID": run_id}}}]
-    run = ended(pretend, start(pretend, "metrics", tasks=[task], environment_variables=variables))
+    run = ended(pretend, start(pretend, "metrics", tasks=body["tasks"], environment_variables=variables))
     assert run.state is not None
     assert run.state.result_state is jobs.RunResultState.SUCCESS, run.state.state_message
     assert run_id is not None
@@ -189,3 +185,26 @@ def test_the_request_log_holds_no_token(
     for token in control.tokens():
         assert token["value"] not in text
         assert token["value"].split(".")[2] not in text
+
+
+def test_a_pretended_model_version_is_registered_for_the_run(
+    scripted: SandboxControl, pretend: WorkspaceClient, pretending: tuple[SandboxControl, str]
+) -> None:
+    scripted.grant(pretending[1], "main", "USE CATALOG")
+    scripted.grant(pretending[1], "main.ml", "USE SCHEMA", "CREATE MODEL")
+    experiment = pretend.experiments.create_experiment(f"/Users/{pretending[1]}/models").experiment_id
+    created = pretend.experiments.create_run(experiment_id=experiment).run
+    assert created is not None
+    assert created.info is not None
+    scripted.add_script(run_name="model", states=[("RUNNING", 0)], registered_model_name="main.ml.iris")
+    run_id = created.info.run_id
+    variables = [{"environment_variables_key": "vars", "spec": {"variables": {"MLFLOW_RUN_ID": run_id}}}]
+    body = submission("model")
+    body["tasks"][0]["environment_variables_key"] = "vars"
+    run = ended(pretend, start(pretend, "model", tasks=body["tasks"], environment_variables=variables))
+    assert run.state is not None
+    assert run.state.result_state is jobs.RunResultState.SUCCESS, run.state.state_message
+    [version] = pretend.model_versions.list("main.ml.iris")
+    assert version.run_id == run_id
+    assert version.status is not None
+    assert version.status.value == "READY"
