@@ -111,17 +111,20 @@ def tokens(
 
 
 @pytest.fixture
-def connect(tokens: FederatedToken, audit: Trail) -> Callable[[SandboxControl, str], DatabricksConnection]:
-    def build(control: SandboxControl, principal: str) -> DatabricksConnection:
-        target = Target("databricks", control.address.host, principal, "federated", "trainer")
-        return DatabricksConnection(target, tokens, audit.log, BOUNDS)
-
-    return build
+def connect(
+    control: SandboxControl, principal: str, tokens: FederatedToken, audit: Trail
+) -> Callable[[Bounds], DatabricksConnection]:
+    """The operator's connection to the session's sandbox as `principal`, with the bounds given."""
+    target = Target("databricks", control.address.host, principal, "federated", "trainer")
+    return lambda bounds: DatabricksConnection(target, tokens, audit.log, bounds)
 
 
 @pytest.fixture
-def connection(
-    control: SandboxControl, principal: str, connect: Callable[[SandboxControl, str], DatabricksConnection]
-) -> DatabricksConnection:
-    """The operator's connection to the session's sandbox as `principal`."""
-    return connect(control, principal)
+def connection(connect: Callable[[Bounds], DatabricksConnection]) -> DatabricksConnection:
+    # The sandbox's MLflow server takes its time to start; the first request to it waits.
+    return connect(Bounds(read=60.0, total=90.0))
+
+
+@pytest.fixture
+def hasty(connect: Callable[[Bounds], DatabricksConnection]) -> DatabricksConnection:
+    return connect(BOUNDS)

@@ -249,18 +249,18 @@ FAULTS: list[tuple[str, dict[str, Any], type[PlatformError], str]] = [
 
 @pytest.mark.parametrize(("kind", "fields", "error", "reason"), FAULTS)
 def test_each_fault_is_its_own_error_in_bounded_time(
-    connection: DatabricksConnection,
+    hasty: DatabricksConnection,
     control: SandboxControl,
     kind: str,
     fields: dict[str, Any],
     error: type[PlatformError],
     reason: str,
 ) -> None:
-    connection.whoami()
+    hasty.whoami()
     control.add_fault(kind, "/api/2.2/jobs/runs/get", **fields)
     began = time.monotonic()
     with pytest.raises(PlatformError) as raised:
-        connection.get("1")
+        hasty.get("1")
     assert time.monotonic() - began < 5
     assert (type(raised.value), raised.value.reason) == (error, reason)
     if isinstance(raised.value, Throttled):
