@@ -181,7 +181,7 @@ class Stand:
         """A namespace whose ServiceAccount is federated, with a workspace called `databricks`."""
         principal = self.control.add_principal(
             f"{namespace}-trainer",
-            entitlements=["allow-cluster-create"],
+            entitlements=["workspace-access", "allow-cluster-create"],
             grants={"main": ["USE CATALOG"], "main.ml": ["USE SCHEMA", "CREATE MODEL"]},
         )
         subject = f"system:serviceaccount:{namespace}:{service_account}"

@@ -21,7 +21,7 @@ from trainyard.controllers.store import Key, Store
 from trainyard.core import actions
 from trainyard.core.conditions import FINAL
 from trainyard.core.decide import decide
-from trainyard.core.errors import Missing, Throttled, TrainyardError
+from trainyard.core.errors import Missing, TrainyardError, Unreachable
 from trainyard.core.remote import Observed, RemoteRun, Stage, Trouble
 from trainyard.core.snapshot import FINALIZER, Blocked, Known, Limits, Ready, RunSnapshot
 from trainyard.core.transition import live, newest
@@ -222,7 +222,8 @@ class RunController:
         """The error as something to wait out: longer with each failure in a row, or as long as the platform asks."""
         failures = self._failures.get(uid, 0)
         self._failures[uid] = failures + 1
-        pause = error.retry_after if isinstance(error, Throttled) else min(60.0, 2.0 ** min(failures, 6))
+        asked = error.retry_after if isinstance(error, Unreachable) else None
+        pause = min(60.0, 2.0 ** min(failures, 6)) if asked is None else asked
         now = self._now()
         return Trouble(
             kind=type(error).__name__,

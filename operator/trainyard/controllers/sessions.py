@@ -139,9 +139,8 @@ class Sessions:
             session.sweep.leave(remote_id)
 
     async def stop(self) -> None:
-        """Ends all sweeps and lanes."""
+        """Ends all sweeps; the threads of lanes are daemons."""
         await asyncio.gather(*(s.sweep.stop() for s in self._sessions.values() if s.sweep is not None))
-        self._lanes.close()
 
     def _session(self, key: SessionKey) -> Session:
         session = self._sessions.get(key)

@@ -5,12 +5,14 @@ show is asked for by itself. When fewer runs are watched than pages had to be re
 """
 
 import asyncio
+import contextvars
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
+from trainyard.audit.context import audit_context
 from trainyard.core.errors import Missing, TrainyardError
 from trainyard.core.remote import RemoteRun
 from trainyard.platforms.base import Connection
@@ -49,7 +51,8 @@ class Sweep:
         """Has the run looked at, from the next sweep on, until `leave`."""
         self._watched[remote_id] = since
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(), name="sweep")
+            # A context of its own: a sweep is made for all its runs, not for the one that happened to start it.
+            self._task = asyncio.create_task(self._run(), name="sweep", context=contextvars.Context())
 
     def leave(self, remote_id: str) -> None:
         """Stops looking at the run."""
@@ -64,9 +67,10 @@ class Sweep:
                 await self._task
 
     async def _run(self) -> None:
-        while self._watched:
-            await asyncio.sleep(self._poll_seconds * random.uniform(0.9, 1.1))  # noqa: S311  (spreads load, no secret)
-            await self.once()
+        with audit_context(action="sweep"):
+            while self._watched:
+                await asyncio.sleep(self._poll_seconds * random.uniform(0.9, 1.1))  # noqa: S311  (spreads load)
+                await self.once()
 
     async def once(self) -> None:
         """One look at everything that is watched."""
