@@ -273,6 +273,9 @@ def test_nothing_is_left_when_the_supervisor_gets_sigkill_as_well(home: Path) ->
         with pytest.raises(LocalClusterError, match="supervising process ended"):
             cluster.check()
     assert nothing_left(home)
+    (home / "kubeconfig").write_text("the next owner's")
+    cluster.stop()  # again: must not touch what came after it
+    assert (home / "kubeconfig").exists()
 
 
 @pytest.mark.parametrize("moment", ["as it starts", "when it is ready"])

@@ -7,6 +7,7 @@ never leaves a process behind.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -42,7 +43,7 @@ PORT_ATTEMPTS = 5
 POLL_SECONDS = 0.05
 PROBE_SECONDS = 5.0  # whoever took our port may never answer
 ETCD_PAGE = 500
-PORT_TAKEN = ("address already in use", "bind: ")
+PORT_TAKEN = "bind: address already in use"  # as Go says it, in etcd's log and in kube-apiserver's
 
 DISCOVERY_FOR_ANYONE = {
     "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -73,6 +74,7 @@ class LocalCluster:
     def __init__(self, home: Home, ports: Ports, supervised: Supervised | None) -> None:
         self._home = home
         self._supervised = supervised
+        self._stopped = False
         self.dir = home.dir
         self.kubeconfig = home.kubeconfig
         self.url = f"https://{HOST}:{ports.apiserver}"
@@ -91,13 +93,10 @@ class LocalCluster:
         """
         home = Home(dir.absolute())
         programs = find_programs()
-        for attempt in range(1, PORT_ATTEMPTS + 1):
-            try:
+        for _ in range(PORT_ATTEMPTS - 1):
+            with contextlib.suppress(PortTaken):  # the next attempt takes other ports
                 return cls._start_once(home, programs, audit, detach)
-            except PortTaken:
-                if attempt == PORT_ATTEMPTS:
-                    raise
-        raise AssertionError("unreachable")
+        return cls._start_once(home, programs, audit, detach)
 
     @classmethod
     def attach(cls, dir: Path) -> LocalCluster:
@@ -105,6 +104,8 @@ class LocalCluster:
         home = Home(dir.absolute())
         if home.running_pid() is None:
             raise LocalClusterError(f"no control plane is running in {home.dir}")
+        if not home.state.exists():
+            raise LocalClusterError(f"the control plane in {home.dir} is not ready yet")
         return cls(home, Ports(**json.loads(home.state.read_text())), None)
 
     @classmethod
@@ -137,6 +138,9 @@ class LocalCluster:
 
     def stop(self) -> None:
         """Kill the three processes and remove what `start` made in the directory. Again is harmless."""
+        if self._stopped:
+            return  # by now the directory may be another control plane's
+        self._stopped = True
         if self._supervised is None:
             self._home.stop()
             return
@@ -228,9 +232,10 @@ class Startup:
         self._start(
             "kube-apiserver", apiserver_command(self.programs, pki, etcd_url, self.ports.apiserver, self._audit())
         )
-        admin = Api(self.url, pki.ca, pki.admin, PROBE_SECONDS)
-        self._wait("kube-apiserver to be ready", lambda: admin.fetch("GET", "/readyz"))
+        probe = Api(self.url, pki.ca, pki.admin, PROBE_SECONDS)
+        self._wait("kube-apiserver to be ready", lambda: probe.fetch("GET", "/readyz"))
         self._start_controller_manager(pki)
+        admin = Api(self.url, pki.ca, pki.admin)
         admin.call("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", DISCOVERY_FOR_ANYONE)
         anyone = Api(self.url, pki.ca, seconds=PROBE_SECONDS)
         self._wait("the issuer's discovery document", lambda: anyone.call("GET", "/.well-known/openid-configuration"))
@@ -285,7 +290,7 @@ def raise_for_exit(supervised: Supervised, home: Home) -> None:
     log = home.logs / f"{exits[0].name}.log"
     text = log.read_text(errors="replace") if log.exists() else ""
     failure = f"{exits[0].name} ended with {exits[0].code}"
-    if all(words in text for words in PORT_TAKEN):
+    if PORT_TAKEN in text:
         raise PortTaken(f"{failure}: a port was taken by another process meanwhile")
     raise LocalClusterError(f"{failure}. The end of its log:\n{tail(text)}")
 

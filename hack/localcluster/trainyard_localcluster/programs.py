@@ -30,7 +30,7 @@ def find_programs() -> Programs:
         missing = [name for name in PROGRAMS if not os.access(folder / name, os.X_OK)]
         if missing:
             raise BuildError(
-                f"{ASSETS} is {folder}, where {' and '.join(missing)} is missing or cannot be executed. envtest's own "
+                f"{ASSETS} is {folder}, where {' and '.join(missing)} cannot be found or executed. envtest's own "
                 "archives lack kube-controller-manager, without which there is no garbage collection and namespaces "
                 f"are never deleted: put it beside the others, or unset {ASSETS} to build all three."
             )
