@@ -60,6 +60,9 @@ class Operator:
     async def run(self, stop: asyncio.Event) -> None:
         """Runs until `stop` is set."""
         dispatcher = asyncio.create_task(self._dispatch(), name="dispatcher")
+        dispatcher.add_done_callback(
+            lambda _: stop.set()
+        )  # nothing would be reconciled any more: end, and be restarted
         heart = asyncio.create_task(self._heartbeat(), name="heartbeat")
         try:
             await kopf.operator(
@@ -74,8 +77,10 @@ class Operator:
         finally:
             for task in (dispatcher, heart, *self._tasks):
                 task.cancel()
-            await asyncio.gather(dispatcher, heart, *self._tasks, return_exceptions=True)
+            ended = await asyncio.gather(dispatcher, heart, *self._tasks, return_exceptions=True)
             await self._sessions.stop()
+        if not isinstance(ended[0], asyncio.CancelledError):
+            raise RuntimeError("the dispatcher ended by itself") from ended[0]
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
@@ -102,6 +107,8 @@ class Operator:
         self._keys.pop(uid, None)
         if key.kind == RUN.name:
             self._runs.forget(uid)
+        else:
+            self._workspaces.forget(uid)
 
     def _wake_referrers(self, key: Key, obj: Object) -> None:
         """A workspace wakes its runs; a run wakes its workspace if that waits for it to be let go."""

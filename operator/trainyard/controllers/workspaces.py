@@ -60,6 +60,7 @@ class WorkspaceController:
         self._sessions = sessions
         self._recheck = recheck
         self._now = clock
+        self._checked: dict[str, tuple[int, datetime]] = {}  # uid → generation that was checked, when to check again
 
     async def reconcile(self, key: Key) -> datetime | None:
         """Checks one workspace. Returns when to check it again."""
@@ -71,6 +72,9 @@ class WorkspaceController:
             if obj["metadata"].get("deletionTimestamp"):
                 return await self._let_go(key, kind, obj)
             obj = await self._hold(key, kind, obj)
+            generation, again = self._checked.get(obj["metadata"]["uid"], (-1, self._now()))
+            if generation == obj["metadata"]["generation"] and self._now() < again:
+                return again  # the echo of our own write, or a run that came or went
             verdict = await self._check(key, obj)
             status = self._status(obj, verdict)
             if status != WorkspaceStatus.model_validate(obj.get("status") or {}):
@@ -82,7 +86,13 @@ class WorkspaceController:
             self._store.remove(key, obj["metadata"]["uid"])
             return None
         waits = {"Ready": self._recheck, "Reconciling": RETRY_SOON, "Stalled": RETRY_LATER}
-        return self._now() + waits[verdict.state]
+        again = self._now() + waits[verdict.state]
+        self._checked[obj["metadata"]["uid"]] = (obj["metadata"]["generation"], again)
+        return again
+
+    def forget(self, uid: str) -> None:
+        """Drops what is remembered of a workspace that is gone."""
+        self._checked.pop(uid, None)
 
     async def _check(self, key: Key, obj: Mapping[str, Any]) -> Verdict:
         shared = key.kind == CLUSTER_WORKSPACE.name
