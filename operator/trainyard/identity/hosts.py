@@ -132,7 +132,8 @@ def _authority_of(url: str) -> tuple[str, int] | None:
 
 def _pattern(text: str) -> _Pattern:
     wildcard = text.startswith("*.")
-    authority = _authority_of("https://" + text.removeprefix("*."))
+    plain = text.removeprefix("*.")
+    authority = _authority_of("https://" + plain) if _AUTHORITY.fullmatch(plain.lower()) else None
     if authority is None or (wildcard and "." not in authority[0]):
         raise ValueError(f"{text!r} is not HOST, HOST:PORT or *.SUFFIX with at least two labels")
     return _Pattern(authority[0], authority[1], wildcard)

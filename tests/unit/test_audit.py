@@ -1,0 +1,289 @@
+"""The audit log and the transport that feeds it, against small servers that misbehave in their own way."""
+
+import io
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from trainyard.audit.context import ResourceRef, audit_context, current
+from trainyard.audit.log import AuditLog
+from trainyard.audit.transport import AuditedAdapter, Bounds, retry_after
+from trainyard.core.errors import Denied, Missing, Refused, Throttled, TrainyardError, Unauthenticated, Unreachable
+from trainyard.platforms.databricks.answers import DatabricksDialect
+
+BOUNDS = Bounds(connect=1.0, read=0.5, total=1.0, body=10_000)
+SECRET = "s3cret-access-token"
+
+
+class Server:
+    """Answers each connection with the bytes it is given, piece by piece."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.host = self.url.removeprefix("http://")
+        self.pieces: list[bytes] = []
+        self.pause = 0.0
+        self.served = 0
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def answer(self, status: str, body: bytes = b"", *headers: str) -> None:
+        lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers, "", ""]
+        self.pieces = ["\r\n".join(lines).encode() + body]
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(65536)
+                self.served += 1
+                try:
+                    for piece in self.pieces:
+                        connection.sendall(piece)
+                        self._closing.wait(self.pause)
+                except OSError:
+                    continue
+
+    def close(self) -> None:
+        self._closing.set()
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._thread.join(10)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    running = Server()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def stream() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def ask(server: Server, stream: io.StringIO) -> Iterator[Callable[..., requests.Response]]:
+    with requests.Session() as session:
+        facts = {"principal": "app-id", "mode": "federated", "service_account": "team-a/trainer"}
+        session.mount("http://", AuditedAdapter(AuditLog(stream), DatabricksDialect(), lambda: facts, BOUNDS))
+        session.headers["Authorization"] = f"Bearer {SECRET}"
+        yield lambda path="/x", **options: session.request(options.pop("method", "GET"), server.url + path, **options)
+
+
+def records(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def error_of(call: Callable[[], object]) -> TrainyardError:
+    with pytest.raises(TrainyardError) as raised:
+        call()
+    return raised.value
+
+
+def test_a_request_is_recorded_before_and_after_with_what_an_auditor_joins(
+    server: Server, ask: Callable[..., requests.Response], stream: io.StringIO
+) -> None:
+    server.answer("200 OK", b'{"run_id": 7}', "X-Request-Id: req-1")
+    with (
+        audit_context(resource=ResourceRef("MLTrainingRun", "team-a", "iris", "uid-1"), action="submit"),
+        audit_context(attempt=2),
+    ):
+        response = ask("/api/2.2/jobs/runs/submit?verbose=hush", method="POST", json={"secret": "hush"})
+    assert response.json() == {"run_id": 7}
+    before, after = records(stream)
+    assert before["event"] == "request"
+    assert {key: before[key] for key in ("method", "host", "path", "query")} == {
+        "method": "POST",
+        "host": server.host,
+        "path": "/api/2.2/jobs/runs/submit",
+        "query": ["verbose"],
+    }
+    assert before["resource"] == {"kind": "MLTrainingRun", "namespace": "team-a", "name": "iris", "uid": "uid-1"}
+    assert (before["action"], before["attempt"], before["principal"]) == ("submit", 2, "app-id")
+    assert (after["event"], after["id"]) == ("response", before["id"])
+    assert (after["status"], after["request_id"], after["remote_id"]) == (200, "req-1", "7")
+    assert after["duration_ms"] >= 0
+    assert "hush" not in stream.getvalue()
+    assert SECRET not in stream.getvalue()
+    assert current() == {}
+
+
+def test_a_request_that_can_not_be_recorded_is_not_sent(server: Server) -> None:
+    class Full(io.StringIO):
+        def write(self, _: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    with requests.Session() as session:
+        session.mount("http://", AuditedAdapter(AuditLog(Full()), DatabricksDialect(), dict, BOUNDS))
+        error = error_of(lambda: session.get(server.url))
+    assert (type(error), error.reason) == (Unreachable, "AuditFailed")
+    assert server.served == 0
+
+
+def test_the_record_before_is_there_when_the_process_dies_in_between(
+    server: Server, ask: Callable[..., requests.Response], stream: io.StringIO
+) -> None:
+    server.pieces, server.pause = [b""], 0.3
+    caller = threading.Thread(target=lambda: error_of(ask))
+    caller.start()
+    deadline = time.monotonic() + 5
+    while not stream.getvalue() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert [record["event"] for record in records(stream)] == ["request"]
+    caller.join(10)
+
+
+def error_body(code: str, message: str = "words") -> bytes:
+    return json.dumps({"error_code": code, "message": message}).encode()
+
+
+GET_RUN = "/api/2.2/jobs/runs/get?run_id=1"
+ANSWERS: list[tuple[str, str, bytes, type[TrainyardError], str]] = [
+    ("/x", "401 Unauthorized", error_body("UNAUTHENTICATED"), Unauthenticated, "Unauthenticated"),
+    ("/x", "401 Unauthorized", b"<html>", Unauthenticated, "Unauthenticated"),
+    ("/x", "403 Forbidden", error_body("PERMISSION_DENIED"), Denied, "PermissionDenied"),
+    ("/x", "400 Bad Request", error_body("PERMISSION_DENIED"), Denied, "PermissionDenied"),
+    ("/x", "403 Forbidden", b"<html>blocked</html>", Denied, "PermissionDenied"),
+    ("/x", "404 Not Found", error_body("RESOURCE_DOES_NOT_EXIST"), Missing, "NotFound"),
+    ("/x", "404 Not Found", error_body("CATALOG_DOES_NOT_EXIST"), Missing, "NotFound"),
+    ("/x", "404 Not Found", error_body("ENDPOINT_NOT_FOUND"), Refused, "EndpointNotFound"),
+    ("/x", "404 Not Found", b"<html>", Unreachable, "PlatformAnswerMalformed"),
+    (GET_RUN, "400 Bad Request", error_body("INVALID_PARAMETER_VALUE", "Run 1 does not exist."), Missing, "NotFound"),
+    (
+        "/x",
+        "400 Bad Request",
+        error_body("INVALID_PARAMETER_VALUE", "Run 1 does not exist."),
+        Refused,
+        "RequestRefused",
+    ),
+    ("/x", "400 Bad Request", error_body("INVALID_PARAMETER_VALUE"), Refused, "RequestRefused"),
+    ("/x", "400 Bad Request", error_body("RESOURCE_ALREADY_EXISTS"), Refused, "AlreadyExists"),
+    ("/x", "409 Conflict", error_body("RESOURCE_ALREADY_EXISTS"), Refused, "AlreadyExists"),
+    ("/x", "409 Conflict", error_body("ABORTED"), Unreachable, "PlatformUnreachable"),
+    ("/x", "400 Bad Request", error_body("QUOTA_EXCEEDED"), Throttled, "PlatformThrottled"),
+    ("/x", "429 Too Many Requests", b"", Throttled, "PlatformThrottled"),
+    ("/x", "408 Request Timeout", error_body("X"), Unreachable, "PlatformUnreachable"),
+    ("/x", "500 Internal Server Error", b"{}", Unreachable, "PlatformUnreachable"),
+    ("/x", "503 Service Unavailable", b"{}", Unreachable, "PlatformUnreachable"),
+    ("/x", "302 Found", b"", Refused, "RedirectRefused"),
+    ("/x", "307 Temporary Redirect", b"", Refused, "RedirectRefused"),
+    ("/x", "200 OK", b"<html>sign in</html>", Unreachable, "PlatformAnswerMalformed"),
+    ("/x", "200 OK", b'{"cut": ', Unreachable, "PlatformAnswerMalformed"),
+    ("/x", "200 OK", b'{"a": "' + b"a" * 20_000 + b'"}', Unreachable, "PlatformAnswerMalformed"),
+]
+
+
+@pytest.mark.parametrize(("path", "status", "body", "error", "reason"), ANSWERS)
+def test_each_answer_is_its_own_error(
+    server: Server,
+    ask: Callable[..., requests.Response],
+    stream: io.StringIO,
+    path: str,
+    status: str,
+    body: bytes,
+    error: type[TrainyardError],
+    reason: str,
+) -> None:
+    server.answer(status, body, "Location: http://127.0.0.1:1/")
+    raised = error_of(lambda: ask(path))
+    assert (type(raised), raised.reason) == (error, reason)
+    assert server.served == 1
+    assert records(stream)[1]["error"] == f"{error.__name__}/{reason}"
+
+
+def test_answers_with_nan_or_nothing_are_fine(server: Server, ask: Callable[..., requests.Response]) -> None:
+    server.answer("200 OK", b'{"value": NaN}')
+    assert ask().json()["value"] != 0
+    server.answer("200 OK", b"")
+    assert ask().content == b""
+
+
+BROKEN: list[tuple[list[bytes], float]] = [
+    ([b""], 0.0),
+    ([b"HTTP/1."], 0.0),
+    ([b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}"], 0.0),
+    ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\n{}"], 0.0),
+    ([b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", *[b"{"] * 100], 0.1),
+    ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n", *[b"{"] * 100], 0.1),
+    ([b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", b"{", b"}"], 3.0),
+]
+
+
+@pytest.mark.parametrize(("pieces", "pause"), BROKEN)
+def test_a_broken_or_trickling_answer_is_unreachable_in_bounded_time(
+    server: Server, ask: Callable[..., requests.Response], pieces: list[bytes], pause: float
+) -> None:
+    server.pieces, server.pause = pieces, pause
+    began = time.monotonic()
+    assert type(error_of(ask)) is Unreachable
+    assert time.monotonic() - began < 2
+
+
+def test_nobody_listening_is_unreachable(server: Server, ask: Callable[..., requests.Response]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with requests.Session() as session:
+        session.mount("http://", AuditedAdapter(AuditLog(io.StringIO()), DatabricksDialect(), dict, BOUNDS))
+        error = error_of(lambda: session.get(f"http://127.0.0.1:{port}/x?secret=hush"))
+    assert type(error) is Unreachable
+    assert "Connection refused" in error.message
+    assert "hush" not in error.message
+
+
+def test_a_platform_that_echoes_the_token_does_not_get_it_into_an_error(
+    server: Server, ask: Callable[..., requests.Response], stream: io.StringIO
+) -> None:
+    server.answer("400 Bad Request", error_body("INVALID_PARAMETER_VALUE", f"bad token {SECRET} in header"))
+    error = error_of(ask)
+    assert "bad token [token] in header" in error.message
+    assert SECRET not in repr(error) + stream.getvalue()
+
+
+RETRY_AFTER = [("7", 7), ("0", 0), ("1e9", 3600), ("nan", 5), ("-3", 5), ("soon", 5), ("", 5)]
+
+
+@pytest.mark.parametrize(("text", "seconds"), RETRY_AFTER)
+def test_a_pause_is_within_sane_limits(text: str, seconds: float) -> None:
+    assert retry_after({"Retry-After": text}) == seconds
+
+
+def test_a_pause_may_be_a_date() -> None:
+    assert retry_after({"Retry-After": "Thu, 01 Jan 2015 00:00:00 GMT"}) == 0
+    assert retry_after({"Retry-After": "Thu, 01 Jan 2170 00:00:00 GMT"}) == 3600
+
+
+def test_lines_of_many_threads_do_not_mix_and_survive_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    log = AuditLog.to_file(path)
+    threads = [
+        threading.Thread(target=lambda: [log.write({"event": "request", "path": "x" * 500}) for _ in range(50)])
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len([json.loads(line) for line in path.read_text().splitlines()]) == 400
+    assert path.stat().st_mode & 0o007 == 0
+    log.close()
+
+
+def test_a_record_has_its_time_and_no_empty_fields() -> None:
+    stream = io.StringIO()
+    AuditLog(stream, now=lambda: datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)).write({"event": "x", "gone": None})
+    assert records(stream) == [{"time": "2026-01-02T03:04:05.678Z", "event": "x"}]

@@ -1,0 +1,258 @@
+"""Lanes: what is bounded, what fails fast, what one dead platform never does to another."""
+
+import asyncio
+import contextvars
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from trainyard.core.errors import Denied, IdentityError, Missing, Throttled, TrainyardError, Unreachable
+from trainyard.platforms.lane import Lane, Lanes, LaneSettings
+from trainyard.platforms.limits import Breaker, BreakerSettings, Bucket
+
+NEVER_OPEN = BreakerSettings(failures=1000)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Gate:
+    """A platform that hangs until it is let go."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Semaphore(0)
+        self.open = threading.Event()
+
+    def __call__(self) -> str:
+        self.entered.release()
+        self.open.wait(20)
+        return "late"
+
+
+@pytest.fixture
+async def gate() -> AsyncIterator[Gate]:
+    opened = Gate()
+    yield opened
+    opened.open.set()
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def call() -> None:
+        raise error
+
+    return call
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in a thread
+            await asyncio.sleep(0.005)
+
+
+# The limiter and the breaker, with times as plain numbers.
+
+
+def test_a_bucket_lets_a_burst_through_and_then_spaces_calls() -> None:
+    bucket = Bucket(rate=10, burst=3)
+    assert [round(bucket.take(0.0), 3) for _ in range(5)] == [0, 0, 0, 0.1, 0.2]
+    assert round(bucket.take(0.2), 3) == 0.1
+    assert [round(bucket.take(100.0), 3) for _ in range(4)] == [0, 0, 0, 0.1]
+
+
+def test_a_breaker_opens_after_failures_in_a_row_only() -> None:
+    breaker = Breaker(BreakerSettings(failures=3, shortest=8, longest=100))
+    for _ in range(2):
+        breaker.failed(0.0, 0.5)
+    breaker.succeeded()
+    for _ in range(2):
+        breaker.failed(0.0, 0.5)
+    assert breaker.wait(0.0) == 0
+    breaker.failed(0.0, 0.5)
+    assert breaker.wait(0.0) == 8
+
+
+def test_an_open_breaker_lets_one_probe_through_and_backs_off() -> None:
+    breaker = Breaker(BreakerSettings(failures=1, shortest=8, longest=20))
+    breaker.failed(0.0, 0.5)
+    assert breaker.wait(7.9) > 0
+    assert breaker.wait(8.0) == 0
+    assert breaker.wait(8.0) > 0
+    breaker.failed(8.0, 0.5)
+    assert breaker.wait(8.0) == 16
+    assert breaker.wait(24.0) == 0
+    breaker.failed(24.0, 0.5)
+    assert breaker.wait(24.0) == 20
+    assert breaker.wait(44.0) == 0
+    breaker.succeeded()
+    assert breaker.wait(44.0) == 0
+    breaker.failed(44.0, 0.5)
+    assert breaker.wait(44.0) == 8
+
+
+def test_a_probe_that_says_nothing_makes_room_for_another() -> None:
+    breaker = Breaker(BreakerSettings(failures=1, shortest=8))
+    breaker.failed(0.0, 0.5)
+    assert breaker.wait(8.0) == 0
+    breaker.undecided()
+    assert breaker.wait(8.0) == 0
+
+
+def test_probes_of_several_lanes_are_spread() -> None:
+    waits = []
+    for jitter in (0.0, 1.0):
+        breaker = Breaker(BreakerSettings(failures=1, shortest=8))
+        breaker.failed(0.0, jitter)
+        waits.append(breaker.wait(0.0))
+    assert waits == [6, 10]
+
+
+# The lane, with real threads.
+
+
+async def test_a_call_returns_what_the_function_returns_with_the_callers_context() -> None:
+    word: contextvars.ContextVar[str] = contextvars.ContextVar("word")
+    word.set("kept")
+    lane = Lane("dbc", "app")
+    assert await lane.call(word.get, deadline=5) == "kept"
+    assert await lane.call(int, "7", deadline=5) == 7
+    assert await lane.call(next, iter(()), None, deadline=5) is None
+    await until(lambda: lane.idle)
+
+
+@pytest.mark.parametrize("error", [Denied("no"), Missing("no"), IdentityError("no"), KeyError("bug")])
+async def test_errors_come_through_as_they_are_and_leave_the_lane_usable(error: Exception) -> None:
+    lane = Lane("dbc", "app", LaneSettings(breaker=BreakerSettings(failures=1)))
+    with pytest.raises(type(error)):
+        await lane.call(raising(error), deadline=5)
+    assert await lane.call(str, deadline=5) == ""
+
+
+async def test_a_hanging_call_ends_at_its_deadline_and_its_thread_is_counted(gate: Gate) -> None:
+    lane = Lane("dbc", "app", LaneSettings(breaker=NEVER_OPEN))
+    began = time.monotonic()
+    with pytest.raises(Unreachable, match=r"within 0\.1 s"):
+        await lane.call(gate, deadline=0.1)
+    assert time.monotonic() - began < 2
+    assert (lane.stuck, lane.idle) == (1, False)
+    gate.open.set()
+    await until(lambda: lane.idle)
+    assert lane.stuck == 0
+
+
+async def test_when_all_threads_hang_calls_fail_at_once_and_another_lane_does_not_notice(gate: Gate) -> None:
+    settings = LaneSettings(threads=2, breaker=NEVER_OPEN)
+    dead, alive = Lane("dead", "app", settings), Lane("alive", "app", settings)
+    hanging = [asyncio.create_task(dead.call(gate, deadline=0.1)) for _ in range(2)]
+    for outcome in await asyncio.gather(*hanging, return_exceptions=True):
+        assert isinstance(outcome, Unreachable)
+    began = time.monotonic()
+    with pytest.raises(Unreachable, match="hangs"):
+        await dead.call(gate, deadline=30)
+    assert await alive.call(str, deadline=5) == ""
+    assert time.monotonic() - began < 1
+    gate.open.set()
+    await until(lambda: dead.stuck == 0)
+    assert await dead.call(str, deadline=5) == ""
+
+
+async def test_no_more_calls_are_under_way_than_threads_and_none_waits_for_ever(gate: Gate) -> None:
+    lane = Lane("dbc", "app", LaneSettings(threads=2, patience=0.2, breaker=NEVER_OPEN))
+    busy = [asyncio.create_task(lane.call(gate, deadline=10)) for _ in range(2)]
+    await until(lambda: gate.entered.acquire(blocking=False))
+    await until(lambda: gate.entered.acquire(blocking=False))
+    with pytest.raises(Throttled, match="turn"):
+        await lane.call(str, deadline=10)
+    gate.open.set()
+    assert await asyncio.gather(*busy) == ["late", "late"]
+
+
+async def test_a_waiting_call_takes_its_turn(gate: Gate) -> None:
+    lane = Lane("dbc", "app", LaneSettings(threads=1))
+    busy = asyncio.create_task(lane.call(gate, deadline=10))
+    await until(lambda: gate.entered.acquire(blocking=False))
+    waiting = asyncio.create_task(lane.call(str, "next", deadline=10))
+    gate.open.set()
+    assert await busy == "late"
+    assert await waiting == "next"
+
+
+async def test_a_silent_platform_is_left_alone_and_probed_once_later() -> None:
+    clock = Clock()
+    lane = Lane("dbc", "app", LaneSettings(breaker=BreakerSettings(failures=2, shortest=8)), clock)
+    asked = []
+
+    def silent() -> None:
+        asked.append(clock())
+        raise Unreachable("no answer")
+
+    for _ in range(5):
+        with pytest.raises(Unreachable) as raised:
+            await lane.call(silent, deadline=5)
+    assert len(asked) == 2
+    assert raised.value.retry_after is not None
+    assert 6 <= raised.value.retry_after <= 10
+    clock.now += 10
+    for _ in range(2):
+        with pytest.raises(Unreachable):
+            await lane.call(silent, deadline=5)
+    assert len(asked) == 3
+    clock.now += 20
+    assert await lane.call(str, deadline=5) == ""
+    assert await lane.call(str, deadline=5) == ""
+
+
+async def test_a_pause_that_the_platform_asks_for_holds_for_the_whole_lane() -> None:
+    clock = Clock()
+    lane = Lane("dbc", "app", clock=clock)
+    with pytest.raises(Throttled):
+        await lane.call(raising(Throttled("slow down", retry_after=7)), deadline=5)
+    clock.now += 5
+    with pytest.raises(Throttled) as raised:
+        await lane.call(str, deadline=5)
+    assert raised.value.retry_after == pytest.approx(2)
+    clock.now += 2
+    assert await lane.call(str, deadline=5) == ""
+
+
+async def test_a_cancelled_caller_leaves_nothing_behind(gate: Gate) -> None:
+    lane = Lane("dbc", "app", LaneSettings(threads=1))
+    caller = asyncio.create_task(lane.call(gate, deadline=10))
+    await until(lambda: gate.entered.acquire(blocking=False))
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert not lane.idle
+    gate.open.set()
+    await until(lambda: lane.idle)
+    assert await lane.call(str, deadline=5) == ""
+
+
+async def test_a_builtin_timeout_of_the_function_is_not_taken_for_the_deadline() -> None:
+    lane = Lane("dbc", "app")
+    with pytest.raises(TimeoutError) as raised:
+        await lane.call(raising(TimeoutError("its own")), deadline=5)
+    assert not isinstance(raised.value, TrainyardError)
+    assert lane.stuck == 0
+
+
+async def test_lanes_are_one_per_host_and_principal_and_dropped_when_idle(gate: Gate) -> None:
+    clock = Clock()
+    lanes = Lanes(LaneSettings(breaker=NEVER_OPEN), idle_seconds=60, clock=clock)
+    first = lanes.lane("dbc", "app")
+    assert lanes.lane("dbc", "app") is first
+    assert lanes.lane("dbc", "other") is not first
+    with pytest.raises(Unreachable):
+        await first.call(gate, deadline=0.05)
+    clock.now += 61
+    assert lanes.lane("new", "app") is not first
+    assert len(lanes) == 2
+    assert lanes.lane("dbc", "app") is first
+    gate.open.set()
+    await until(lambda: first.idle)
