@@ -47,6 +47,9 @@ def run_environment(
         "PYTHONUNBUFFERED": "1",
         "MLFLOW_TRACKING_URI": "databricks",
         "MLFLOW_REGISTRY_URI": "databricks-uc",
+        # With the SDK's blocking connection pool, MLflow 2.22 hangs for ever in a plain process whose run is still open
+        # at exit: urllib3's exit hook drains the pool before MLflow's exit hook asks it for a connection.
+        "MLFLOW_ENABLE_DB_SDK": "false",
         "DATABRICKS_HOST": state.base_url,
         "DATABRICKS_TOKEN": token.value,
         "REQUESTS_CA_BUNDLE": str(state.ca_file.resolve()),
