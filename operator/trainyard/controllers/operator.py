@@ -80,7 +80,7 @@ class Operator:
             ended = await asyncio.gather(dispatcher, heart, *self._tasks, return_exceptions=True)
             await self._sessions.stop()
         if not isinstance(ended[0], asyncio.CancelledError):
-            raise RuntimeError("the dispatcher ended by itself") from ended[0]
+            raise RuntimeError("the dispatcher ended by itself") from ended[0]  # noqa: TRY004 - not about a type
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
