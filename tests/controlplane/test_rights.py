@@ -1,0 +1,69 @@
+"""What the operator's rights allow and refuse, asked of a real API server."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from trainyard_localcluster import LocalCluster
+
+ROOT = Path(__file__).resolve().parents[2]
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+OPERATOR = "system:serviceaccount:trainyard-system:trainyard"
+NAMED = "system:serviceaccount:trainyard-system:named"
+
+
+@pytest.fixture(scope="module")
+def granted(api: LocalCluster) -> LocalCluster:
+    """The control plane with the rights that the chart gives for all namespaces."""
+    api.kubectl("apply", "-f", str(ROOT / "hack" / "rbac.yaml"))
+    return api
+
+
+def allowed(cluster: LocalCluster, user: str, verb: str, resource: str, namespace: str, name: str = "") -> bool:
+    """What the API server's authorizer answers. `resource` is group/resource[/subresource], "" for the core group."""
+    group, plural, *rest = resource.split("/")
+    attributes = {"verb": verb, "group": group, "resource": plural, "namespace": namespace, "name": name}
+    attributes |= {"subresource": rest[0]} if rest else {}
+    review: dict[str, Any] = {"spec": {"user": user, "resourceAttributes": attributes}}
+    answer = cluster.call("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+    return bool(answer["status"]["allowed"])
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource", "expected"),
+    [
+        ("watch", "trainyard.dev/mltrainingruns", True),
+        ("patch", "trainyard.dev/mltrainingruns", True),
+        ("update", "trainyard.dev/mltrainingruns/status", True),
+        ("watch", "trainyard.dev/clustermlworkspaces", True),
+        ("get", "/configmaps", True),
+        ("create", "/serviceaccounts/token", True),
+        ("create", "/events", True),
+        ("delete", "trainyard.dev/mltrainingruns", False),
+        ("create", "trainyard.dev/mltrainingruns", False),
+        ("get", "/secrets", False),
+        ("list", "/configmaps", False),
+        ("list", "/serviceaccounts", False),
+        ("create", "/pods", False),
+        ("list", "/namespaces", False),
+    ],
+)
+def test_the_operator_may_do_what_it_needs_and_no_more(
+    granted: LocalCluster, verb: str, resource: str, expected: bool
+) -> None:
+    assert allowed(granted, OPERATOR, verb, resource, "default") is expected
+
+
+def test_a_right_to_tokens_can_be_held_to_one_service_account(api: LocalCluster, namespace: str) -> None:
+    """The shape that the chart gives to identity.serviceAccounts: the token rule with resourceNames."""
+    [rule] = yaml.safe_load((ROOT / "charts/trainyard/files/rbac/token.yaml").read_text())
+    role = {"metadata": {"name": "token-trainer"}, "rules": [rule | {"resourceNames": ["trainer"]}]}
+    subject = {"kind": "ServiceAccount", "name": "named", "namespace": "trainyard-system"}
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "token-trainer"}
+    api.call("POST", f"{RBAC}/namespaces/{namespace}/roles", role)
+    binding = {"metadata": {"name": "token-trainer"}, "roleRef": reference, "subjects": [subject]}
+    api.call("POST", f"{RBAC}/namespaces/{namespace}/rolebindings", binding)
+    asked = [(namespace, "trainer"), (namespace, "default"), ("default", "trainer")]
+    assert [allowed(api, NAMED, "create", "/serviceaccounts/token", *where) for where in asked] == [True, False, False]
