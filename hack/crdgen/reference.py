@@ -22,6 +22,8 @@ _NUMBERS = (
     ("maxProperties", "at most {} entries"),
 )
 
+_NOT_EMPTY = ("minLength", 1)
+
 
 def render_reference(kind: Kind) -> str:
     """The page as Markdown."""
@@ -81,7 +83,8 @@ def _type(node: Schema) -> str:
 
 
 def _limits(node: Schema) -> str:
-    limits = [words.format(node[key]) for key, words in _NUMBERS if key in node]
+    limits = ["not empty"] if _NOT_EMPTY in node.items() else []
+    limits += [words.format(node[key]) for key, words in _NUMBERS if key in node and (key, node[key]) != _NOT_EMPTY]
     if "enum" in node:
         limits.append("one of " + ", ".join(f"`{value}`" for value in node["enum"]))
     if "pattern" in node:

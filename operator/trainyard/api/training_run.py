@@ -260,9 +260,13 @@ class MLTrainingRunSpec(ApiModel):
             "Absent: none.",
         ),
     ]
-    retry: Annotated[Retry | None, Field(default=None, description="Absent: 2 retries of infrastructure failures.")] = (
-        None
-    )
+    retry: Annotated[
+        Retry | None,
+        Field(
+            default=None,
+            description="What happens when an attempt fails. Absent: 2 retries of infrastructure failures.",
+        ),
+    ] = None
     timeout_seconds: Annotated[
         Seconds | None,
         Field(
