@@ -27,6 +27,7 @@ from trainyard_sandbox.principals import ENTITLEMENTS, MAX_FEDERATION_POLICIES, 
 from trainyard_sandbox.request_log import LoggedRequest
 from trainyard_sandbox.schema import AnyJson, Bool, Int, ListOf, MapOf, Number, Obj, Str, json_body, query
 from trainyard_sandbox.state import sandbox_state
+from trainyard_sandbox.tokens import PURPOSES
 
 _PRINCIPAL = Obj(
     {
@@ -246,9 +247,19 @@ async def list_tokens(request: Request) -> Response:
     return JSONResponse([dataclasses.asdict(token) for token in sandbox_state(request).tokens.all_issued()])
 
 
+async def issue_token(request: Request) -> Response:
+    """POST /tokens: a token without a federated assertion, for people who have no identity provider at hand."""
+    state = sandbox_state(request)
+    shape = Obj({"application_id": Str(), "lifetime_seconds": Number()}, ("application_id",))
+    given = await json_body(request, shape)
+    principal = state.directory.require(given["application_id"])
+    token = state.tokens.issue(principal.application_id, float(given.get("lifetime_seconds", 3600)), "manual")
+    return JSONResponse(dataclasses.asdict(token))
+
+
 async def expire_tokens(request: Request) -> Response:
     """POST /tokens/expire: all live tokens of a principal expire now."""
-    shape = Obj({"application_id": Str(), "purpose": Str(choices=("federation", "runtime"))}, ("application_id",))
+    shape = Obj({"application_id": Str(), "purpose": Str(choices=PURPOSES)}, ("application_id",))
     given = await json_body(request, shape)
     expired = sandbox_state(request).tokens.expire(given["application_id"], given.get("purpose"))
     return JSONResponse({"expired": expired})
@@ -313,6 +324,7 @@ def build(state: Any, extra: list[BaseRoute]) -> Starlette:
         Route("/faults", clear_faults, methods=["DELETE"]),
         Route("/faults/release", release_faults, methods=["POST"]),
         Route("/tokens", list_tokens, methods=["GET"]),
+        Route("/tokens", issue_token, methods=["POST"]),
         Route("/tokens/expire", expire_tokens, methods=["POST"]),
         Route("/settings", settings, methods=["PUT"]),
         Route("/discovery", override_discovery, methods=["PUT"]),

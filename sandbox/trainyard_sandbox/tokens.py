@@ -1,8 +1,8 @@
 """Access tokens of the sandbox: issued, found again, expired, and never forgotten.
 
-oidc.py issues them in exchange for an assertion, engine/environment.py for the run's own code; auth.py looks them up.
-Every token ever issued stays in the list, because the canary scan searches for all of them. The request log must never
-contain one.
+oidc.py issues them in exchange for an assertion, the engines for a run's own code, the control API by hand; auth.py
+looks them up. Every token ever issued stays in the list, because the canary scan searches for all of them. The request
+log must never contain one.
 
 A Databricks OAuth token is a JWT signed by the workspace's OIDC service (Databricks documentation, "Authorize service
 principal access with OAuth"): ours has that shape, so that a scan for JWT segments meets what it would meet there.
@@ -13,12 +13,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
-Purpose = Literal["federation", "runtime"]
+Purpose = Literal["federation", "runtime", "manual"]
+PURPOSES: tuple[str, ...] = get_args(Purpose)
 
 
 @dataclass

@@ -130,7 +130,7 @@ def workspace(control: SandboxControl, principal: str, client_for: Callable[...,
 
 
 @pytest.fixture
-def upload(workspace: WorkspaceClient, principal: str, tmp_path: Path) -> Callable[[str], str]:
+def upload(workspace: WorkspaceClient, principal: str, tmp_path: Path) -> Callable[..., str]:
     """Put Python source into the principal's home folder; returns its workspace path."""
 
     def put(source: str, name: str = f"{tmp_path.name}.py") -> str:

@@ -42,7 +42,7 @@ def output(workspace: WorkspaceClient, run_id: int) -> jobs.RunOutput:
 
 
 def test_a_submitted_file_really_runs_with_its_parameters(
-    workspace: WorkspaceClient, upload: Callable[[str], str], control: SandboxControl
+    workspace: WorkspaceClient, upload: Callable[..., str], control: SandboxControl
 ) -> None:
     path = upload("import sys\nprint('hello', *sys.argv[1:])\nprint('oops', file=sys.stderr)\n")
     run_id = submit(workspace, path, "--epochs", "3")
@@ -66,7 +66,7 @@ def test_a_submitted_file_really_runs_with_its_parameters(
 
 
 def test_a_failing_file_ends_failed_with_its_error_and_trace(
-    workspace: WorkspaceClient, upload: Callable[[str], str]
+    workspace: WorkspaceClient, upload: Callable[..., str]
 ) -> None:
     run = ended(workspace, submit(workspace, upload("def f():\n    raise ValueError('boom')\nf()\n")))
     assert run.state is not None
@@ -85,7 +85,7 @@ def test_a_failing_file_ends_failed_with_its_error_and_trace(
 
 
 def test_the_code_sees_a_clean_environment_with_the_jobs_variables(
-    workspace: WorkspaceClient, upload: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, principal: str
+    workspace: WorkspaceClient, upload: Callable[..., str], monkeypatch: pytest.MonkeyPatch, principal: str
 ) -> None:
     path = upload("import os\nfor key in sorted(os.environ): print(key)\nprint(os.environ['COLOUR'])\n")
     cluster = compute.ClusterSpec(
@@ -103,6 +103,7 @@ def test_the_code_sees_a_clean_environment_with_the_jobs_variables(
         "DATABRICKS_TOKEN",
         "HOME",
         "LANG",
+        "MLFLOW_ENABLE_DB_SDK",
         "MLFLOW_REGISTRY_URI",
         "MLFLOW_TRACKING_URI",
         "PATH",
@@ -114,7 +115,7 @@ def test_the_code_sees_a_clean_environment_with_the_jobs_variables(
 
 
 def test_serverless_variables_reach_the_code_from_environment_version_5(
-    workspace: WorkspaceClient, upload: Callable[[str], str]
+    workspace: WorkspaceClient, upload: Callable[..., str]
 ) -> None:
     path = upload("import os\nprint(os.environ['COLOUR'])\n")
     variables = [jobs.JobEnvironmentVariables("vars", jobs.JobEnvironmentVariablesSpec(variables={"COLOUR": "green"}))]
@@ -128,7 +129,7 @@ def test_serverless_variables_reach_the_code_from_environment_version_5(
 
 
 def test_cancelling_ends_the_process_and_what_it_started(
-    workspace: WorkspaceClient, upload: Callable[[str], str]
+    workspace: WorkspaceClient, upload: Callable[..., str]
 ) -> None:
     source = (
         "import os, subprocess, sys, time\n"
@@ -152,7 +153,7 @@ def test_cancelling_ends_the_process_and_what_it_started(
     workspace.jobs.cancel_run(run_id)
 
 
-def test_code_that_ignores_sigterm_is_killed(workspace: WorkspaceClient, upload: Callable[[str], str]) -> None:
+def test_code_that_ignores_sigterm_is_killed(workspace: WorkspaceClient, upload: Callable[..., str]) -> None:
     source = (
         "import os, signal, time\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -189,7 +190,7 @@ def _alive(pid: int) -> bool:
 
 
 def test_a_run_past_its_timeout_is_stopped_and_timed_out(
-    workspace: WorkspaceClient, upload: Callable[[str], str]
+    workspace: WorkspaceClient, upload: Callable[..., str]
 ) -> None:
     run_id = submit(workspace, upload("import time\ntime.sleep(600)\n"), timeout_seconds=1)
     run = ended(workspace, run_id)
@@ -219,7 +220,7 @@ def test_runs_do_not_outlive_a_killed_sandbox(
 
 
 def test_the_same_idempotency_token_returns_the_same_run(
-    workspace: WorkspaceClient, upload: Callable[[str], str]
+    workspace: WorkspaceClient, upload: Callable[..., str]
 ) -> None:
     path, token = upload("print(1)\n"), os.urandom(32).hex()
     first = submit(workspace, path, idempotency_token=token)
@@ -231,7 +232,7 @@ def test_the_same_idempotency_token_returns_the_same_run(
 
 
 def test_a_token_whose_run_was_deleted_answers_with_an_error(
-    workspace: WorkspaceClient, upload: Callable[[str], str], control: SandboxControl
+    workspace: WorkspaceClient, upload: Callable[..., str], control: SandboxControl
 ) -> None:
     path, token = upload("print(1)\n"), os.urandom(16).hex()
     run_id = submit(workspace, path, idempotency_token=token)
@@ -243,7 +244,7 @@ def test_a_token_whose_run_was_deleted_answers_with_an_error(
         workspace.jobs.get_run(run_id)
 
 
-def test_an_active_run_is_not_deleted(workspace: WorkspaceClient, upload: Callable[[str], str]) -> None:
+def test_an_active_run_is_not_deleted(workspace: WorkspaceClient, upload: Callable[..., str]) -> None:
     run_id = submit(workspace, upload("import time\ntime.sleep(600)\n"))
     with pytest.raises(InvalidState):
         workspace.jobs.delete_run(run_id)
@@ -251,13 +252,13 @@ def test_an_active_run_is_not_deleted(workspace: WorkspaceClient, upload: Callab
     ended(workspace, run_id)
 
 
-def test_the_output_of_a_parent_run_is_refused(workspace: WorkspaceClient, upload: Callable[[str], str]) -> None:
+def test_the_output_of_a_parent_run_is_refused(workspace: WorkspaceClient, upload: Callable[..., str]) -> None:
     run_id = submit(workspace, upload("print(1)\n"))
     with pytest.raises(InvalidParameterValue, match="each individual task run"):
         workspace.jobs.get_run_output(run_id)
 
 
-def test_only_the_last_5_mb_of_the_logs_are_given(workspace: WorkspaceClient, upload: Callable[[str], str]) -> None:
+def test_only_the_last_5_mb_of_the_logs_are_given(workspace: WorkspaceClient, upload: Callable[..., str]) -> None:
     run_id = submit(workspace, upload("print('first')\nfor _ in range(6): print('x' * 2**20)\nprint('last')\n"))
     ended(workspace, run_id)
     shown = output(workspace, run_id)
@@ -278,7 +279,7 @@ def test_a_file_that_is_not_there_ends_the_run_in_internal_error(workspace: Work
 
 
 def test_a_package_that_cannot_be_installed_ends_the_run_in_internal_error(
-    workspace: WorkspaceClient, upload: Callable[[str], str]
+    workspace: WorkspaceClient, upload: Callable[..., str]
 ) -> None:
     # A local path that is not a project: pip refuses it without asking any index.
     environment = compute.Environment(environment_version="5", dependencies=["/nowhere/at/all"])
@@ -292,7 +293,7 @@ def test_a_package_that_cannot_be_installed_ends_the_run_in_internal_error(
     assert run.status.termination_details.code is jobs.TerminationCodeCode.LIBRARY_INSTALLATION_ERROR
 
 
-def test_tasks_wait_for_what_they_depend_on(workspace: WorkspaceClient, upload: Callable[[str], str]) -> None:
+def test_tasks_wait_for_what_they_depend_on(workspace: WorkspaceClient, upload: Callable[..., str]) -> None:
     good, bad = upload("print(1)\n", "good.py"), upload("raise SystemExit(3)\n", "bad.py")
 
     def one(key: str, path: str, *needs: str, run_if: jobs.RunIf | None = None) -> jobs.SubmitTask:
@@ -361,7 +362,7 @@ def test_a_submit_that_the_platform_would_refuse_is_refused(
 
 
 def test_a_cluster_needs_the_entitlement(
-    control: SandboxControl, principal: str, workspace: WorkspaceClient, upload: Callable[[str], str]
+    control: SandboxControl, principal: str, workspace: WorkspaceClient, upload: Callable[..., str]
 ) -> None:
     path = upload("print(1)\n")
     cluster = compute.ClusterSpec(spark_version="16.4.x-scala2.12", node_type_id="i3.xlarge", num_workers=1)
@@ -372,7 +373,7 @@ def test_a_cluster_needs_the_entitlement(
 
 
 def test_running_as_another_principal_needs_its_role(
-    control: SandboxControl, principal: str, workspace: WorkspaceClient, upload: Callable[[str], str]
+    control: SandboxControl, principal: str, workspace: WorkspaceClient, upload: Callable[..., str]
 ) -> None:
     other = control.add_principal("other", groups=["admins"])
     path = upload(
@@ -390,7 +391,7 @@ def test_running_as_another_principal_needs_its_role(
 def test_a_run_is_seen_and_cancelled_only_by_those_its_access_list_names(
     control: SandboxControl,
     workspace: WorkspaceClient,
-    upload: Callable[[str], str],
+    upload: Callable[..., str],
     client_for: Callable[..., WorkspaceClient],
     issuer: Any,
 ) -> None:
@@ -418,7 +419,7 @@ def test_a_run_is_seen_and_cancelled_only_by_those_its_access_list_names(
 
 
 def test_lists_are_newest_first_in_pages_of_at_most_25(
-    control: SandboxControl, workspace: WorkspaceClient, upload: Callable[[str], str]
+    control: SandboxControl, workspace: WorkspaceClient, upload: Callable[..., str]
 ) -> None:
     control.add_script(run_name="page", states=[("RUNNING", 600)])
     path, before = upload("print(1)\n"), int(time.time() * 1000)
