@@ -12,6 +12,7 @@ from crdgen.crds import KINDS, MAX_CRD_BYTES, Kind, crd, render_crd, root_schema
 from crdgen.schema import UnsupportedSchemaError, structural_schema
 from generate import drifted, write
 from trainyard.api.databricks_block import OWNED_FIELDS
+from trainyard.core.tokens import MUTABLE
 from trainyard.platforms.databricks.overrides import OWNED
 
 Schema = dict[str, Any]
@@ -95,11 +96,12 @@ def test_the_schema_refuses_the_fields_of_the_databricks_block_that_the_translat
     assert set(OWNED_FIELDS) == OWNED
 
 
-def test_every_field_of_a_run_is_immutable_unless_listed() -> None:
+def test_every_field_of_a_run_is_immutable_unless_the_digest_is_blind_to_it() -> None:
     spec = root_schema(KINDS[0])["properties"]["spec"]
     rules = [rule["rule"] for rule in spec["x-kubernetes-validations"]]
     free = {name for name in spec["properties"] if not any(f"self.{name} == oldSelf.{name}" in rule for rule in rules)}
-    assert free == {"cancel", "deletionPolicy", "retry"}
+    assert free == {"cancel", "deletionPolicy", "retry"} == {path[0] for path in MUTABLE}
+    assert {path for path in MUTABLE if len(path) > 1} == {("retry", "limit")}
 
 
 def test_optional_means_absent_and_literals_become_enums() -> None:
