@@ -78,10 +78,11 @@ class Run:
         self.generation += 1
         return self
 
-    def trouble(self, kind: str, *, reason: str = "", pause: float = 2, message: str = "no answer") -> "Run":
+    def trouble(self, kind: str, *, reason: str = "", pause: float = 2, waiting: bool = False) -> "Run":
         before = self.observed.trouble
         since = before.since if before else self.now
-        return self.see(trouble=Trouble(kind, reason or kind, message, since, self.now + timedelta(seconds=pause)))
+        retry_at = self.now + timedelta(seconds=pause)
+        return self.see(trouble=Trouble(kind, reason or kind, "no answer", since, retry_at, waiting))
 
     # Ways to get somewhere.
 

@@ -219,6 +219,15 @@ class TestSubmissionTrouble:
         assert len(run.status.attempts) == 1
         assert run.turn().action == RemoveFinalizer()
 
+    def test_an_identity_that_may_yet_be_known_is_waited_for_ten_minutes(self) -> None:
+        run = Run().intended().trouble("IdentityError", reason="NoMatchingPolicy", waiting=True)
+        run.turn()
+        assert run.status.phase == "Submitting"
+        run.later(599).trouble("IdentityError", reason="NoMatchingPolicy", waiting=True).turn()
+        assert (run.status.phase, run.reason) == ("Submitting", "NoMatchingPolicy")
+        run.later(1).trouble("IdentityError", reason="NoMatchingPolicy", waiting=True).turn()
+        assert run.status.phase == "Stalled"
+
 
 class TestFollowingTrouble:
     def test_an_unreachable_platform_is_told_and_the_telling_ends(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import structlog
 
 from trainyard.controllers.events import event_body
-from trainyard.controllers.kube import Kind, Kube, KubeError
+from trainyard.controllers.kube import ConflictError, Kind, Kube, KubeError
 from trainyard.core.actions import Note
 from trainyard.telemetry.metrics import WRITES
 
@@ -47,11 +47,13 @@ class ApiServer:
         return await self._off_loop(self._kube.put_finalizers, kind, obj, finalizers)
 
     async def note(self, kind: Kind, obj: Mapping[str, Any], note: Note) -> None:
-        """Writes an Event; a failure is logged, because the status tells the same."""
+        """Writes an Event unless it is there; a failure is logged, because the status tells the same."""
         namespace, body = event_body(kind.name, obj, note, datetime.now(UTC))
         WRITES.labels("event").inc()
         try:
             await self._off_loop(self._kube.create_event, namespace, body)
+        except ConflictError:
+            log.debug("event is there already", reason=note.reason)  # written before a crash
         except KubeError as error:
             log.warning("event not written", reason=note.reason, error=error.message)
 

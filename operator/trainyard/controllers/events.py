@@ -1,5 +1,10 @@
-"""Kubernetes Events for what a person wants to read. Losing one is harmless: the status tells the same."""
+"""Kubernetes Events for what a person wants to read. Each is written before the status that it goes with.
 
+So a crash between the two loses no Event: the decision is made again, and its Event has the same name, which the API
+server takes only once.
+"""
+
+import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -26,7 +31,7 @@ def event_body(kind: str, obj: Mapping[str, Any], note: Note, now: datetime) -> 
         involved["namespace"] = namespace
     moment = stamp(now.astimezone(UTC))
     return namespace, {
-        "metadata": {"generateName": f"{meta['name'][:200]}.", "namespace": namespace},
+        "metadata": {"name": event_name(meta, note), "namespace": namespace},
         "involvedObject": involved,
         "type": note.type,
         "reason": note.reason,
@@ -38,3 +43,9 @@ def event_body(kind: str, obj: Mapping[str, Any], note: Note, now: datetime) -> 
         "reportingComponent": "trainyard.dev/operator",
         "reportingInstance": "trainyard-operator",
     }
+
+
+def event_name(meta: Mapping[str, Any], note: Note) -> str:
+    """The Event's name: one for each reason and version of the object that it was decided on."""
+    told = f"{meta['uid']}/{meta.get('resourceVersion', '')}/{note.type}/{note.reason}"
+    return f"{meta['name'][:200]}.{hashlib.sha256(told.encode()).hexdigest()[:16]}"

@@ -21,7 +21,7 @@ from trainyard.controllers.store import Key, Store
 from trainyard.core import actions
 from trainyard.core.conditions import FINAL
 from trainyard.core.decide import decide
-from trainyard.core.errors import Missing, TrainyardError, Unreachable
+from trainyard.core.errors import IdentityError, Missing, TrainyardError, Unreachable
 from trainyard.core.remote import Observed, RemoteRun, Stage, Trouble
 from trainyard.core.snapshot import FINALIZER, Blocked, Known, Limits, Ready, RunSnapshot
 from trainyard.core.transition import live, newest
@@ -66,6 +66,8 @@ class RunController:
             observed = self._of(run)
             known = Known(run, await self._ready(run), observed, self._limits, self._now())
             decision = decide(known)
+            for note in decision.notes:  # before the status: after it, a crash would lose them
+                await self._api.note(RUN, obj, note)
             if decision.status != run.status:
                 log.info("phase", run=str(key), phase=decision.status.phase, rule=decision.rule)
                 try:
@@ -77,8 +79,6 @@ class RunController:
                     self._store.remove(key, run.uid)
                     return None
                 self._store.put(key, obj)
-            for note in decision.notes:
-                await self._api.note(RUN, obj, note)
             if decision.status != run.status and decision.action is None:
                 continue  # the rule wrote; the next round acts on what was written
             if decision.action is None:
@@ -231,6 +231,7 @@ class RunController:
             message=error.message,
             since=before.since if before is not None else now,
             retry_at=now + timedelta(seconds=pause),
+            waiting=isinstance(error, IdentityError) and error.waiting,
         )
 
     def _tidy(self, run: RunSnapshot) -> None:

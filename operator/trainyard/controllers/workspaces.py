@@ -5,7 +5,7 @@ it is deleted together with them.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from trainyard.controllers.store import Key, Store
 from trainyard.core.actions import Note
 from trainyard.core.conditions import FINAL
 from trainyard.core.errors import IdentityError, TrainyardError, Unreachable
-from trainyard.core.times import stamp
+from trainyard.core.times import parse, stamp
 from trainyard.core.transition import clip, live
 from trainyard.platforms.base import Account
 
@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 FINALIZER = "trainyard.dev/in-use"
 RETRY_SOON = timedelta(seconds=10)
 RETRY_LATER = timedelta(seconds=60)
+# What time alone may mend (a new federation policy takes minutes to be known) asks for a person after this long.
+WAITING_MAY_TAKE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class WorkspaceController:
             generation, again = self._checked.get(obj["metadata"]["uid"], (-1, self._now()))
             if generation == obj["metadata"]["generation"] and self._now() < again:
                 return again  # the echo of our own write, or a run that came or went
-            verdict = await self._check(key, obj)
+            verdict = self._out_of_patience(obj, await self._check(key, obj))
             status = self._status(obj, verdict)
             if status != WorkspaceStatus.model_validate(obj.get("status") or {}):
                 await self._write(key, kind, obj, status, verdict)
@@ -115,6 +117,18 @@ class WorkspaceController:
             return Verdict("Stalled", error.reason, error.message)
         return Verdict("Ready", "IdentityWorks", f"runs are submitted as {account.principal}", account)
 
+    def _out_of_patience(self, obj: Mapping[str, Any], verdict: Verdict) -> Verdict:
+        """The verdict, with waiting turned into Stalled once it has lasted."""
+        if verdict.state != "Reconciling":
+            return verdict
+        status = WorkspaceStatus.model_validate(obj.get("status") or {})
+        waiting, stalled = status.condition("Reconciling"), status.condition("Stalled")
+        since = parse(waiting.last_transition_time) if waiting is not None and waiting.status == "True" else self._now()
+        gave_up = stalled is not None and stalled.status == "True" and stalled.reason == verdict.reason
+        if gave_up or self._now() - since >= WAITING_MAY_TAKE:
+            return replace(verdict, state="Stalled")
+        return verdict
+
     def _status(self, obj: Mapping[str, Any], verdict: Verdict) -> WorkspaceStatus:
         before = WorkspaceStatus.model_validate(obj.get("status") or {})
         generation = int(obj["metadata"].get("generation", 0))
@@ -151,10 +165,10 @@ class WorkspaceController:
     ) -> None:
         before = WorkspaceStatus.model_validate(obj.get("status") or {}).condition("Ready")
         log.info("workspace", workspace=str(key), state=verdict.state, reason=verdict.reason)
-        self._store.put(key, await self._api.write_status(kind, obj, status.wire()))
         if before is None or before.reason != verdict.reason:
             kind_of_note = "Normal" if verdict.state == "Ready" else "Warning"
             await self._api.note(kind, obj, Note(kind_of_note, verdict.reason, verdict.message))
+        self._store.put(key, await self._api.write_status(kind, obj, status.wire()))
 
     async def _hold(self, key: Key, kind: Kind, obj: Mapping[str, Any]) -> Mapping[str, Any]:
         finalizers = obj["metadata"].get("finalizers", [])

@@ -290,6 +290,8 @@ def _held_up(known: Known) -> Decision | None:
     trouble = known.observed.trouble
     if trouble is None or trouble.kind not in NEEDS_PERSON or known.now >= trouble.retry_at:
         return ending.wait_out(known)
+    if trouble.waiting and (known.now - trouble.since).total_seconds() < known.limits.identity_may_take:
+        return ending.wait_out(known)
     current = known.run.status.condition("Stalled")
     told = known.run.status.phase == "Stalled" and current is not None and current.reason == trouble.reason
     wake = _earliest(trouble.retry_at, ending.next_deadline(known))

@@ -78,13 +78,17 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A request that did not work: what kind, since when, and when to try again."""
+    """A request that did not work: what kind, since when, and when to try again.
+
+    `waiting` says that time alone may mend it, for example a federation policy that is not known everywhere yet.
+    """
 
     kind: str  # name of the error class in core.errors
     reason: str
     message: str
     since: datetime
     retry_at: datetime
+    waiting: bool = False
 
 
 @dataclass(frozen=True, slots=True)

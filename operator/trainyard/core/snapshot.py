@@ -64,6 +64,7 @@ class Limits:
     settle_before_giving_up_search: float = 30.0
     deletion_deadline: float = 900.0
     trouble_before_told: float = 15.0
+    identity_may_take: float = 600.0
     recheck_stalled: float = 300.0
 
 
