@@ -1,4 +1,4 @@
-"""The SDK client that is ours to bound: what it must not read, load, or do by itself. Pins what we use of its inside."""
+"""The SDK client that is ours to bound: what it must not read, load, or do by itself. Pins the parts of it we use."""
 
 import io
 import subprocess

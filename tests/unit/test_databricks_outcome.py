@@ -81,7 +81,7 @@ def collect(client: Client, remote: RemoteRun = DONE, wanted: ModelWanted | None
 
 
 def test_the_newest_version_of_this_run_is_taken_never_the_latest() -> None:
-    client = Client(versions={"model_versions": [row(9, "mine"), row(10, "mine"), row(11, "other")]})
+    client = Client(versions={"model_versions": [row(9, "mine"), row(10, "mine"), row(8, "mine"), row(11, "other")]})
     result = collect(client)
     assert (result.model.version, result.model.alias, result.shortfall) == ("10", "champion", None)
     assert result.model.uri == "models:/main.ml.iris/10"

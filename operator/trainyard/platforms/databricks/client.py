@@ -138,13 +138,10 @@ def build(host: str, headers: Callable[[], dict[str, str]], adapter: AuditedAdap
         def _load_from_env(self) -> None:
             """Nothing."""
 
-        def _known_file_config_loader(self) -> None:
-            """Nothing."""
-
         def _resolve_host_metadata(self) -> None:
             """Nothing."""
 
-    for name in ("_load_from_env", "_known_file_config_loader", "_resolve_host_metadata"):
+    for name in ("_load_from_env", "_resolve_host_metadata"):
         if not hasattr(Config, name):
             raise RuntimeError(f"databricks-sdk's Config has no {name} any more")
     config = Isolated(
