@@ -119,6 +119,10 @@ def test_a_pretended_run_is_cancelled_and_times_out(scripted: SandboxControl, pr
     run = pretend.jobs.get_run(cancelled)
     assert run.state is not None
     assert run.state.life_cycle_state is jobs.RunLifeCycleState.TERMINATING
+    assert run.state.result_state is None
+    assert run.status is not None
+    assert run.status.termination_details is not None
+    assert run.status.termination_details.code is jobs.TerminationCodeCode.USER_CANCELED
     for run_id, result in ((cancelled, jobs.RunResultState.CANCELED), (timed_out, jobs.RunResultState.TIMEDOUT)):
         run = ended(pretend, run_id)
         assert run.state is not None

@@ -47,7 +47,9 @@ class PretendEngine:
         if not pretended.stopping:
             pretended.stopping = True
             self._disarm(pretended)
-            self._move(pretended, "TERMINATING", outcome.message)
+            for task in run.tasks:
+                self._state.runs.move(run, "TERMINATING", outcome.message, task)
+            self._state.runs.terminate(run, outcome)
             self._arm(pretended, pretended.script.cancel_seconds, lambda: self._end(pretended, outcome))
         return True
 

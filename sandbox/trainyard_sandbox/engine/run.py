@@ -39,6 +39,21 @@ class _Live:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where one task run lives: the code beside `work_dir`, its working directory and its log."""
+
+    directory: Path
+
+    @property
+    def work_dir(self) -> Path:
+        return self.directory / "work"
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "output.log"
+
+
 class RunEngine:
     """Runs tasks as subprocesses."""
 
@@ -73,7 +88,7 @@ class RunEngine:
         if live is not None and live.stop_with is None:
             live.stop_with = outcome
             live.stopping.set()
-            self._state.runs.move(run, "TERMINATING", outcome.message)
+            self._state.runs.terminate(run, outcome)
 
     def forget(self, run: Run) -> None:
         """Kill a run without an end: it was deleted."""
@@ -120,13 +135,11 @@ class RunEngine:
                 slot.cancel()
 
     async def _prepare_and_run(self, live: _Live, task: TaskRun, stopping: asyncio.Task[Literal[True]]) -> Outcome:
-        directory = self._directory / str(live.run.run_id) / str(task.run_id)
-        work_dir = directory / "work"
-        work_dir.mkdir(parents=True)
-        log = directory / "output.log"
-        log.touch()
-        task.logs = lambda: output.tail(log)
-        script = self._fetch_code(live.run, task, directory)
+        place = _Place(self._directory / str(live.run.run_id) / str(task.run_id))
+        place.work_dir.mkdir(parents=True)
+        place.log.touch()
+        task.logs = lambda: output.tail(place.log)
+        script = self._fetch_code(live.run, task, place)
         if isinstance(script, Outcome):
             return script
         installing = asyncio.ensure_future(self._libraries.install(libraries.requested(live.run, task)))
@@ -139,9 +152,20 @@ class RunEngine:
         except libraries.LibraryInstallError as error:
             message = f"Library installation failed for library due to user error. Error messages:\n{error}"
             return Outcome("INTERNAL_ERROR", "FAILED", message, "LIBRARY_INSTALLATION_ERROR", "CLIENT_ERROR")
-        return await self._run_script(live, task, stopping, script, work_dir, log, [folder] if folder else [])
+        run, python_path = live.run, [folder] if folder else []
+        token = self._state.tokens.issue(run.run_as, RUNTIME_TOKEN_LIFETIME_SECONDS, "runtime")
+        try:
+            environment = run_environment(self._state, run, task, token, place.work_dir, python_path)
+            command = [sys.executable, str(script), *task.spec["spark_python_task"].get("parameters", [])]
+            self._state.runs.move(run, "RUNNING", "In run", task)
+            self._state.runs.move(run, "RUNNING", "In run")
+            process = await LeashedProcess.start(command, environment, place.work_dir, place.log)
+            status = await self._until_ended(live, task, stopping, process)
+        finally:
+            self._state.tokens.expire_value(token.value)
+        return _outcome_of(task, status, place.log)
 
-    def _fetch_code(self, run: Run, task: TaskRun, directory: Path) -> Path | Outcome:
+    def _fetch_code(self, run: Run, task: TaskRun, place: _Place) -> Path | Outcome:
         """The task's file, copied out of the workspace; an outcome when it cannot be read."""
         path: str = task.spec["spark_python_task"]["python_file"]
         if self._state.files is None:
@@ -152,40 +176,25 @@ class RunEngine:
             message = f"Cannot read the python file {path}: {error.message}"
             code = "UNAUTHORIZED_ERROR" if error.status == 403 else "RESOURCE_NOT_FOUND"
             return Outcome("INTERNAL_ERROR", "FAILED", message, code, "CLIENT_ERROR")
-        script = directory / Path(path).name
+        script = place.directory / Path(path).name
         script.write_bytes(content)
         return script
 
-    async def _run_script(
-        self,
-        live: _Live,
-        task: TaskRun,
-        stopping: asyncio.Task[Literal[True]],
-        script: Path,
-        work_dir: Path,
-        log: Path,
-        python_path: list[Path],
-    ) -> Outcome:
-        run = live.run
-        token = self._state.tokens.issue(run.run_as, RUNTIME_TOKEN_LIFETIME_SECONDS, "runtime")
-        environment = run_environment(self._state, run, task, token, work_dir, python_path)
-        command = [sys.executable, str(script), *task.spec["spark_python_task"].get("parameters", [])]
-        self._state.runs.move(run, "RUNNING", "In run", task)
-        self._state.runs.move(run, "RUNNING", "In run")
-        process = await LeashedProcess.start(command, environment, work_dir, log)
+    async def _until_ended(
+        self, live: _Live, task: TaskRun, stopping: asyncio.Task[Literal[True]], process: LeashedProcess
+    ) -> int:
+        """Wait for the process, or stop it; returns its exit status once its whole group is gone."""
         try:
             ended = asyncio.ensure_future(process.wait())
             await asyncio.wait((ended, stopping), return_when=asyncio.FIRST_COMPLETED)
-            self._state.runs.move(run, "TERMINATING", task=task)
+            self._state.runs.move(live.run, "TERMINATING", task=task)
             if live.forgotten:
                 process.close()
             elif not ended.done():
                 await process.stop()
-            status = await ended
+            return await ended
         finally:
             process.close()
-            self._state.tokens.expire_value(token.value)
-        return _outcome_of(task, status, log)
 
 
 def _outcome_of(task: TaskRun, status: int, log: Path) -> Outcome:

@@ -137,7 +137,7 @@ class Progress:
                 "code": "ACTIVE_RUNS_LIMIT_REACHED",
                 "message": "Queued due to reaching maximum concurrent runs.",
             }
-        if self.outcome is not None:
+        if self.outcome is not None and self.life_cycle_state in (*TERMINAL_STATES, "TERMINATING"):
             code, kind = self.outcome.termination
             shown["termination_details"] = {"code": code, "type": kind, "message": self.outcome.message}
         return shown
@@ -252,6 +252,11 @@ class RunStore:
         for task in run.tasks:
             del self._task_runs[task.run_id]
         self.deleted.add(run.run_id)
+
+    def terminate(self, run: Run, outcome: Outcome) -> None:
+        """Bring a run into TERMINATING with its outcome known (SDK docstring of RunStatus.termination_details)."""
+        self.move(run, "TERMINATING", outcome.message)
+        run.progress.outcome = outcome
 
     def move(self, run: Run, life_cycle_state: str, message: str = "", task: TaskRun | None = None) -> None:
         """Bring a run (or one task of it) into a state that is not terminal."""
