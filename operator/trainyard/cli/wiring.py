@@ -31,8 +31,8 @@ def run_operator(settings: OperatorSettings) -> int:
     logs.configure(settings.log_format)
     _drop_foreign_credentials()
     try:
-        api = _api_client(settings)
         policy = HostPolicy([*DEFAULT_ALLOWED, *settings.allowed_hosts])
+        api = _api_client(settings)
         kube = Kube(api)
         kube.require_kinds(GROUP, VERSION, [kind.plural for kind in KINDS.values()])
         audit = AuditLog(sys.stdout) if settings.audit_file == "-" else AuditLog.to_file(_path(settings.audit_file))
@@ -63,11 +63,16 @@ def _api_client(settings: OperatorSettings) -> client.ApiClient:
     """A client with the operator's credential; kopf is pointed at the same one."""
     found = client.Configuration()
     if settings.kubeconfig is not None:
+        if not settings.kubeconfig.is_file():
+            raise ValueError(f"--kubeconfig {settings.kubeconfig} is not a file")
         os.environ["KUBECONFIG"] = str(settings.kubeconfig)
         config.load_kube_config(config_file=str(settings.kubeconfig), client_configuration=found)  # type: ignore[no-untyped-call]
     else:
         os.environ.pop("KUBECONFIG", None)
-        config.load_incluster_config(client_configuration=found)  # type: ignore[no-untyped-call]
+        try:
+            config.load_incluster_config(client_configuration=found)  # type: ignore[no-untyped-call]
+        except config.ConfigException as error:
+            raise ValueError(f"not in a pod of a cluster ({error}); give --kubeconfig FILE") from error
     return client.ApiClient(found)
 
 
