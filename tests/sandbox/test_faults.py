@@ -69,7 +69,9 @@ def post_over_a_bare_socket(control: SandboxControl, workspace: WorkspaceClient,
                     answer = step()
                 except ssl.SSLWantReadError:
                     sock.sendall(outgoing.read())
-                    incoming.write(sock.recv(65536))
+                    received = sock.recv(65536)
+                    assert received, "the connection was closed in order"
+                    incoming.write(received)
                 else:
                     sock.sendall(outgoing.read())
                     return answer
