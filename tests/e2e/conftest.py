@@ -30,9 +30,12 @@ def set_up(of: Stand, request: pytest.FixtureRequest) -> Iterator[Scene]:
     """The module's operator on that stand. A module may set OPERATOR_FLAGS."""
     name = request.module.__name__.rpartition("test_")[2].replace("_", "-")
     flags = {**FLAGS, **getattr(request.module, "OPERATOR_FLAGS", {})}
-    with of.operator(name, **flags) as process:
-        yield Scene(of, process, name)
-        process.check()
+    scene = Scene(of, of.operator(name, **flags), name, flags)
+    try:
+        yield scene
+        scene.operator.check()
+    finally:
+        scene.operator.stop()
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from trainyard_sandbox.client import SandboxControl
 T = TypeVar("T")
 API = "/apis/trainyard.dev/v1alpha1"
 FINAL = ("Succeeded", "Failed", "TimedOut", "Cancelled")
+OPERATOR = "system:serviceaccount:trainyard-system:trainyard"
 LONG = [("PENDING", 0.05), ("RUNNING", 600)]
 _numbers = itertools.count(1)
 
@@ -124,6 +126,7 @@ class Scene:
     stand: Stand
     operator: Process
     name: str
+    flags: dict[str, str] = field(default_factory=dict)
     teams: list[str] = field(default_factory=list)
 
     @property
@@ -133,6 +136,12 @@ class Scene:
     @property
     def cluster(self) -> Any:
         return self.stand.cluster
+
+    def restart(self, number: int = signal.SIGTERM) -> int:
+        """Ends the operator with that signal and starts another one. Returns the exit code of the first."""
+        code = self.operator.stop(number)
+        self.operator = self.stand.operator(self.name, None, **self.flags)
+        return code
 
     def team(self, **spec: Any) -> Team:
         """A fresh namespace with an identity and a workspace."""
@@ -168,6 +177,21 @@ class Scene:
                 return {}
             raise
         return found
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        """kubectl apply."""
+        self.stand.apply(*objects)
+
+    def config_map(self, namespace: str, name: str, data: dict[str, str]) -> None:
+        """Creates or changes a ConfigMap."""
+        metadata = {"name": name, "namespace": namespace}
+        self.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+
+    def api_requests(self, namespace: str) -> list[dict[str, Any]]:
+        """Writes and token requests in that namespace by the operator, from the API server's own audit log."""
+        lines = self.cluster.audit_log.read_text().splitlines()
+        records = (json.loads(line) for line in lines if f"/namespaces/{namespace}/" in line)
+        return [r for r in records if r["user"]["username"] == OPERATOR]
 
     def patch(self, kind: str, namespace: str, name: str, body: dict[str, Any]) -> None:
         """A merge patch."""
