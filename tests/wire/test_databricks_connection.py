@@ -82,24 +82,24 @@ def test_a_submitted_attempt_runs_with_its_arguments_and_variables(
 def test_submitting_twice_starts_one_run_and_one_mlflow_run(
     connection: DatabricksConnection, request_for: Any, control: SandboxControl
 ) -> None:
-    paid = control.paid_runs()
+    started = len(control.runs())
     request = request_for()
     first, second = connection.submit(request), connection.submit(request)
     assert (first.remote_id, first.mlflow_run_id) == (second.remote_id, second.mlflow_run_id)
-    assert control.paid_runs() == paid + 1
+    assert len(control.runs()) == started + 1
 
 
 def test_an_answer_lost_after_the_effect_does_not_start_a_second_run(
     connection: DatabricksConnection, request_for: Any, control: SandboxControl
 ) -> None:
-    paid = control.paid_runs()
+    started = len(control.runs())
     request = request_for()
     control.add_fault("reset", SUBMIT, after_effect=True)
     with pytest.raises(Unreachable):
         connection.submit(request)
-    assert control.paid_runs() == paid + 1
-    connection.submit(request)
-    assert control.paid_runs() == paid + 1
+    assert len(control.runs()) == started + 1
+    ended(connection, connection.submit(request).remote_id)
+    assert [run["paid"] for run in control.runs()[started:]] == [True]
 
 
 def test_the_sdk_does_not_repeat_a_request_by_itself(
