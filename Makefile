@@ -41,7 +41,7 @@ generate: $(STAMP) ## write crds/, docs/reference/ and the chart's copy of the C
 
 pins: $(STAMP) ## resolve requirements/*.in into requirements/*.txt
 	@for name in operator sandbox dev; do \
-	  $(BIN)/uv pip compile --quiet --no-header --no-emit-index-url --python-version 3.11 --universal \
+	  $(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --python-version 3.11 --universal \
 	    requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
 	done
 
