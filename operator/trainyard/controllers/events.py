@@ -48,4 +48,4 @@ def event_body(kind: str, obj: Mapping[str, Any], note: Note, now: datetime) -> 
 def event_name(meta: Mapping[str, Any], note: Note) -> str:
     """The Event's name: one for each reason and version of the object that it was decided on."""
     told = f"{meta['uid']}/{meta.get('resourceVersion', '')}/{note.type}/{note.reason}"
-    return f"{meta['name'][:200]}.{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+    return f"{meta['name'][:200].rstrip('.-')}.{hashlib.sha256(told.encode()).hexdigest()[:16]}"

@@ -1,0 +1,56 @@
+"""The crash stage that the points share, and the table of what became of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.crash.points import Mode, Point
+from tests.crash.stage import Stage, stage
+from trainyard_localcluster import LocalCluster
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one kill."""
+
+    journey: str
+    point: Point
+    mode: Mode
+    result: str
+    seconds: float
+
+
+ROWS = pytest.StashKey[list[Row]]()
+
+
+@pytest.fixture(scope="session")
+def crash_stage(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """One stage for all points: each has a namespace, a team and a schema of its own."""
+    with stage(tmp_path_factory.mktemp("crash"), "crash", cluster) as made:
+        yield made
+
+
+@pytest.fixture
+def rows(request: pytest.FixtureRequest) -> list[Row]:
+    """Where a test notes what became of its points."""
+    return request.config.stash.setdefault(ROWS, [])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Prints the table: journey, point, mode, result; and the counts."""
+    rows = config.stash.get(ROWS, [])
+    if not rows:
+        return
+    terminalreporter.section("crash points")
+    for row in rows:
+        line = f"{row.journey:<9} {row.mode:<6} {row.result:<12} {row.seconds:5.1f} s  {row.point}"
+        terminalreporter.write_line(line)
+    same = sum(row.result == "same end" for row in rows)
+    points = len({(row.journey, row.point) for row in rows})
+    classes = len({(row.journey, row.point.of) for row in rows})
+    terminalreporter.write_line(
+        f"{len(rows)} kills at {points} points of {classes} classes: {same} ended the same, {len(rows) - same} did not"
+    )

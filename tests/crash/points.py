@@ -1,0 +1,101 @@
+"""Names a request of the operator as a point at which it can be killed: its server, method, path class and what it says.
+
+Used by the proxy, which sees every request, and by the tests, which choose among the points. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Mode = Literal["before", "after"]
+
+# Names and ids in paths. What is left is the same for each run of the same journey.
+_NAMES = (
+    (re.compile(r"(/namespaces)/[^/]+"), r"\1/*"),
+    (re.compile(r"/(mltrainingruns|mlworkspaces|clustermlworkspaces|serviceaccounts|configmaps)/[^/]+"), r"/\1/*"),
+    (re.compile(r"/(models|aliases)/[^/]+"), r"/\1/*"),
+)
+
+
+@dataclass(frozen=True, order=True)
+class Class:
+    """Requests that mean the same: server, method and path without names; `says` tells writes of one path apart."""
+
+    server: str
+    method: str
+    path: str
+    says: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.server} {self.method} {self.path}" + (f" ({self.says})" if self.says else "")
+
+    @property
+    def reads(self) -> bool:
+        """Whether it changes nothing, so that dying before it and after it come to the same."""
+        return self.method == "GET"
+
+
+@dataclass(frozen=True, order=True)
+class Point:
+    """The n-th request of a class, counted from 1."""
+
+    of: Class
+    occurrence: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.of} #{self.occurrence}"
+
+
+def classify(server: str, method: str, path: str, body: bytes) -> Class:
+    """The class of a request. `path` comes without its query."""
+    for pattern, replacement in _NAMES:
+        path = pattern.sub(replacement, path)
+    return Class(server, method, path, _says(server, method, path, body))
+
+
+def enumerate_points(requests: Sequence[Class]) -> list[Point]:
+    """Every request of an undisturbed run as a point, in order."""
+    counts: dict[Class, int] = {}
+    points = []
+    for request in requests:
+        counts[request] = counts.get(request, 0) + 1
+        points.append(Point(request, counts[request]))
+    return points
+
+
+def one_per_class(points: Iterable[Point]) -> list[tuple[Point, Mode]]:
+    """For `make test`: the first request of each class; before and after it where it changes something."""
+    return [pair for point in points if point.occurrence == 1 for pair in _modes(point)]
+
+
+def every_point(points: Iterable[Point], most_reads: int = 3) -> list[tuple[Point, Mode]]:
+    """For `make crash`: every write, and each kind of read up to its `most_reads`-th time, in both modes."""
+    chosen = [point for point in points if not point.of.reads or point.occurrence <= most_reads]
+    return [(point, mode) for point in chosen for mode in ("before", "after")]
+
+
+def _modes(point: Point) -> list[tuple[Point, Mode]]:
+    return [(point, "before")] if point.of.reads else [(point, "before"), (point, "after")]
+
+
+def _says(server: str, method: str, path: str, body: bytes) -> str:
+    if server != "kubernetes" or method == "GET":
+        return ""
+    document = json.loads(body) if body else {}
+    if path.endswith("/status"):
+        return _of_status(document.get("status", {}))
+    if path.endswith("/events"):
+        return str(document["reason"])
+    if method == "PATCH":
+        return "hold" if document["metadata"]["finalizers"] else "let go"
+    return ""
+
+
+def _of_status(status: Mapping[str, Any]) -> str:
+    if "phase" in status:
+        return str(status["phase"])
+    return next((c["reason"] for c in status.get("conditions", []) if c["type"] == "Ready"), "")

@@ -1,0 +1,212 @@
+"""A stand whose operator sees its servers only through the crash proxy, and operators that can be killed and replaced.
+
+Used by the crash and canary tests.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+from stand import OPERATOR_NAMESPACE, Process, Stand, StandError, sandbox, wait_for
+
+from tests.crash.points import Mode, Point
+from tests.crash.proxy import CrashProxy, Upstream
+from trainyard_localcluster import LocalCluster, require_local
+from trainyard_localcluster.api import ApiError
+from trainyard_localcluster.kubeconfig import write_kubeconfig
+
+KINDS = 3  # watched by the operator
+POLL_SECONDS = 0.3
+SETTLE_SECONDS = 2.0
+# A step of a journey that takes longer than this on the slowest machine will never come.
+STEP_SECONDS = 120.0
+
+
+class NotReached(Exception):
+    """A journey ended without the request at which the operator was to be killed."""
+
+
+class Stage:
+    """The stand, the proxy, and the operator of the moment."""
+
+    def __init__(self, stand: Stand, proxy: CrashProxy, name: str, **flags: str) -> None:
+        self.stand = stand
+        self.proxy = proxy
+        self.name = name
+        self.crashes = 0
+        self._flags = flags
+        self._armed: tuple[Point, Mode] | None = None
+        self._operator: Process | None = None
+        self._kubeconfig = self._proxied_kubeconfig()
+        self._numbers = iter(range(1, 1_000_000))
+
+    def start(self) -> None:
+        """A fresh operator. Returns at once."""
+        assert self._operator is None
+        require_local(self._kubeconfig)
+        flags = {
+            "allowed_host": self.host.removeprefix("https://"),
+            "poll_seconds": str(POLL_SECONDS),
+            "settle_seconds": str(SETTLE_SECONDS),
+            **self._flags,
+        }
+        command = self.stand.operator_command(self._kubeconfig, self.audit, **flags)
+        env = {**self.stand.operator_env(), "REQUESTS_CA_BUNDLE": str(self.proxy.ca_file)}
+        self._operator = Process("the operator", command, self.log, env)
+
+    def ready(self) -> None:
+        """Waits until the operator of the moment watches everything."""
+
+        def watching() -> bool:
+            self.check()
+            return self.proxy.watching() == KINDS
+
+        wait_for("the operator's watches", watching, STEP_SECONDS)
+
+    def up(self) -> None:
+        """An operator that watches, the one there is or a fresh one."""
+        if self._operator is None:
+            self.start()
+        self.ready()
+
+    def stop(self) -> None:
+        """Ends the operator of the moment as its pod would be ended, if there is one."""
+        if self._operator is not None:
+            self._operator.stop()
+            self._operator = None
+
+    def kill(self) -> None:
+        """Ends the operator of the moment by SIGKILL."""
+        if self._operator is not None:
+            self._operator.kill()
+            self._operator = None
+
+    def check(self) -> None:
+        """Raises StandError if the operator has ended by itself."""
+        if self._operator is not None and not self.proxy.hit.is_set():
+            self._operator.check()
+
+    def arm(self, point: Point, mode: Mode) -> None:
+        """The operator of the moment dies at that point, counted from now."""
+        assert self._operator is not None
+        pid = self._operator.pid
+        self._armed = point, mode
+        self.proxy.arm(point, mode, lambda: os.kill(pid, signal.SIGKILL))
+
+    def recover(self, start: bool = True) -> bool:
+        """If the operator has been killed: buries it and starts another, before which the proxy lets all pass again."""
+        if not self.proxy.hit.is_set():
+            self.check()
+            return False
+        self.kill()
+        self.proxy.resume()
+        self._armed = None
+        self.crashes += 1
+        if start:
+            self.start()
+        return True
+
+    def killed(self) -> None:
+        """Waits for the armed point, and leaves the operator dead."""
+        wait_for(f"the request {self._armed}", lambda: self.recover(start=False), STEP_SECONDS)
+
+    def drive(self, journey: Iterator[None]) -> None:
+        """Walks through a journey; an operator killed on the way is replaced."""
+        deadline = time.monotonic() + STEP_SECONDS
+        for _ in journey:
+            if self.recover():
+                deadline = time.monotonic() + STEP_SECONDS
+            if time.monotonic() > deadline:
+                raise StandError(f"the journey stands still; the end of the log:\n{self.log_end()}")
+            time.sleep(0.03)
+        if self._armed is not None:
+            point, _ = self._armed
+            self._armed = None
+            self.proxy.disarm()
+            raise NotReached(str(point))
+
+    @property
+    def host(self) -> str:
+        """The workspace's host as the operator sees it."""
+        return self.proxy.url("databricks")
+
+    @property
+    def log(self) -> Path:
+        """What all operators of this stage logged."""
+        return self.stand.dir / f"{self.name}.log"
+
+    @property
+    def audit(self) -> Path:
+        """The audit records of all operators of this stage."""
+        return self.stand.dir / f"{self.name}.audit"
+
+    def log_end(self) -> str:
+        """The last lines of the log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-25:])
+
+    def namespace(self) -> str:
+        """A namespace name that has not been used."""
+        return f"{self.name}-{next(self._numbers)}"
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        """One request to the API server as administrator, past the proxy."""
+        return self.stand.cluster.call(method, path, body)
+
+    def find(self, path: str) -> Any:
+        """The object at that path, or None."""
+        try:
+            return self.call("GET", path)
+        except ApiError as error:
+            if error.status == httpx.codes.NOT_FOUND:
+                return None
+            raise
+
+    def platform(self, principal: str, method: str, path: str, **request: Any) -> dict[str, Any]:
+        """One request to the sandbox as that principal, past the proxy, with a token that its operator got."""
+        tokens = [t["value"] for t in self.stand.control.tokens() if t["application_id"] == principal]
+        address = self.stand.address
+        verify = ssl.create_default_context(cafile=str(address.ca_file))
+        with httpx.Client(base_url=address.host, verify=verify, timeout=60, trust_env=False) as client:
+            answer = client.request(method, path, headers={"Authorization": f"Bearer {tokens[-1]}"}, **request)
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def _proxied_kubeconfig(self) -> Path:
+        """The operator's own ServiceAccount, at the proxy's address and under the proxy's CA."""
+        direct = self.stand.dir / f"{self.name}-direct.kubeconfig"
+        self.stand.cluster.service_account_kubeconfig(OPERATOR_NAMESPACE, "trainyard", direct, seconds=12 * 3600)
+        user = yaml.safe_load(direct.read_text())["users"][0]["user"]
+        self.token: str = user["token"]
+        proxied = self.stand.dir / f"{self.name}.kubeconfig"
+        return write_kubeconfig(proxied, self.proxy.url("kubernetes"), self.proxy.ca_file, user)
+
+
+@contextmanager
+def stage(dir: Path, name: str, cluster: LocalCluster, **flags: str) -> Iterator[Stage]:
+    """A stage on a control plane that runs, with a sandbox of its own."""
+    with sandbox(dir / "sandbox", "run", cluster.issuer, cluster.ca_file) as control:
+        stand = Stand(dir, cluster, control)
+        stand.install()
+        upstreams = [
+            Upstream("kubernetes", cluster.url, cluster.ca_file),
+            Upstream("databricks", control.address.host, control.address.ca_file),
+        ]
+        with CrashProxy(dir, upstreams) as proxy:
+            host = proxy.url("databricks")
+            # The documents name the sandbox itself, where no assertion may go: the workspace's host is the proxy.
+            control.override_discovery({"oidc_endpoint": f"{host}/oidc"}, {"token_endpoint": f"{host}/oidc/v1/token"})
+            made = Stage(stand, proxy, name, **flags)
+            try:
+                yield made
+            finally:
+                made.kill()

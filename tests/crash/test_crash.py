@@ -1,0 +1,140 @@
+"""The operator is killed at a request, started again, and everything ends as if nothing had happened (invariant 1).
+
+`make test` kills it once at each class of requests, `make crash` at every request, before and after it. The points come
+from an undisturbed run; nothing in the operator knows of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.crash.conftest import Row
+from tests.crash.points import Mode, Point, enumerate_points, every_point, one_per_class
+from tests.crash.scenes import ALIAS, MODEL, TRAINS, WAITS, Scene
+from tests.crash.stage import NotReached, Stage
+
+TRIES = 3
+Pick = Callable[[list[Point]], list[tuple[Point, Mode]]]
+Mark = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Journey:
+    """What happens to a run. `walk` calls its second argument when the requests begin to count."""
+
+    name: str
+    script: dict[str, Any]
+    walk: Callable[[Scene, Mark], Iterator[None]]
+    spec: dict[str, Any]
+
+    def scene(self, stage: Stage) -> Scene:
+        """The journey in a namespace of its own."""
+        return Scene(stage, self.script, **self.spec)
+
+
+def train(scene: Scene, mark: Mark) -> Iterator[None]:
+    """From a team without anything to a registered model."""
+    mark()
+    scene.found_team()
+    yield from scene.workspace_ready()
+    scene.apply_run()
+    yield from scene.settled()
+
+
+def cancel(scene: Scene, mark: Mark) -> Iterator[None]:
+    """spec.cancel of a run whose code is running."""
+    yield from running(scene)
+    mark()
+    scene.cancel()
+    yield from scene.settled()
+
+
+def delete(scene: Scene, mark: Mark) -> Iterator[None]:
+    """The deletion of a run whose code is running."""
+    yield from running(scene)
+    mark()
+    scene.delete()
+    yield from scene.gone()
+
+
+def running(scene: Scene) -> Iterator[None]:
+    """Up to a run whose code is running."""
+    scene.found_team()
+    yield from scene.workspace_ready()
+    scene.apply_run()
+    yield from scene.phase("Running")
+
+
+TRAIN = Journey("train", TRAINS, train, {"model": {"name": MODEL, "alias": ALIAS, "tags": {"data": "wine"}}})
+JOURNEYS = (TRAIN, Journey("cancel", WAITS, cancel, {}), Journey("delete", WAITS, delete, {}))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("journey", JOURNEYS, ids=lambda journey: journey.name)
+def test_a_kill_at_each_class_of_requests_changes_nothing_in_the_end(
+    crash_stage: Stage, journey: Journey, rows: list[Row], subtests: pytest.Subtests
+) -> None:
+    kill_at(one_per_class, crash_stage, journey, rows, subtests)
+
+
+@pytest.mark.crash_full
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("journey", JOURNEYS, ids=lambda journey: journey.name)
+def test_a_kill_before_or_after_any_request_changes_nothing_in_the_end(
+    crash_stage: Stage, journey: Journey, rows: list[Row], subtests: pytest.Subtests
+) -> None:
+    kill_at(every_point, crash_stage, journey, rows, subtests)
+
+
+def kill_at(pick: Pick, stage: Stage, journey: Journey, rows: list[Row], subtests: pytest.Subtests) -> None:
+    """Walks the journey undisturbed, then once for each point that `pick` takes of it."""
+    points, undisturbed = walk(stage, journey)
+    assert points
+    for point, mode in pick(points):
+        with subtests.test(point=str(point), mode=mode):
+            began, result = time.monotonic(), "other end"
+            try:
+                disturbed = walk_killed(stage, journey, point, mode)
+                result = "same end" if disturbed == undisturbed else result
+                assert disturbed == undisturbed
+            except NotReached:
+                result = "not reached"
+                raise
+            finally:
+                rows.append(Row(journey.name, point, mode, result, time.monotonic() - began))
+
+
+def walk(stage: Stage, journey: Journey) -> tuple[list[Point], dict[str, Any]]:
+    """An undisturbed run: the requests that count, and the world afterwards."""
+    stage.up()
+    scene = journey.scene(stage)
+    stage.drive(journey.walk(scene, stage.proxy.begin))
+    points = enumerate_points(stage.proxy.seen())
+    world = scene.world()
+    scene.clear()
+    return points, world
+
+
+def walk_killed(stage: Stage, journey: Journey, point: Point, mode: Mode) -> dict[str, Any]:
+    """The world after the same with one kill. What a slow machine's timing left out is tried again."""
+    for last in (tried == TRIES for tried in range(1, TRIES + 1)):
+        stage.up()
+        scene = journey.scene(stage)
+        crashes = stage.crashes
+        try:
+            stage.drive(journey.walk(scene, lambda: stage.arm(point, mode)))
+        except NotReached:
+            if last:
+                raise
+            continue
+        finally:
+            world = scene.world()
+            scene.clear()
+        assert stage.crashes == crashes + 1
+        return world
+    raise AssertionError("the last try returns or raises")
