@@ -36,6 +36,14 @@ class WorkspaceFiles(Protocol):
         """
         ...
 
+    def beside(self, path: str, principal: Principal) -> dict[str, bytes]:
+        """Contents by name of all files in the file's folder that `principal` may see, itself included.
+
+        Raises:
+            ApiError: as `read`.
+        """
+        ...
+
 
 @dataclass
 class HostOverrides:

@@ -114,6 +114,16 @@ def test_the_code_sees_a_clean_environment_with_the_jobs_variables(
     ]
 
 
+def test_code_can_import_the_files_beside_it(workspace: WorkspaceClient, upload: Callable[..., str]) -> None:
+    path = upload("import beside\nprint(beside.WORD)\n")
+    content = base64.b64encode(b"WORD = 'neighbour'").decode()
+    folder = path.rpartition("/")[0]
+    workspace.workspace.import_(f"{folder}/beside.py", content=content, format=ImportFormat.RAW, overwrite=True)
+    run_id = submit(workspace, path)
+    ended(workspace, run_id)
+    assert output(workspace, run_id).logs == "neighbour\n"
+
+
 def test_serverless_variables_reach_the_code_from_environment_version_5(
     workspace: WorkspaceClient, upload: Callable[..., str]
 ) -> None:

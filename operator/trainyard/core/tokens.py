@@ -23,7 +23,11 @@ def submission_token(key: str, attempt: int) -> str:
 
 
 def spec_digest(spec: Mapping[str, Any]) -> str:
-    """Digest of a spec in wire form, blind to the fields that may change after creation."""
+    """Digest of a spec in wire form, blind to the fields that may change after creation.
+
+    An object that held nothing but such fields counts as absent: adding retry.limit to a run without retry is a change
+    that the schema allows.
+    """
     frozen = json.loads(json.dumps(spec))
     for path in MUTABLE:
         _drop(frozen, path)
@@ -37,11 +41,14 @@ def code_digest(files: Mapping[str, bytes]) -> str:
 
 
 def _drop(tree: Any, path: tuple[str, ...]) -> None:
-    *parents, last = path
-    for key in parents:
-        tree = tree.get(key) if isinstance(tree, dict) else None
-    if isinstance(tree, dict):
-        tree.pop(last, None)
+    if not isinstance(tree, dict) or path[0] not in tree:
+        return
+    if len(path) == 1:
+        del tree[path[0]]
+        return
+    _drop(tree[path[0]], path[1:])
+    if not tree[path[0]]:
+        del tree[path[0]]
 
 
 def _sha256(data: bytes) -> str:

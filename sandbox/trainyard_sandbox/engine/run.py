@@ -166,19 +166,27 @@ class RunEngine:
         return _outcome_of(task, status, place.log)
 
     def _fetch_code(self, run: Run, task: TaskRun, place: _Place) -> Path | Outcome:
-        """The task's file, copied out of the workspace; an outcome when it cannot be read."""
+        """The task's file, copied out of the workspace with the files beside it; an outcome when it cannot be read.
+
+        Files beside it are importable: the folder of the file is the first in sys.path (Databricks documentation,
+        "Work with Python and R modules").
+        """
         path: str = task.spec["spark_python_task"]["python_file"]
         if self._state.files is None:
             raise RuntimeError("this sandbox has no workspace files")
+        principal = self._state.directory.require(run.run_as)
         try:
-            content = self._state.files.read(path, self._state.directory.require(run.run_as))
+            self._state.files.read(path, principal)
+            beside = self._state.files.beside(path, principal)
         except ApiError as error:
             message = f"Cannot read the python file {path}: {error.message}"
             code = "UNAUTHORIZED_ERROR" if error.status == 403 else "RESOURCE_NOT_FOUND"
             return Outcome("INTERNAL_ERROR", "FAILED", message, code, "CLIENT_ERROR")
-        script = place.directory / Path(path).name
-        script.write_bytes(content)
-        return script
+        folder = place.directory / "code"
+        folder.mkdir()
+        for name, content in beside.items():
+            (folder / name).write_bytes(content)
+        return folder / Path(path).name
 
     async def _until_ended(
         self, live: _Live, task: TaskRun, stopping: asyncio.Task[Literal[True]], process: LeashedProcess

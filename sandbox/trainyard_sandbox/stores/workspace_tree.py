@@ -146,6 +146,12 @@ class WorkspaceTree:
             raise invalid_parameter(f"{found.path} is a {found.object_type.lower()}, not a file.")
         return found.content
 
+    def beside(self, path: str, principal: Principal) -> dict[str, bytes]:
+        """Contents by name of the files in a file's folder (`SandboxState.files`)."""
+        inside = self.children(parent_of(normalized(path)), principal)
+        files = {child.path.rpartition("/")[2]: child.content for child in inside if child.object_type == "FILE"}
+        return {name: content for name, content in files.items() if content is not None}
+
     def children(self, path: str, principal: Principal) -> list[WorkspaceObject]:
         """The objects directly in a folder, or the object itself when it is none (WorkspaceAPI.list)."""
         found = self.get(path, principal)
