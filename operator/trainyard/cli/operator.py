@@ -55,6 +55,14 @@ def operator(
             help="Seconds that a submission may be under way unseen; a stopped run is searched for that long.",
         ),
     ] = 30.0,
+    tell_after_seconds: Annotated[
+        float,
+        typer.Option(
+            envvar="TRAINYARD_TELL_AFTER_SECONDS",
+            min=0,
+            help="Seconds that trouble with a platform lasts before the status says so; less is not worth a write.",
+        ),
+    ] = 15.0,
     log_format: Annotated[
         LogFormat, typer.Option(envvar="TRAINYARD_LOG_FORMAT", help="Form of the logs on stderr.")
     ] = LogFormat.json,
@@ -88,7 +96,11 @@ def operator(
         audit_file=audit_file,
         liveness_port=liveness_port,
         metrics_port=metrics_port,
-        limits=Limits(deletion_deadline=deletion_deadline_seconds, settle_before_giving_up_search=settle_seconds),
+        limits=Limits(
+            deletion_deadline=deletion_deadline_seconds,
+            settle_before_giving_up_search=settle_seconds,
+            trouble_before_told=tell_after_seconds,
+        ),
     )
     raise typer.Exit(run_operator(settings))
 

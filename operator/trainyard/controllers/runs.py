@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 DEADLINES = {"submit": 90.0, "locate": 60.0, "cancel": 30.0, "collect": 60.0}
 # A decision leads to an action leads to a decision; more rounds than this in one reconcile is a bug worth seeing.
 MOST_ROUNDS = 16
+LOOKING = actions.Watch.__name__
 NOT_NEEDED = Blocked("NotNeeded", "references are not looked at in this phase", waiting=True)
 
 
@@ -94,16 +95,21 @@ class RunController:
         before = self._observed.get(uid)
         if before is None:
             return False
+        # A look says nothing about an action in trouble: clearing that would try it again at every sweep, untold.
+        acting = before.trouble is not None and before.trouble.action != LOOKING
         if isinstance(what, Missing):
             after = replace(before, vanished=True, trouble=None)
-        elif isinstance(what, TrainyardError):
-            after = replace(before, trouble=self._trouble(uid, before.trouble, what))
+        elif not isinstance(what, TrainyardError):
+            after = replace(before, remote=what, trouble=before.trouble if acting else None)
+        elif acting:
+            return False
         else:
-            after = replace(before, remote=what, trouble=None)
+            after = replace(before, trouble=self._trouble(uid, before.trouble, what, LOOKING))
+        if after.trouble is None:
             self._failures.pop(uid, None)
         self._observed[uid] = after
         changed = after.remote != before.remote or after.vanished != before.vanished
-        return changed or (after.trouble is not None) or (before.trouble is not None)
+        return changed or after.trouble is not before.trouble
 
     def forget(self, uid: str) -> None:
         """Drops what is remembered of a run whose object is gone."""
@@ -142,8 +148,9 @@ class RunController:
             with audit_context(resource=_ref(run), action=type(action).__name__.lower(), attempt=attempt.number):
                 return await self._ask_platform(run, attempt, session, action)
         except TrainyardError as error:
-            self._remember(run.uid, trouble=self._trouble(run.uid, self._observed[run.uid].trouble, error))
-            log.info("trouble", run=str(key), action=type(action).__name__, reason=error.reason, error=error.message)
+            tried = type(action).__name__
+            self._remember(run.uid, trouble=self._trouble(run.uid, self._observed[run.uid].trouble, error, tried))
+            log.info("trouble", run=str(key), action=tried, reason=error.reason, error=error.message)
             return True
 
     async def _ask_platform(self, run: RunSnapshot, attempt: Attempt, session: Session, action: actions.Action) -> bool:
@@ -218,7 +225,7 @@ class RunController:
             self._failures.pop(uid, None)
         self._observed[uid] = replace(self._observed[uid], **changes)
 
-    def _trouble(self, uid: str, before: Trouble | None, error: TrainyardError) -> Trouble:
+    def _trouble(self, uid: str, before: Trouble | None, error: TrainyardError, action: str) -> Trouble:
         """The error as something to wait out: longer with each failure in a row, or as long as the platform asks."""
         failures = self._failures.get(uid, 0)
         self._failures[uid] = failures + 1
@@ -232,6 +239,7 @@ class RunController:
             since=before.since if before is not None else now,
             retry_at=now + timedelta(seconds=pause),
             waiting=isinstance(error, IdentityError) and error.waiting,
+            action=action,
         )
 
     def _tidy(self, run: RunSnapshot) -> None:

@@ -81,6 +81,7 @@ class Trouble:
     """A request that did not work: what kind, since when, and when to try again.
 
     `waiting` says that time alone may mend it, for example a federation policy that is not known everywhere yet.
+    `action` is what was tried: a good look at the run (Watch) says nothing about a cancel that is refused.
     """
 
     kind: str  # name of the error class in core.errors
@@ -89,6 +90,7 @@ class Trouble:
     since: datetime
     retry_at: datetime
     waiting: bool = False
+    action: str = "Watch"
 
 
 @dataclass(frozen=True, slots=True)
