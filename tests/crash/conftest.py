@@ -27,10 +27,19 @@ ROWS = pytest.StashKey[list[Row]]()
 
 
 @pytest.fixture(scope="session")
-def crash_stage(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """One stage for all points: each has a namespace, a team and a schema of its own."""
+def _crash_stage(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with stage(tmp_path_factory.mktemp("crash"), "crash", cluster) as made:
         yield made
+
+
+@pytest.fixture
+def crash_stage(_crash_stage: Stage) -> Iterator[Stage]:
+    """One stage for all points: each has a namespace, a team and a schema of its own.
+
+    Its operator ends with the test, since other tests' operators use the same control plane.
+    """
+    yield _crash_stage
+    _crash_stage.kill()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Names a request of the operator as a point at which it can be killed: its server, method, path class and what it says.
+"""Names a request of the operator as a point to kill it at: its server, method, path class and what it says.
 
 Used by the proxy, which sees every request, and by the tests, which choose among the points. Pure.
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 Mode = Literal["before", "after"]
+MODES: tuple[Mode, ...] = ("before", "after")
 
 # Names and ids in paths. What is left is the same for each run of the same journey.
 _NAMES = (
@@ -37,6 +38,16 @@ class Class:
     def reads(self) -> bool:
         """Whether it changes nothing, so that dying before it and after it come to the same."""
         return self.method == "GET"
+
+    @property
+    def moves(self) -> bool:
+        """Whether it moves the run on: its status, its finalizer, its cancelling. These are told apart by journey."""
+        return "/mltrainingruns/" in self.path or self.path.endswith("/runs/cancel")
+
+    @property
+    def roughly(self) -> Class:
+        """The class in which all Events are one."""
+        return replace(self, says="") if self.path.endswith("/events") else self
 
 
 @dataclass(frozen=True, order=True)
@@ -67,19 +78,22 @@ def enumerate_points(requests: Sequence[Class]) -> list[Point]:
     return points
 
 
-def one_per_class(points: Iterable[Point]) -> list[tuple[Point, Mode]]:
-    """For `make test`: the first request of each class; before and after it where it changes something."""
-    return [pair for point in points if point.occurrence == 1 for pair in _modes(point)]
+def one_per_class(points: Iterable[Point], known: Set[Class]) -> list[tuple[Point, Mode]]:
+    """For `make test`: the first request of each class, except those that other journeys were killed at already.
+
+    Each write is killed at after it was done: before it is what comes after the request before. A read changes nothing.
+    """
+    chosen: dict[Class, Point] = {}
+    for point in points:
+        chosen.setdefault(point.of.roughly, point)
+    fresh = [point for rough, point in chosen.items() if point.of.moves or rough not in known]
+    return [(point, "before" if point.of.reads else "after") for point in fresh]
 
 
-def every_point(points: Iterable[Point], most_reads: int = 3) -> list[tuple[Point, Mode]]:
+def every_point(points: Iterable[Point], known: Set[Class], most_reads: int = 3) -> list[tuple[Point, Mode]]:
     """For `make crash`: every write, and each kind of read up to its `most_reads`-th time, in both modes."""
     chosen = [point for point in points if not point.of.reads or point.occurrence <= most_reads]
-    return [(point, mode) for point in chosen for mode in ("before", "after")]
-
-
-def _modes(point: Point) -> list[tuple[Point, Mode]]:
-    return [(point, "before")] if point.of.reads else [(point, "before"), (point, "after")]
+    return [(point, mode) for point in chosen for mode in MODES]
 
 
 def _says(server: str, method: str, path: str, body: bytes) -> str:

@@ -30,6 +30,8 @@ HOP_BY_HOP = frozenset(
 )
 # What the client would add of its own to a message that lacks it.
 ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+# An aborted TLS transport tells its socket's transport in the next turn of the loop, and that its socket in another.
+TURNS_TO_CLOSE = 10
 MOST_BODY = 64 * 1024 * 1024
 
 
@@ -74,7 +76,6 @@ class CrashProxy:
         self._last = time.monotonic()
         self._armed: tuple[Point, Mode, Callable[[], None]] | None = None
         self._frozen = False
-        self._thawed: asyncio.Event
         self.hit = threading.Event()
         self.tamper: Tamper | None = None
         self.minted: list[str] = []
@@ -138,6 +139,8 @@ class CrashProxy:
     async def _start(self) -> None:
         self._thawed = asyncio.Event()
         self._thawed.set()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._runners: list[web.AppRunner] = []
         self._clients: dict[str, ClientSession] = {}
         for upstream in self._upstreams:
@@ -159,9 +162,14 @@ class CrashProxy:
     async def _stop(self) -> None:
         await self._end_watches()
         for runner in self._runners:
+            for connection in runner.server.connections if runner.server else []:
+                if connection.transport is not None:
+                    connection.transport.abort()  # the operator is gone; nobody would answer a closing handshake
             await runner.cleanup()
         for client in self._clients.values():
             await client.close()
+        for _ in range(TURNS_TO_CLOSE):
+            await asyncio.sleep(0)
 
     def _handler(self, upstream: Upstream) -> Callable[[web.Request], Coroutine[Any, Any, web.StreamResponse]]:
         async def handle(request: web.Request) -> web.StreamResponse:
@@ -218,14 +226,14 @@ class CrashProxy:
 
     async def _thaw(self) -> None:
         await self._end_watches()
-        while self._busy:
-            await asyncio.sleep(0.01)  # what had been forwarded before the kill reaches its server
+        await self._idle.wait()  # what had been forwarded before the kill reaches its server
         self._frozen = False
         self._thawed.set()
 
     async def _forward(self, upstream: Upstream, request: web.Request, body: bytes) -> Answer:
         with self._lock:
             self._busy += 1
+        self._idle.clear()
         try:
             url = URL(upstream.url + request.raw_path, encoded=True)
             async with self._clients[upstream.name].request(
@@ -241,6 +249,8 @@ class CrashProxy:
             with self._lock:
                 self._busy -= 1
                 self._last = time.monotonic()
+            if self._busy == 0:
+                self._idle.set()
 
     async def _watch(self, upstream: Upstream, request: web.Request) -> web.StreamResponse:
         """A watch stream, passed through as it comes."""

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from stand import wait_for
-
-from tests.crash.stage import Stage
+from tests.crash.stage import POLL_SECONDS, Stage
 
 NAME = "wine"
 MODEL = "wine"
@@ -21,6 +20,7 @@ ALIAS = "challenger"
 FINAL = ("Succeeded", "Failed", "TimedOut", "Cancelled")
 TRAINS = {"states": [("PENDING", 0.6), ("RUNNING", 0.9)], "metrics": {"accuracy": 0.97, "loss": "NaN"}}
 WAITS = {"states": [("PENDING", 0.2), ("RUNNING", 600.0)], "cancel_seconds": 0.3}
+REMOTE = ("creator", "run_as", "life_cycle_state", "result_state", "idempotency_token")
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _JOB = re.compile(r"#job/\d+/")  # the id that the platform gives to a one-time run's job; only its page's URL tells it
@@ -88,28 +88,32 @@ class Scene:
 
     def still(self) -> Iterator[None]:
         """Waits until the operator asks for nothing any more."""
-        while not self.stage.proxy.quiet(2.0 * 0.3):
+        while not self.stage.proxy.quiet(POLL_SECONDS * 1.5):
             yield
 
     def cancel(self) -> None:
         """Sets spec.cancel."""
-        self._kubectl("patch", "mltr", NAME, "--type=merge", "-p", '{"spec":{"cancel":true}}')
+        patch = ("patch", "mltr", NAME, "--type=merge", "-p", '{"spec":{"cancel":true}}')
+        self.stage.stand.cluster.kubectl("-n", self.namespace, *patch)
 
     def delete(self) -> None:
         """Deletes the run, without waiting."""
-        self._kubectl("delete", "mltr", NAME, "--wait=false")
+        self.stage.call("DELETE", self._path("mltrainingruns", NAME))
 
     def clear(self) -> None:
         """Takes the run and the workspace away, so that the next scene's operator has nothing to do with them."""
-        self._kubectl("delete", "mltr,mlws", "--all", "--wait=false")
-        self.stage.up()
+        if self.stage.find(self._path("mltrainingruns", NAME)) is not None:
+            self.delete()
         path = self._path("mlworkspaces", "databricks")
+        self.stage.call("DELETE", path)
+        self.stage.up()
         wait_for("the workspace to be let go", lambda: self.stage.find(path) is None)
         wait_for("the operator to be still", lambda: self.stage.proxy.quiet(0.2))
 
     def world(self) -> dict[str, Any]:
         """Everything that counts, normalised."""
-        return normalised(self._world(), self._names())
+        found: dict[str, Any] = normalised(self._world(), self._names())
+        return found
 
     def _world(self) -> dict[str, Any]:
         run = self.stage.find(self._path("mltrainingruns", NAME))
@@ -174,9 +178,6 @@ class Scene:
 
     def _path(self, plural: str, name: str) -> str:
         return f"/apis/trainyard.dev/v1alpha1/namespaces/{self.namespace}/{plural}/{name}"
-
-    def _kubectl(self, *args: str) -> None:
-        self.stage.stand.cluster.kubectl("-n", self.namespace, *args)
 
 
 def normalised(world: Any, names: dict[str, str]) -> Any:

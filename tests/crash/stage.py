@@ -9,15 +9,15 @@ import os
 import signal
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import yaml
-from stand import OPERATOR_NAMESPACE, Process, Stand, StandError, sandbox, wait_for
 
+from stand import OPERATOR_NAMESPACE, Process, Stand, StandError, sandbox, wait_for
 from tests.crash.points import Mode, Point
 from tests.crash.proxy import CrashProxy, Upstream
 from trainyard_localcluster import LocalCluster, require_local
@@ -29,6 +29,25 @@ POLL_SECONDS = 0.3
 SETTLE_SECONDS = 2.0
 # A step of a journey that takes longer than this on the slowest machine will never come.
 STEP_SECONDS = 120.0
+
+
+# Where an object of each kind is created, in the order in which a team's objects need each other.
+COLLECTIONS = {
+    "Namespace": "/api/v1/namespaces",
+    "ServiceAccount": "/api/v1/namespaces/{namespace}/serviceaccounts",
+    "MLWorkspace": "/apis/trainyard.dev/v1alpha1/namespaces/{namespace}/mlworkspaces",
+    "MLTrainingRun": "/apis/trainyard.dev/v1alpha1/namespaces/{namespace}/mltrainingruns",
+}
+
+
+class QuickStand(Stand):
+    """A stand that creates what is new without starting a kubectl each time; there are many points."""
+
+    def apply(self, *objects: Mapping[str, Any]) -> None:
+        """Creates the objects; they are not there yet."""
+        for obj in objects:
+            path = COLLECTIONS[obj["kind"]].format(namespace=obj["metadata"].get("namespace"))
+            self.cluster.call("POST", path, obj)
 
 
 class NotReached(Exception):
@@ -80,15 +99,17 @@ class Stage:
 
     def stop(self) -> None:
         """Ends the operator of the moment as its pod would be ended, if there is one."""
-        if self._operator is not None:
-            self._operator.stop()
-            self._operator = None
+        self._end(signal.SIGTERM)
 
     def kill(self) -> None:
         """Ends the operator of the moment by SIGKILL."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: int) -> None:
         if self._operator is not None:
-            self._operator.kill()
+            self._operator.stop(number)
             self._operator = None
+            self.proxy.resume()
 
     def check(self) -> None:
         """Raises StandError if the operator has ended by itself."""
@@ -108,7 +129,6 @@ class Stage:
             self.check()
             return False
         self.kill()
-        self.proxy.resume()
         self._armed = None
         self.crashes += 1
         if start:
@@ -172,7 +192,8 @@ class Stage:
 
     def platform(self, principal: str, method: str, path: str, **request: Any) -> dict[str, Any]:
         """One request to the sandbox as that principal, past the proxy, with a token that its operator got."""
-        tokens = [t["value"] for t in self.stand.control.tokens() if t["application_id"] == principal]
+        issued = [t for t in self.stand.control.tokens() if t["application_id"] == principal]
+        tokens = [t["value"] for t in issued if t["purpose"] == "federation"]
         address = self.stand.address
         verify = ssl.create_default_context(cafile=str(address.ca_file))
         with httpx.Client(base_url=address.host, verify=verify, timeout=60, trust_env=False) as client:
@@ -195,8 +216,8 @@ class Stage:
 def stage(dir: Path, name: str, cluster: LocalCluster, **flags: str) -> Iterator[Stage]:
     """A stage on a control plane that runs, with a sandbox of its own."""
     with sandbox(dir / "sandbox", "run", cluster.issuer, cluster.ca_file) as control:
-        stand = Stand(dir, cluster, control)
-        stand.install()
+        Stand(dir, cluster, control).install()
+        stand = QuickStand(dir, cluster, control)
         upstreams = [
             Upstream("kubernetes", cluster.url, cluster.ca_file),
             Upstream("databricks", control.address.host, control.address.ca_file),

@@ -14,12 +14,19 @@ from typing import Any
 import pytest
 
 from tests.crash.conftest import Row
-from tests.crash.points import Mode, Point, enumerate_points, every_point, one_per_class
+from tests.crash.points import MODES, Class, Mode, Point, enumerate_points, every_point, one_per_class
 from tests.crash.scenes import ALIAS, MODEL, TRAINS, WAITS, Scene
 from tests.crash.stage import NotReached, Stage
 
 TRIES = 3
-Pick = Callable[[list[Point]], list[tuple[Point, Mode]]]
+SUBMIT = Point(Class("databricks", "POST", "/api/2.2/jobs/runs/submit"))
+# Counts itself, so that a second run of the same attempt would show.
+LOGS_ONCE = """
+import mlflow
+with mlflow.start_run() as run:
+    mlflow.log_metric("runs", 1 + run.data.metrics.get("runs", 0))
+"""
+Pick = Callable[[list[Point], set[Class]], list[tuple[Point, Mode]]]
 Mark = Callable[[], None]
 
 
@@ -94,17 +101,15 @@ def test_a_kill_before_or_after_any_request_changes_nothing_in_the_end(
 def kill_at(pick: Pick, stage: Stage, journey: Journey, rows: list[Row], subtests: pytest.Subtests) -> None:
     """Walks the journey undisturbed, then once for each point that `pick` takes of it."""
     points, undisturbed = walk(stage, journey)
+    known = {row.point.of.roughly for row in rows}
     assert points
-    for point, mode in pick(points):
+    for point, mode in pick(points, known):
         with subtests.test(point=str(point), mode=mode):
-            began, result = time.monotonic(), "other end"
+            began, result = time.monotonic(), "error"
             try:
                 disturbed = walk_killed(stage, journey, point, mode)
-                result = "same end" if disturbed == undisturbed else result
+                result = "same end" if disturbed == undisturbed else "other end"
                 assert disturbed == undisturbed
-            except NotReached:
-                result = "not reached"
-                raise
             finally:
                 rows.append(Row(journey.name, point, mode, result, time.monotonic() - began))
 
@@ -138,3 +143,92 @@ def walk_killed(stage: Stage, journey: Journey, point: Point, mode: Mode) -> dic
         assert stage.crashes == crashes + 1
         return world
     raise AssertionError("the last try returns or raises")
+
+
+@pytest.mark.timeout(600)
+def test_an_operator_killed_at_each_request_of_its_start_one_after_the_other_still_ends_the_same(
+    crash_stage: Stage, rows: list[Row]
+) -> None:
+    _, undisturbed = walk(crash_stage, TRAIN)
+    crash_stage.stop()
+    crash_stage.proxy.begin()
+    crash_stage.up()
+    points = enumerate_points(crash_stage.proxy.seen())
+    assert points
+    crash_stage.stop()
+    scene = TRAIN.scene(crash_stage)
+    scene.found_team()
+    scene.apply_run()
+    for point in points:
+        began = time.monotonic()
+        crash_stage.start()
+        crash_stage.arm(point, "before")
+        crash_stage.killed()
+        rows.append(Row("start", point, "before", "killed", time.monotonic() - began))
+    crash_stage.start()
+    crash_stage.drive(scene.settled())
+    assert scene.world() == undisturbed
+    scene.clear()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_run_cancelled_while_a_kill_left_its_submission_in_doubt_leaves_nothing_running(
+    crash_stage: Stage, mode: Mode
+) -> None:
+    scene = in_doubt(crash_stage, mode)
+    scene.cancel()
+    crash_stage.start()
+    crash_stage.drive(scene.settled())
+    world = scene.world()
+    assert world["run"]["status"]["phase"] == "Cancelled"
+    assert_stopped(world, mode)
+    scene.clear()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_run_deleted_while_a_kill_left_its_submission_in_doubt_leaves_nothing_running(
+    crash_stage: Stage, mode: Mode
+) -> None:
+    scene = in_doubt(crash_stage, mode)
+    scene.delete()
+    crash_stage.start()
+    crash_stage.drive(scene.gone())
+    assert_stopped(scene.world(), mode)
+    scene.clear()
+
+
+def in_doubt(stage: Stage, mode: Mode) -> Scene:
+    """A run whose operator died before or after the platform took its submission, and was not told the answer."""
+    stage.up()
+    scene = Scene(stage, WAITS)
+    scene.found_team()
+    stage.drive(scene.workspace_ready())
+    stage.arm(SUBMIT, mode)
+    scene.apply_run()
+    stage.killed()
+    return scene
+
+
+def assert_stopped(world: dict[str, Any], mode: Mode) -> None:
+    """What the platform took is cancelled; what it did not take was never paid for."""
+    taken = 1 if mode == "after" else 0
+    assert world["paid"] == taken
+    assert [row["result_state"] for row in world["remote"]] == ["CANCELED"] * taken
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_code_that_really_runs_runs_once_when_the_operator_dies_at_its_submission(
+    crash_stage: Stage, mode: Mode
+) -> None:
+    crash_stage.up()
+    scene = Scene(crash_stage, None)
+    scene.found_team()
+    crash_stage.drive(scene.workspace_ready())
+    crash_stage.arm(SUBMIT, mode)
+    scene.apply_run(LOGS_ONCE)
+    crash_stage.drive(scene.settled())
+    world = scene.world()
+    assert world["run"]["status"]["phase"] == "Succeeded", world
+    assert world["run"]["status"]["metrics"] == {"runs": "1.0"}
+    assert world["paid"] == len(world["remote"]) == len(world["mlflow"]) == 1
+    scene.clear()
