@@ -3,9 +3,12 @@
 import itertools
 import json
 import signal
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
 
 from stand import Process, Stand, Team, wait_for
 from trainyard_localcluster.api import ApiError
@@ -217,6 +220,18 @@ class Scene:
             return wait_for(f"workspace {namespace}/{name} to say {reason}", said, seconds)
         except Exception as error:
             raise AssertionError(f"{error}\nit says: {last}\n{self.log_tail()}") from error
+
+    def ask_platform(self, principal: str, path: str, **query: str) -> dict[str, Any]:
+        """What the platform's own API answers that principal."""
+        token = self.control.call("POST", "/tokens", {"application_id": principal})["value"]
+        context = ssl.create_default_context(cafile=str(self.stand.address.ca_file))
+        request = Request(
+            f"{self.stand.address.host}{path}?{urlencode(query)}",
+            headers={"Authorization": f"Bearer {token}"},
+        )
+        with urlopen(request, context=context) as response:
+            found: dict[str, Any] = json.load(response)
+        return found
 
     def fault(self, kind: str, path: str, **fields: Any) -> int:
         """Injects a fault into the platform; cleared after the test."""

@@ -141,7 +141,7 @@ class TestRetries:
 
     def test_failed_code_is_retried_where_any_failure_is(self, scene: Scene) -> None:
         scene.control.add_script(outcome={"result_state": "FAILED"}, times=1)
-        run = scene.run(scene.team(), retry={**RETRY_SOON, "on": "Any"}).until("Succeeded")
+        run = scene.run(scene.team(), retry={**RETRY_SOON, "when": "Any"}).until("Succeeded")
         assert [a["reason"] for a in run.status["attempts"]] == ["CodeFailed", "Succeeded"]
 
     def test_a_package_that_can_not_be_installed_has_its_own_reason(self, scene: Scene) -> None:

@@ -6,6 +6,7 @@ passed over: a training whose model is not there has not done what was asked.
 
 import math
 import re
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -138,11 +139,15 @@ class Outcome:
 
 
 def spoken(value: Any) -> str:
-    """A metric's value as text. MLflow writes what JSON has no number for as NaN, Infinity and -Infinity."""
+    """A metric's value as text. MLflow writes what JSON has no number for as NaN, Infinity and -Infinity.
+
+    Its SQL stores put the largest float in the place of an infinity (documentation of mlflow.log_metric); no metric
+    has that value of its own accord, so it is told as what it stands for.
+    """
     if isinstance(value, float):
         if math.isnan(value):
             return "NaN"
-        if math.isinf(value):
+        if math.isinf(value) or abs(value) == sys.float_info.max:
             return "Infinity" if value > 0 else "-Infinity"
         return repr(value)
     # ProtoJSON leaves out a value that is the type's default.
