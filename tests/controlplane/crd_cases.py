@@ -23,7 +23,7 @@ FULL_RUN: Object = RUN | {
     "experiment": "iris",
     "model": {"name": "iris", "alias": "challenger", "tags": {"stage": "trial"}},
     "tags": {"team": "flowers"},
-    "retry": {"limit": 1, "on": "Any", "backoffSeconds": 10, "maxBackoffSeconds": 60},
+    "retry": {"limit": 1, "when": "Any", "backoffSeconds": 10, "maxBackoffSeconds": 60},
     "timeoutSeconds": 600,
     "attemptTimeoutSeconds": 300,
     "queueTimeoutSeconds": 60,
@@ -193,7 +193,7 @@ FIXED_SCALARS: dict[str, Any] = {
 OPTIONAL = [name for name in [*FIXED, *FIXED_SCALARS, "databricks"] if name not in RUN]
 HOST_FIXED = "host can not be changed, or runs of the old one could not be stopped: create another workspace"
 CANCEL = "cancel can not be taken back: create a run with another name"
-RETRY_FIXED = {"on": "Infrastructure", "backoffSeconds": 11, "maxBackoffSeconds": 61}
+RETRY_FIXED = {"when": "Infrastructure", "backoffSeconds": 11, "maxBackoffSeconds": 61}
 
 REFUSED_AT_CHANGE = [
     *(changed({name: value}, f"spec.{name}", f"{name} {NEW_RUN}") for name, value in (FIXED | FIXED_SCALARS).items()),
@@ -209,7 +209,7 @@ REFUSED_AT_CHANGE = [
         changed({"retry": {name: None}}, "spec.retry", f"retry.{name} {NEW_RUN} (only retry.limit may change)")
         for name in RETRY_FIXED
     ),
-    changed({"retry": {"on": "Any"}}, "spec.retry", f"retry.on {NEW_RUN} (only retry.limit may change)", RUN),
+    changed({"retry": {"when": "Any"}}, "spec.retry", f"retry.when {NEW_RUN} (only retry.limit may change)", RUN),
     changed({"cancel": False}, "spec.cancel", CANCEL, RUN | {"cancel": True}),
     changed({"cancel": None}, "spec.cancel", CANCEL, RUN | {"cancel": True}),
     *(

@@ -192,10 +192,9 @@ def test_the_model_has_its_full_name_in_the_code_and_in_what_is_wanted() -> None
     wanted = model_wanted(job(model={"name": "iris", "alias": "champion", "tags": {"a": "b"}}))
     assert wanted is not None
     assert (wanted.full_name, wanted.alias, wanted.tags) == ("main.ml.iris", "champion", {"a": "b"})
-    assert body(model={"name": "iris"})["environment_variables"][0]["spec"]["variables"]["TRAINYARD_MODEL_NAME"] == (
-        "main.ml.iris"
-    )
-    assert model_wanted(job()) is None
+    variables = body(model={"name": "iris"})["environment_variables"][0]["spec"]["variables"]
+    assert variables["TRAINYARD_MODEL_NAME"] == "main.ml.iris"
+    assert variables["MLFLOW_REGISTRY_URI"] == "databricks-uc"
 
 
 EXPERIMENTS = [

@@ -117,7 +117,7 @@ class TestReferences:
         run.readiness = Blocked("WorkspaceNotFound", "create it", waiting=True)
         decision = run.turn()
         assert (run.status.phase, run.reason) == ("Pending", "WorkspaceNotFound")
-        assert decision.wake_at == START + timedelta(seconds=3600)
+        assert decision.wake_at == START + timedelta(seconds=15)
         assert run.status.started_at is not None
 
     def test_waiting_ends_with_asking_for_a_person_and_still_recovers(self) -> None:
@@ -240,7 +240,7 @@ class TestFollowingTrouble:
         assert run.reason == "Running"
 
     def test_a_run_that_vanished_fails_and_never_starts_another(self) -> None:
-        run = Run(retry={"limit": 5, "on": "Any"}).running().see(vanished=True)
+        run = Run(retry={"limit": 5, "when": "Any"}).running().see(vanished=True)
         run.turn()
         assert (run.status.phase, run.reason) == ("Failed", "RemoteRunVanished")
         assert len(run.status.attempts) == 1
@@ -248,11 +248,11 @@ class TestFollowingTrouble:
 
 class TestRetries:
     @pytest.mark.parametrize("end", sorted(set(End) - {End.SUCCEEDED}))
-    @pytest.mark.parametrize("on", ["Infrastructure", "Any"])
-    def test_only_what_a_retry_may_mend_is_retried(self, end: End, on: str) -> None:
-        run = Run(retry={"limit": 1, "on": on, "backoffSeconds": 30}).running().ended(end)
+    @pytest.mark.parametrize("when", ["Infrastructure", "Any"])
+    def test_only_what_a_retry_may_mend_is_retried(self, end: End, when: str) -> None:
+        run = Run(retry={"limit": 1, "when": when, "backoffSeconds": 30}).running().ended(end)
         run.turn()
-        if end in (RETRIED_ON_ANY if on == "Any" else RETRIED_ALWAYS):
+        if end in (RETRIED_ON_ANY if when == "Any" else RETRIED_ALWAYS):
             assert (run.status.phase, run.reason) == ("Pending", "RetryBackoff")
             run.later(29).turn()
             assert len(run.status.attempts) == 1

@@ -36,9 +36,9 @@ def test_what_may_change_does_not_change_the_digest(changed: dict[str, object]) 
 
 
 def test_the_limit_of_retries_alone_may_change() -> None:
-    before = spec_digest({"retry": {"limit": 1, "on": "Any"}})
-    assert before == spec_digest({"retry": {"limit": 4, "on": "Any"}})
-    assert before != spec_digest({"retry": {"limit": 1, "on": "Infrastructure"}})
+    before = spec_digest({"retry": {"limit": 1, "when": "Any"}})
+    assert before == spec_digest({"retry": {"limit": 4, "when": "Any"}})
+    assert before != spec_digest({"retry": {"limit": 1, "when": "Infrastructure"}})
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ _NEW_RUN = "can not be changed once the run exists: create a run with another na
 
 # Each field of retry that is fixed, with a value of its type that it never has and that stands for its absence.
 # retry.limit is the one that may change, so retry can not be compared as a whole.
-_FIXED_IN_RETRY = {"on": "''", "backoffSeconds": "0", "maxBackoffSeconds": "0"}
+_FIXED_IN_RETRY = {"when": "''", "backoffSeconds": "0", "maxBackoffSeconds": "0"}
 
 
 def immutable_except(mutable: frozenset[str]) -> Callable[[dict[str, Any], type], None]:

@@ -195,7 +195,7 @@ class Retry(ApiModel):
     limit: Annotated[
         int, Field(default=2, ge=0, le=20, description="Number of attempts after the first. Absent: 2. May be changed.")
     ] = 2
-    on: Annotated[
+    when: Annotated[
         Literal["Infrastructure", "Any"],
         Field(
             default="Infrastructure",

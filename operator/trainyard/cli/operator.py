@@ -8,6 +8,9 @@ import typer
 
 NAMESPACE_HELP = "Namespace to watch; give it several times for several. Absent: with --all-namespaces, all of them."
 HOST_HELP = "Host that assertions may go to beside the public clouds': HOST, HOST:PORT or *.SUFFIX. Repeatable."
+TOKEN_HOST_HELP = (  # noqa: S105 - help for people
+    "Host, beside a workspace's own and the public clouds' account hosts, that may serve a token endpoint. Repeatable."
+)
 
 
 class LogFormat(StrEnum):
@@ -29,6 +32,9 @@ def operator(
         typer.Option(envvar="KUBECONFIG", help="A kubeconfig file. Absent: the pod's own ServiceAccount."),
     ] = None,
     allowed_host: Annotated[list[str] | None, typer.Option(envvar="TRAINYARD_ALLOWED_HOSTS", help=HOST_HELP)] = None,
+    allowed_token_host: Annotated[
+        list[str] | None, typer.Option(envvar="TRAINYARD_ALLOWED_TOKEN_HOSTS", help=TOKEN_HOST_HELP)
+    ] = None,
     databricks_audience: Annotated[
         str, typer.Option(envvar="TRAINYARD_DATABRICKS_AUDIENCE", help="Audience of assertions for Databricks.")
     ] = "trainyard-databricks",
@@ -89,6 +95,7 @@ def operator(
         namespaces=tuple(_split(namespace)),
         kubeconfig=kubeconfig,
         allowed_hosts=tuple(_split(allowed_host)),
+        allowed_token_hosts=tuple(_split(allowed_token_host)),
         databricks_audience=databricks_audience,
         poll_seconds=poll_seconds,
         workspace_recheck_seconds=workspace_recheck_seconds,

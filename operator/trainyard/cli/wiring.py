@@ -17,7 +17,7 @@ from trainyard.controllers.operator import Operator
 from trainyard.controllers.sessions import Sessions
 from trainyard.controllers.settings import OperatorSettings
 from trainyard.identity.federated import FederatedTokens
-from trainyard.identity.hosts import DEFAULT_ALLOWED, HostPolicy
+from trainyard.identity.hosts import DEFAULT_ALLOWED, DEFAULT_TOKEN_HOSTS, HostPolicy
 from trainyard.telemetry import logs
 from trainyard.telemetry.metrics import REGISTRY
 
@@ -31,7 +31,9 @@ def run_operator(settings: OperatorSettings) -> int:
     logs.configure(settings.log_format)
     _drop_foreign_credentials()
     try:
-        policy = HostPolicy([*DEFAULT_ALLOWED, *settings.allowed_hosts])
+        policy = HostPolicy(
+            [*DEFAULT_ALLOWED, *settings.allowed_hosts], [*DEFAULT_TOKEN_HOSTS, *settings.allowed_token_hosts]
+        )
         api = _api_client(settings)
         kube = Kube(api)
         kube.require_kinds(GROUP, VERSION, [kind.plural for kind in KINDS.values()])

@@ -25,11 +25,12 @@ from trainyard.core.errors import IdentityError, Missing, TrainyardError, Unreac
 from trainyard.core.remote import Observed, RemoteRun, Stage, Trouble
 from trainyard.core.snapshot import FINALIZER, Blocked, Known, Limits, Ready, RunSnapshot
 from trainyard.core.transition import live, newest
+from trainyard.platforms.base import SUBMIT_SECONDS
 
 log = structlog.get_logger(__name__)
 
 # Seconds that the platform may take for one action. Submitting is several requests.
-DEADLINES = {"submit": 90.0, "locate": 60.0, "cancel": 30.0, "collect": 60.0}
+DEADLINES = {"submit": SUBMIT_SECONDS, "locate": 60.0, "cancel": 30.0, "collect": 60.0}
 # A decision leads to an action leads to a decision; more rounds than this in one reconcile is a bug worth seeing.
 MOST_ROUNDS = 16
 LOOKING = actions.Watch.__name__

@@ -20,6 +20,9 @@ class OperatorSettings:
     allowed_hosts: tuple[str, ...] = ()
     """Hosts beyond the public clouds' that assertions may go to (patterns, see identity.hosts)."""
 
+    allowed_token_hosts: tuple[str, ...] = ()
+    """Hosts beyond a workspace's own and the public clouds' account hosts that may serve a token endpoint."""
+
     databricks_audience: str = "trainyard-databricks"
     """Audience of assertions for Databricks. One fixed word, so that no resource can choose it."""
 

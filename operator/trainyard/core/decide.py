@@ -156,7 +156,9 @@ def blocked(known: Known) -> Decision | None:
     give_up = since + timedelta(seconds=known.limits.wait_before_stalled)
     if held.waiting and known.now < give_up:
         status = enter(known, "Pending", held.reason, held.message)
-        return Decision(status, wake_at=_earliest(give_up, ending.next_deadline(known)))
+        # ConfigMaps and ServiceAccounts are not watched: reading all of them would be a right too many.
+        again = known.now + timedelta(seconds=known.limits.recheck_waiting)
+        return Decision(status, wake_at=_earliest(again, give_up, ending.next_deadline(known)))
     notes = (Note("Warning", held.reason, held.message),) if run.status.phase != "Stalled" else ()
     return Decision(enter(known, "Stalled", held.reason, held.message), wake_at=_recheck(known), notes=notes)
 

@@ -278,7 +278,7 @@ def _pause(known: Known, attempt: Attempt, reason: str, message: str, attempts: 
 def _retries(known: Known, attempt: Attempt, end: End) -> bool:
     spec = known.run.spec
     retry = (spec.retry if spec is not None else None) or DEFAULT_RETRY
-    kinds = RETRIED_ON_ANY if retry.on == "Any" else RETRIED_ALWAYS
+    kinds = RETRIED_ON_ANY if retry.when == "Any" else RETRIED_ALWAYS
     return known.run.status.stop is None and end in kinds and attempt.number <= retry.limit
 
 

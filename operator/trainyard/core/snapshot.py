@@ -66,6 +66,7 @@ class Limits:
     trouble_before_told: float = 15.0
     identity_may_take: float = 600.0
     recheck_stalled: float = 300.0
+    recheck_waiting: float = 15.0
 
 
 @dataclass(frozen=True, slots=True)

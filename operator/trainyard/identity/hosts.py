@@ -98,7 +98,7 @@ class HostPolicy:
             raise IdentityError(
                 f"the workspace {own[0]}{_shown(own[1])} names {host}{_shown(port)} as its token endpoint, which is "
                 "neither itself nor a known account host; no assertion is sent there. If this is right, have the "
-                "operator started with it as an allowed token host.",
+                "operator started with it as an allowed token host (--allowed-token-host).",
                 reason="TokenEndpointNotAllowed",
             )
         return endpoint

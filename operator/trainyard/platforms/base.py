@@ -16,6 +16,11 @@ from trainyard.core.remote import RemoteRun, Result, Submitted
 from trainyard.core.snapshot import Target
 from trainyard.identity.base import TokenSource
 
+# Seconds that `Connection.submit` may take, and of these, after which it must not start a run any more: whoever waited
+# for it gives up at the first, and may then find that nothing was started and settle a cancel or a deletion on that.
+SUBMIT_SECONDS = 90.0
+START_WITHIN = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -75,7 +80,10 @@ class Connection(Protocol):
         """Proves that the identity works and may use the workspace."""
 
     def submit(self, request: Request) -> Submitted:
-        """Uploads the code, makes or finds the MLflow run, and starts the run; the same token never starts two."""
+        """Uploads the code, makes or finds the MLflow run, and starts the run; the same token never starts two.
+
+        Starts nothing once START_WITHIN seconds have passed since it was called; raises Unreachable instead.
+        """
 
     def locate(self, label: str, since: datetime) -> RemoteRun | None:
         """The run that carries the label, if the platform has it; starts nothing."""

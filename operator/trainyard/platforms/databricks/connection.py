@@ -16,7 +16,7 @@ from trainyard.core.errors import Missing, Refused, Unreachable
 from trainyard.core.remote import RemoteRun, Result, Submitted
 from trainyard.core.snapshot import Target
 from trainyard.identity.base import TokenSource
-from trainyard.platforms.base import Account, ModelWanted, Request
+from trainyard.platforms.base import START_WITHIN, Account, ModelWanted, Request
 from trainyard.platforms.databricks import names
 from trainyard.platforms.databricks.answers import ALREADY_EXISTS
 from trainyard.platforms.databricks.client import DatabricksClient
@@ -53,11 +53,14 @@ class DatabricksConnection:
         return Account(str(me["userName"]), me.get("x-databricks-org-id"))
 
     def submit(self, request: Request) -> Submitted:
-        """Uploads the code, makes or finds the MLflow run, and starts the run."""
+        """Uploads the code, makes or finds the MLflow run, and starts the run, unless that took too long."""
+        begun = time.monotonic()
         self._upload(request)
         experiment_id = self._experiment(request.experiment)
         mlflow_run_id = self._mlflow_run(experiment_id, request)
         body = with_variables(request.body, {"MLFLOW_RUN_ID": mlflow_run_id, "MLFLOW_EXPERIMENT_ID": experiment_id})
+        if time.monotonic() - begun > START_WITHIN:
+            raise Unreachable("preparing the submission took too long; nothing was started")
         answer = self._client.do("POST", f"{JOBS}/runs/submit", body=body)
         if "run_id" not in answer:
             raise Unreachable("runs/submit answered without a run id", reason="PlatformAnswerMalformed")

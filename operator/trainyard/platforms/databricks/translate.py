@@ -180,6 +180,8 @@ def _variables(job: Job) -> dict[str, str]:
     model = _model_name(job.spec, job.workspace)
     if model is not None:
         variables["TRAINYARD_MODEL_NAME"] = model
+        # MLflow 2 would register in the workspace's own registry; the name is one of Unity Catalog's.
+        variables["MLFLOW_REGISTRY_URI"] = "databricks-uc"
     for name, value in variables.items():
         if len(value) > MAX_VARIABLE_LENGTH:
             raise TranslationError("spec", f"variable {name} is longer than {MAX_VARIABLE_LENGTH} characters")
