@@ -195,6 +195,7 @@ def test_the_model_has_its_full_name_in_the_code_and_in_what_is_wanted() -> None
     variables = body(model={"name": "iris"})["environment_variables"][0]["spec"]["variables"]
     assert variables["TRAINYARD_MODEL_NAME"] == "main.ml.iris"
     assert variables["MLFLOW_REGISTRY_URI"] == "databricks-uc"
+    assert model_wanted(job()) is None
 
 
 EXPERIMENTS = [
