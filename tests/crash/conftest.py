@@ -11,6 +11,8 @@ from tests.crash.points import Mode, Point
 from tests.crash.stage import Stage, stage
 from trainyard_localcluster import LocalCluster
 
+SAME = "same end"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -48,6 +50,11 @@ def rows(request: pytest.FixtureRequest) -> list[Row]:
     return request.config.stash.setdefault(ROWS, [])
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The canary is looked for when all else is over."""
+    items.sort(key=lambda item: item.path.name == "test_canary.py")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Prints the table: journey, point, mode, result; and the counts."""
     rows = config.stash.get(ROWS, [])
@@ -57,7 +64,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for row in rows:
         line = f"{row.journey:<9} {row.mode:<6} {row.result:<12} {row.seconds:5.1f} s  {row.point}"
         terminalreporter.write_line(line)
-    same = sum(row.result == "same end" for row in rows)
+    same = sum(row.result == SAME for row in rows)
     points = len({(row.journey, row.point) for row in rows})
     classes = len({(row.journey, row.point.of) for row in rows})
     terminalreporter.write_line(

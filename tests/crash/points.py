@@ -46,7 +46,9 @@ class Class:
 
     @property
     def roughly(self) -> Class:
-        """The class in which all Events are one."""
+        """The class for `make test`: a server's reads are one, and so are Events."""
+        if self.reads:
+            return Class(self.server, self.method, "")
         return replace(self, says="") if self.path.endswith("/events") else self
 
 
@@ -81,7 +83,7 @@ def enumerate_points(requests: Sequence[Class]) -> list[Point]:
 def one_per_class(points: Iterable[Point], known: Set[Class]) -> list[tuple[Point, Mode]]:
     """For `make test`: the first request of each class, except those that other journeys were killed at already.
 
-    Each write is killed at after it was done: before it is what comes after the request before. A read changes nothing.
+    Each write is killed at after it was done: before it is after the write before it, as reads change nothing.
     """
     chosen: dict[Class, Point] = {}
     for point in points:

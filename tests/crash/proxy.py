@@ -53,8 +53,17 @@ class Answer:
     body: bytes
 
 
-# What a test makes of the answer to a request of some class; None leaves it as it is.
-Tamper = Callable[[Class, Answer], Answer | None]
+@dataclass(frozen=True)
+class Asked:
+    """A request as it came. `bearer` is its token, if it carries one."""
+
+    of: Class
+    bearer: str
+    body: bytes
+
+
+# What a test makes of the answer to a request; None leaves it as it is.
+Tamper = Callable[[Asked, Answer], Answer | None]
 
 
 class CrashProxy:
@@ -195,7 +204,9 @@ class CrashProxy:
             return await self._kill(request, kill)
         if self._frozen:
             return await self._drop(request)
-        answer = (self.tamper(of, answer) if self.tamper else None) or answer
+        if self.tamper is not None:
+            bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
+            answer = self.tamper(Asked(of, bearer, body), answer) or answer
         return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
 
     def _due(self, of: Class) -> tuple[Mode | None, Callable[[], None]]:

@@ -254,6 +254,16 @@ def test_a_platform_that_echoes_the_token_does_not_get_it_into_an_error(
     assert SECRET not in repr(error) + stream.getvalue()
 
 
+def test_a_platform_that_quotes_only_a_part_of_the_token_does_not_get_it_into_an_error(server: Server) -> None:
+    payload, signature = "eyJzdWIiOiJ0cmFpbmVyIn0", "c2lnbmF0dXJlLXNpZ25hdHVyZQ"
+    server.answer("400 Bad Request", error_body("INVALID_PARAMETER_VALUE", f"signature {signature} of {payload}"))
+    headers = {"Authorization": f"Bearer eyJhbGciOiJFUzI1NiJ9.{payload}.{signature}"}
+    with requests.Session() as session:
+        session.mount("http://", AuditedAdapter(AuditLog(io.StringIO()), DatabricksDialect(), dict, BOUNDS))
+        error = error_of(lambda: session.get(f"{server.url}/api/2.2/jobs/runs/get", headers=headers))
+    assert error.message == "signature [token] of [token]"
+
+
 RETRY_AFTER = [("7", 7), ("0", 0), ("1e9", 3600), ("nan", 5), ("-3", 5), ("soon", 5), ("", 5)]
 
 

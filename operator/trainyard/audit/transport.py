@@ -239,14 +239,19 @@ def _seconds_until(date: str) -> float:
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
+# Characters. A shorter part between dots need not be a secret, and may well stand in an answer by itself.
+SHORTEST_PART = 16
+
+
 def _without_secrets(body: bytes, request: requests.PreparedRequest, sent: bytes) -> bytes:
     """An error's body without the tokens that the request carried: a platform or proxy may echo what it refuses."""
     secrets = [str(request.headers.get("Authorization", "")).removeprefix("Bearer ").encode()]
     if request.headers.get("Content-Type") == "application/x-www-form-urlencoded":
         secrets += [value for name, value in parse_qsl(sent) if name.endswith((b"_token", b"_assertion"))]
-    for secret in secrets:
-        if secret:
-            body = body.replace(secret, b"[token]")
+    # Whole first, then what makes a JWT a secret: an answer may quote only its signature.
+    parts = [part for secret in secrets for part in secret.split(b".")[1:] if len(part) >= SHORTEST_PART]
+    for secret in filter(None, [*secrets, *parts]):
+        body = body.replace(secret, b"[token]")
     return body
 
 

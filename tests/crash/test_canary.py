@@ -1,0 +1,136 @@
+"""No token is left: not in logs, tracebacks, audit, Events, statuses, nor in what etcd ever wrote (invariant 4).
+
+Runs after every other test, over all tokens that the crash stage's operators saw, and after failures of the kind that
+spill secrets: answers that can not be read, and refusals that repeat the token they refuse.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+
+import pytest
+
+from stand import wait_for
+from tests.canary import Canary
+from tests.crash.proxy import Answer, Asked, Tamper
+from tests.crash.scenes import TRAINS, Scene
+from tests.crash.stage import Stage
+
+JSON = [("Content-Type", "application/json")]
+EXCHANGE = "/oidc/v1/token"
+WHOAMI = "/api/2.0/preview/scim/v2/Me"
+SUBMIT = "/api/2.2/jobs/runs/submit"
+
+
+@pytest.mark.timeout(600)
+def test_no_token_is_left_in_logs_tracebacks_audit_events_statuses_or_etcd(crash_stage: Stage) -> None:
+    suffer(crash_stage)
+    tokens = issued(crash_stage)
+    assert len(tokens) > 4, "a search for nothing finds nothing"
+    texts = left_behind(crash_stage)
+    assert b"Traceback" in texts["log"], "the failures left no traceback to search"
+    assert all(texts.values())
+    canary = Canary(tokens)
+    assert canary.search(texts) == []
+    planted = next(reversed(tokens.values()))
+    assert {leak.text for leak in canary.search({"copy": texts["log"] + planted.encode()})} == {"copy"}
+
+
+@pytest.mark.parametrize(
+    "disguise",
+    [
+        lambda token: token,
+        lambda token: f"Authorization: Bearer {token}",
+        lambda token: token.split(".")[1],
+        lambda token: token.split(".")[2],
+        lambda token: token[: len(token) * 3 // 4],
+        lambda token: base64.b64encode(token.encode()).decode(),
+        lambda token: base64.b64encode(f"x{token}".encode()).decode(),
+        lambda token: base64.urlsafe_b64encode(f"token={token}&".encode()).decode(),
+    ],
+)
+def test_a_planted_leak_is_found_in_every_disguise(disguise: Callable[[str], str]) -> None:
+    words = (base64.urlsafe_b64encode(bytes(range(n, n + 90))).decode() for n in (1, 11, 60))
+    token = ".".join(words)
+    canary = Canary({"planted": token, "other": token[::-1]})
+    leaks = canary.search({"log": f'{{"event": "x", "error": "{disguise(token)}"}}\n'.encode(), "audit": b"nothing"})
+    assert {(leak.text, leak.token) for leak in leaks} == {("log", "planted")}
+
+
+def suffer(stage: Stage) -> None:
+    """A team and a run whose operator meets one failure after the other."""
+    scene = Scene(stage, TRAINS)
+    stage.proxy.tamper = refuses(EXCHANGE, 400, lambda said: {"error": "invalid_grant", "error_description": said})
+    stage.up()
+    scene.found_team()
+    workspace_says(stage, scene, "TokenExchangeRefused")
+    again(stage, refuses(WHOAMI, 403, lambda said: {"error_code": "PERMISSION_DENIED", "message": said}))
+    workspace_says(stage, scene, "PermissionDenied")
+    again(stage, garbled)
+    wait_for("a traceback", lambda: b"Traceback" in stage.log.read_bytes())
+    again(stage, refuses(SUBMIT, 400, lambda said: {"error_code": "INVALID_PARAMETER_VALUE", "message": said}))
+    stage.drive(scene.workspace_ready())
+    scene.apply_run()
+    stage.drive(scene.phase("Failed"))
+    stage.proxy.tamper = None
+
+
+def again(stage: Stage, tamper: Tamper) -> None:
+    """The next operator, and the next failure."""
+    stage.kill()
+    stage.proxy.tamper = tamper
+    stage.up()
+
+
+def refuses(path: str, status: int, document: Callable[[str], dict[str, str]]) -> Tamper:
+    """Answers to that path are refusals that repeat the token, from its first character and from within."""
+
+    def tamper(asked: Asked, answer: Answer) -> Answer | None:
+        if asked.of.path != path:
+            return None
+        form = dict(pair.split("=", 1) for pair in asked.body.decode().split("&")) if path == EXCHANGE else {}
+        token = form.get("subject_token") or asked.bearer
+        signature = token.rpartition(".")[2]
+        return Answer(status, JSON, json.dumps(document(f"bad signature {signature} of {token}")).encode())
+
+    return tamper
+
+
+def garbled(asked: Asked, answer: Answer) -> Answer | None:
+    """The API server's answer to a status is something else than an object: its reader fails with a traceback."""
+    if not asked.of.path.endswith("/status"):
+        return None
+    return Answer(answer.status, JSON, json.dumps(f"{asked.bearer} may not").encode())
+
+
+def workspace_says(stage: Stage, scene: Scene, reason: str) -> None:
+    """Waits for the workspace's reason."""
+
+    def says() -> bool:
+        stage.check()
+        status = stage.stand.get("mlworkspaces", "databricks", scene.namespace).get("status", {})
+        return any(c["type"] == "Ready" and c["reason"] == reason for c in status.get("conditions", []))
+
+    wait_for(f"the workspace to say {reason}", says)
+
+
+def issued(stage: Stage) -> dict[str, str]:
+    """Every token that the sandbox issued, that the API server minted for teams, and the operator's own."""
+    sandbox = {f"sandbox {n}": token["value"] for n, token in enumerate(stage.stand.control.tokens())}
+    minted = {f"API server {n}": token for n, token in enumerate(stage.proxy.minted)}
+    assert minted
+    return {"operator": stage.token, **sandbox, **minted}
+
+
+def left_behind(stage: Stage) -> dict[str, bytes]:
+    """Everything that can be read afterwards."""
+    kubectl = stage.stand.cluster.kubectl
+    return {
+        "log": stage.log.read_bytes(),
+        "audit": stage.audit.read_bytes(),
+        "events": kubectl("get", "events", "-A", "-o", "yaml").stdout.encode(),
+        "statuses": kubectl("get", "mltr,mlws,cmlws", "-A", "-o", "yaml").stdout.encode(),
+        "etcd": stage.stand.cluster.dump_etcd(history=True),
+    }
