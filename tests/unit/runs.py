@@ -57,6 +57,8 @@ class Run:
         number = self.status.attempts[-1].number if self.status.attempts else 0
         if self.observed.attempt != number:
             self.observed = Observed(attempt=number)
+        if self.deleting is not None and self.observed.deletion_seen_at is None:
+            self.observed = replace(self.observed, deletion_seen_at=self.now)
         return Known(snapshot, self.readiness, self.observed, self.limits, self.now)
 
     def turn(self) -> Decision:
@@ -78,11 +80,13 @@ class Run:
         self.generation += 1
         return self
 
-    def trouble(self, kind: str, *, reason: str = "", pause: float = 2, waiting: bool = False) -> "Run":
+    def trouble(
+        self, kind: str, *, reason: str = "", pause: float = 2, waiting: bool = False, action: str = "Submit"
+    ) -> "Run":
         before = self.observed.trouble
         since = before.since if before else self.now
         retry_at = self.now + timedelta(seconds=pause)
-        return self.see(trouble=Trouble(kind, reason or kind, "no answer", since, retry_at, waiting))
+        return self.see(trouble=Trouble(kind, reason or kind, "no answer", since, retry_at, waiting, action))
 
     # Ways to get somewhere.
 

@@ -141,3 +141,10 @@ def test_ids_beyond_53_bits_times_and_words_survive() -> None:
     assert remote.ended_at is None
     assert remote.state == "TERMINATED/RUN_EXECUTION_ERROR"
     assert (remote.url, remote.ran_as) == ("https://dbc.example/run", "app-id")
+
+
+def test_a_run_that_is_over_in_unknown_words_is_watched_and_said_to_be_over() -> None:
+    seen = remote_run({"run_id": 1, "state": {"life_cycle_state": "TERMINATED", "result_state": "EVAPORATED"}})
+    assert (seen.stage, seen.end, seen.over) == (Stage.UNKNOWN, None, True)
+    running = remote_run({"run_id": 1, "state": {"life_cycle_state": "RUNNING"}})
+    assert not running.over

@@ -9,8 +9,9 @@ from trainyard.core.actions import AddFinalizer, Cancel, Collect, Locate, Remove
 from trainyard.core.conditions import FINAL, TRUE_IN, TYPES
 from trainyard.core.decide import RULES
 from trainyard.core.ending import END_PHASE, RETRIED_ALWAYS, RETRIED_ON_ANY
-from trainyard.core.remote import End, ModelVersion, Result, Stage
+from trainyard.core.remote import End, ModelVersion, RemoteRun, Result, Stage, Submitted
 from trainyard.core.snapshot import Blocked, Limits, Ready, Target
+from trainyard.core.times import parse
 
 
 def test_the_order_of_the_rules_is_pinned() -> None:
@@ -58,8 +59,6 @@ class TestTheWayThrough:
 
     def test_the_remote_id_is_written_and_watched(self) -> None:
         run = Run().intended()
-        from trainyard.core.remote import Submitted
-
         run.see(submitted=Submitted("9007199254740993", "mlflow-1", run.now))
         decision = run.turn()
         assert decision.action == Watch()
@@ -148,8 +147,53 @@ class TestReferences:
     def test_an_intent_is_not_submitted_to_a_workspace_that_went_away(self) -> None:
         run = Run().intended()
         run.readiness = Blocked("WorkspaceNotFound", "create it", waiting=True)
-        assert run.turn().action is None
+        assert run.turn().action == Locate()
+        assert run.see(searched_at=run.now).turn().action is None
         assert run.status.phase == "Pending"
+
+    def test_an_intent_that_was_accepted_before_a_crash_is_followed_whatever_went_away(self) -> None:
+        run = Run().intended()
+        run.readiness = Blocked("CodeNotFound", "create it", waiting=True)
+        assert run.turn().action == Locate()
+        found = RemoteRun("77", Stage.RUNNING, "RUNNING", mlflow_run_id="mlflow-7")
+        run.see(searched_at=run.now, located="77", remote=found).turn()
+        assert run.status.attempts[0].remote_id == "77"
+        assert run.status.attempts[0].mlflow_run_id == "mlflow-7"
+
+    def test_a_search_that_fails_does_not_hide_what_is_in_the_way(self) -> None:
+        run = Run().intended()
+        run.readiness = Blocked("WorkspaceNotFound", "create it", waiting=True)
+        run.trouble("Unreachable", action="Locate").turn()
+        assert (run.status.phase, run.reason) == ("Pending", "WorkspaceNotFound")
+        assert run.later(2).turn().action == Locate()
+
+    def test_waiting_counts_from_the_last_attempt(self) -> None:
+        run = Run(retry={"limit": 3, "backoffSeconds": 60}).running().later(7200).ended(End.INFRASTRUCTURE)
+        run.turn()
+        run.readiness = Blocked("WorkspaceNotReady", "wait", waiting=True)
+        run.later(60).turn()
+        assert run.status.phase == "Pending"
+        run.later(3600).turn()
+        assert run.status.phase == "Stalled"
+
+    def test_a_pause_is_shown_again_after_something_stood_in_the_way(self) -> None:
+        run = Run(retry={"limit": 3, "backoffSeconds": 60}).running().ended(End.INFRASTRUCTURE)
+        run.turn()
+        run.readiness = Blocked("RuntimeUnknown", "no such runtime", waiting=False)
+        run.turn()
+        assert run.status.phase == "Stalled"
+        run.readiness = READY
+        run.turn()
+        assert (run.status.phase, run.reason) == ("Pending", "RetryBackoff")
+
+    def test_submitting_is_shown_again_after_something_stood_in_the_way(self) -> None:
+        run = Run().intended().see(searched_at=START)
+        run.readiness = Blocked("RuntimeUnknown", "no such runtime", waiting=False)
+        run.turn()
+        run.readiness = READY
+        run.turn()
+        assert run.status.phase == "Submitting"
+        assert run.turn().action == Submit()
 
     def test_a_live_run_is_followed_whatever_became_of_its_workspace(self) -> None:
         run = Run().running()
@@ -169,7 +213,8 @@ class TestSpecChanges:
     @pytest.mark.parametrize("change", [{"databricks": {"b": 1}}, {"params": {"n": "2"}}])
     def test_a_changed_spec_is_never_submitted(self, change: dict[str, object]) -> None:
         run = Run(databricks={"a": 1}).intended().edit(**change)
-        assert run.turn().action is None
+        assert run.turn().action == Locate()
+        assert run.see(searched_at=run.now).turn().action is None
         assert (run.status.phase, run.reason) == ("Stalled", "SpecChanged")
 
     def test_changed_code_is_not_retried(self) -> None:
@@ -239,6 +284,26 @@ class TestFollowingTrouble:
         run.later(20).remote(Stage.RUNNING, "RUNNING").turn()
         assert run.reason == "Running"
 
+    def test_troubles_that_come_and_go_are_told_once(self) -> None:
+        run = Run().running().trouble("Unreachable", reason="PlatformUnreachable")
+        run.later(20).turn()
+        told = run.status
+        for reason in ("PlatformThrottled", "PlatformUnreachable", "PlatformThrottled"):
+            run.later(10).trouble("Unreachable", reason=reason).turn()
+        assert run.status == told
+
+    def test_a_result_that_is_refused_for_long_is_given_up(self) -> None:
+        run = Run().running().remote(Stage.ENDED, "TERMINATED", End.SUCCEEDED)
+        run.trouble("Denied", reason="PermissionDenied", action="Collect").turn()
+        assert run.status.phase == "Running"
+        run.later(600).turn()
+        assert (run.status.phase, run.reason) == ("Failed", "ResultNotCollected")
+
+    def test_a_result_is_waited_for_as_long_as_the_platform_is_away(self) -> None:
+        run = Run().running().remote(Stage.ENDED, "TERMINATED", End.SUCCEEDED)
+        run.trouble("Unreachable", reason="PlatformUnreachable", action="Collect").later(86_400)
+        assert run.turn().action == Collect()
+
     def test_a_run_that_vanished_fails_and_never_starts_another(self) -> None:
         run = Run(retry={"limit": 5, "when": "Any"}).running().see(vanished=True)
         run.turn()
@@ -269,8 +334,6 @@ class TestRetries:
             run.ended(End.INFRASTRUCTURE).turn()
             if run.status.retry_at is None:
                 break
-            from trainyard.core.times import parse
-
             pauses.append((parse(run.status.retry_at) - run.now).total_seconds())
             run.later(pauses[-1]).submitted()
         assert pauses == [10, 20, 25]
@@ -343,7 +406,7 @@ class TestStopping:
         ],
     )
     def test_each_deadline_stops_the_remote_run(self, spec: dict[str, int], reason: str, seconds: int) -> None:
-        run = Run(**spec).submitted()
+        run = Run(**spec).submitted().remote(Stage.QUEUED, "QUEUED")
         decision = run.turn()
         assert decision.wake_at == START + timedelta(seconds=seconds)
         run.later(seconds - 1).turn()
@@ -359,6 +422,19 @@ class TestStopping:
         run = Run(queueTimeoutSeconds=50).running().later(51)
         run.turn()
         assert run.status.phase == "Running"
+
+    def test_the_queue_deadline_needs_a_look_because_the_code_may_have_started_meanwhile(self) -> None:
+        run = Run(queueTimeoutSeconds=50).submitted().later(600)
+        assert run.turn().action == Watch()
+        run.remote(Stage.RUNNING, "RUNNING").turn()
+        assert run.status.phase == "Running"
+
+    def test_a_stop_believes_that_a_run_is_over_in_whatever_words(self) -> None:
+        run = Run().running().edit(cancel=True)
+        run.turn()
+        over = RemoteRun("9007199254740993", Stage.UNKNOWN, "TERMINATED/EVAPORATED", over=True)
+        run.see(remote=over).turn()
+        assert run.status.phase == "Cancelled"
 
     def test_the_overall_deadline_also_ends_a_pause(self) -> None:
         run = Run(timeoutSeconds=20, retry={"limit": 3, "backoffSeconds": 60}).running().ended(End.INFRASTRUCTURE)
@@ -415,6 +491,17 @@ class TestDeleting:
         assert decision.notes[0].reason == "RemoteRunLeft"
         assert "9007199254740993" in decision.notes[0].message
 
+    def test_an_operator_that_was_down_first_tries_to_stop_it(self) -> None:
+        run = Run().running()
+        run.deleting = run.now
+        run.later(86_400)
+        assert run.turn().action == Cancel("9007199254740993")
+
+    def test_a_search_that_is_put_off_does_not_outlast_the_deadline(self) -> None:
+        run = Run(limits=Limits(deletion_deadline=60)).intended().trouble("Unreachable", pause=3600)
+        run.deleting = run.now
+        assert run.turn().wake_at == run.now + timedelta(seconds=60)
+
     def test_nothing_new_is_started(self) -> None:
         run = Run()
         run.deleting = START
@@ -438,14 +525,19 @@ class TestConditions:
         run = Run().intended()
         before = run.status.condition("Reconciling")
         run.later(50).see()
-        from trainyard.core.remote import Submitted
-
         run.see(submitted=Submitted("1", None, run.now)).turn()
         after = run.status.condition("Reconciling")
         assert before is not None
         assert after is not None
         assert after.last_transition_time == before.last_transition_time
         assert after.reason != before.reason
+
+    def test_a_stalled_run_acknowledges_a_new_generation(self) -> None:
+        run = Run(retry={"limit": 1}).intended().trouble("Denied", pause=60)
+        run.turn()
+        run.edit(retry={"limit": 2}).turn()
+        assert run.status.phase == "Stalled"
+        assert run.status.observed_generation == 2
 
     def test_a_final_run_still_acknowledges_a_new_generation(self) -> None:
         run = Run().running().ended(End.SUCCEEDED)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar, cast
 
-from trainyard.core.errors import Missing, TrainyardError, Unreachable
+from trainyard.core.errors import Denied, Missing, Throttled, TrainyardError, Unreachable
 from trainyard.core.remote import RemoteRun, Stage
 from trainyard.observe.sweep import CLOCK_MARGIN, Sweep
 from trainyard.platforms.base import Connection
@@ -102,14 +102,33 @@ async def test_when_the_list_fails_every_run_hears_why_and_none_is_asked_for() -
     assert platform.calls == ["list"]
 
 
-async def test_when_the_platform_goes_in_the_middle_only_the_rest_hears_it() -> None:
+async def test_a_run_that_can_not_be_looked_at_does_not_hide_the_others() -> None:
     platform = Platform("a")
-    platform.errors["c"] = Unreachable("answered 503")
+    platform.errors["b"] = Unreachable("answered 500")
+    platform.errors["c"] = Denied("not yours")
     watching = Watching(platform, "a", "b", "c", "d")
     assert await watching.once() == {"a", "b", "c", "d"}
     told = {name: type(what).__name__ for name, what in watching.told.items()}
-    assert told == {"a": "RemoteRun", "b": "RemoteRun", "c": "Unreachable", "d": "Unreachable"}
-    assert "get d" not in platform.calls
+    assert told == {"a": "RemoteRun", "b": "Unreachable", "c": "Denied", "d": "RemoteRun"}
+
+
+async def test_when_the_platform_goes_in_the_middle_the_rest_hears_it_and_is_not_asked_for() -> None:
+    platform = Platform()
+    names = ("a", "b", "c", "d", "e")
+    for name in names:
+        platform.errors[name] = Unreachable("answered 503")
+    watching = Watching(platform, *names)
+    assert await watching.once() == set(names)
+    assert {type(what).__name__ for what in watching.told.values()} == {"Unreachable"}
+    assert [call for call in platform.calls if call.startswith("get")] == ["get a", "get b", "get c"]
+
+
+async def test_a_platform_that_asks_for_less_is_asked_no_more() -> None:
+    platform = Platform()
+    platform.errors["a"] = Throttled("slow down", retry_after=5)
+    watching = Watching(platform, "a", "b")
+    assert await watching.once() == {"a", "b"}
+    assert "get b" not in platform.calls
 
 
 async def test_a_run_that_nobody_watches_any_more_is_not_told() -> None:

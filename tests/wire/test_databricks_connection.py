@@ -1,6 +1,7 @@
 """What the operator's Databricks connection really does on the wire, through the unmodified SDK."""
 
 import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,12 +20,28 @@ from trainyard.core.errors import (
     Unreachable,
 )
 from trainyard.core.remote import End, RemoteRun, Stage
+from trainyard.core.snapshot import Target
+from trainyard.identity.base import AccessToken
 from trainyard.platforms.base import ModelWanted, Request
 from trainyard.platforms.databricks.connection import DatabricksConnection
 from trainyard.platforms.databricks.translate import translate
+from trainyard.platforms.limits import QuotaReached
 from trainyard_sandbox.client import SandboxControl
 
 SUBMIT = "/api/2.2/jobs/runs/submit"
+
+
+class Nobody:
+    """Tokens for a client that sends nothing."""
+
+    def token(self) -> AccessToken:
+        raise AssertionError("nothing is sent")
+
+    def describe(self) -> Mapping[str, str]:
+        return {}
+
+    def forget(self) -> None:
+        """Nothing to forget."""
 
 
 @pytest.fixture
@@ -130,16 +147,99 @@ def test_a_token_whose_run_was_deleted_is_told_apart(
         connection.cancel(submitted.remote_id)
 
 
+@pytest.mark.parametrize("compute", ["small", "cluster"])
 def test_a_lost_run_is_found_by_its_label_and_nothing_else_is(
-    connection: DatabricksConnection, request_for: Any
+    connection: DatabricksConnection, request_for: Any, compute: str
 ) -> None:
-    request, other = request_for(), request_for()
+    request, other = request_for(compute={"class": compute}), request_for()
     submitted = connection.submit(request)
     since = datetime.now(UTC) - timedelta(minutes=1)
     found = connection.locate(request.label, since)
     assert found is not None
     assert found.remote_id == submitted.remote_id
+    assert found.mlflow_run_id == submitted.mlflow_run_id is not None
     assert connection.locate(other.label, since) is None
+
+
+def test_a_lost_run_is_found_though_the_platforms_clock_is_hours_behind(
+    connection: DatabricksConnection, request_for: Any
+) -> None:
+    request = request_for()
+    submitted = connection.submit(request)
+    found = connection.locate(request.label, datetime.now(UTC) + timedelta(hours=23))
+    assert found is not None
+    assert found.remote_id == submitted.remote_id
+
+
+def test_of_two_mlflow_runs_of_one_attempt_the_older_is_taken(
+    connection: DatabricksConnection, request_for: Any
+) -> None:
+    request = request_for()
+    experiment_id = connection._experiment(request.experiment)
+    tags = [{"key": key, "value": value} for key, value in request.tags.items()]
+    made = []
+    for start in (2_000, 1_000, 3_000):
+        body = {"experiment_id": experiment_id, "start_time": start, "tags": tags}
+        made.append(connection._client.do("POST", "/api/2.0/mlflow/runs/create", body=body)["run"]["info"]["run_id"])
+    assert connection.submit(request).mlflow_run_id == made[1]
+
+
+PREPARATION = [
+    "/api/2.0/workspace/get-status",
+    "/api/2.0/workspace/import",
+    "/api/2.0/mlflow/experiments/get-by-name",
+    "/api/2.0/mlflow/runs/search",
+    "/api/2.0/mlflow/runs/create",
+]
+
+
+@pytest.mark.parametrize("path", PREPARATION)
+def test_only_a_refused_submission_is_a_verdict_on_the_run(
+    connection: DatabricksConnection, request_for: Any, control: SandboxControl, path: str
+) -> None:
+    request = request_for(f"print({path!r})")
+    control.add_fault("status", path, status=400)
+    with pytest.raises(Denied) as raised:
+        connection.submit(request)
+    assert raised.value.reason == "RequestRefused"
+    control.add_fault("status", SUBMIT, status=400)
+    with pytest.raises(Refused):
+        connection.submit(request)
+
+
+def test_a_host_without_the_api_is_no_verdict_on_the_run_but_one_on_the_workspace() -> None:
+    connection = DatabricksConnection(
+        Target("databricks", "https://127.0.0.1:1", "app", "federated", "trainer"), Nobody(), Trail().log
+    )
+    nowhere = Refused("no such API", reason="EndpointNotFound")
+
+    def refuse(_: object) -> None:
+        raise nowhere
+
+    connection._client.call = refuse  # type: ignore[method-assign, assignment]
+    asked: list[Callable[[], object]] = [
+        lambda: connection.get("1"),
+        lambda: connection.cancel("1"),
+        lambda: connection.locate("x", datetime.now(UTC)),
+        lambda: list(connection.sweep(datetime.now(UTC))),
+        lambda: connection.submit(translate(job())),
+        lambda: connection.collect(RemoteRun("1", Stage.ENDED, "x", End.CODE), None, None),
+    ]
+    for ask in asked:
+        with pytest.raises(Unreachable) as raised:
+            ask()
+        assert raised.value.reason == "EndpointNotFound"
+    with pytest.raises(Refused):
+        connection.whoami()
+
+
+def test_too_many_runs_hold_up_submissions_only(
+    connection: DatabricksConnection, request_for: Any, control: SandboxControl
+) -> None:
+    control.add_fault("status", SUBMIT, status=429, retry_after="9")
+    with pytest.raises(QuotaReached) as raised:
+        connection.submit(request_for())
+    assert raised.value.retry_after == 9
 
 
 def test_a_sweep_shows_every_run_over_several_pages(connection: DatabricksConnection, request_for: Any) -> None:
@@ -243,7 +343,7 @@ FAULTS: list[tuple[str, dict[str, Any], type[PlatformError], str]] = [
     ("hang", {}, Unreachable, "PlatformUnreachable"),
     ("slow_body", {"seconds": 30.0}, Unreachable, "PlatformUnreachable"),
     ("malformed_json", {}, Unreachable, "PlatformAnswerMalformed"),
-    ("redirect", {"location": "https://evil.example/"}, Refused, "RedirectRefused"),
+    ("redirect", {"location": "https://evil.example/"}, Unreachable, "RedirectRefused"),
 ]
 
 

@@ -8,7 +8,7 @@ import typer
 
 NAMESPACE_HELP = "Namespace to watch; give it several times for several. Absent: with --all-namespaces, all of them."
 HOST_HELP = "Host that assertions may go to beside the public clouds': HOST, HOST:PORT or *.SUFFIX. Repeatable."
-TOKEN_HOST_HELP = (  # noqa: S105 - help for people
+ENDPOINT_HOST_HELP = (
     "Host, beside a workspace's own and the public clouds' account hosts, that may serve a token endpoint. Repeatable."
 )
 
@@ -33,7 +33,7 @@ def operator(
     ] = None,
     allowed_host: Annotated[list[str] | None, typer.Option(envvar="TRAINYARD_ALLOWED_HOSTS", help=HOST_HELP)] = None,
     allowed_token_host: Annotated[
-        list[str] | None, typer.Option(envvar="TRAINYARD_ALLOWED_TOKEN_HOSTS", help=TOKEN_HOST_HELP)
+        list[str] | None, typer.Option(envvar="TRAINYARD_ALLOWED_TOKEN_HOSTS", help=ENDPOINT_HOST_HELP)
     ] = None,
     databricks_audience: Annotated[
         str, typer.Option(envvar="TRAINYARD_DATABRICKS_AUDIENCE", help="Audience of assertions for Databricks.")

@@ -32,6 +32,10 @@ class ApiServer:
         """The object now."""
         return await self._off_loop(self._kube.get, kind, namespace, name)
 
+    async def list_all(self, kind: Kind, namespace: str | None = None) -> list[dict[str, Any]]:
+        """Every object of that kind, of one namespace or of all."""
+        return await self._off_loop(self._kube.list_all, kind, namespace)
+
     async def config_map(self, namespace: str, name: str) -> dict[str, bytes]:
         """The text entries of a ConfigMap."""
         return await self._off_loop(self._kube.config_map, namespace, name)

@@ -83,6 +83,22 @@ class Kube:
             lambda: self._custom.get_cluster_custom_object(GROUP, VERSION, kind.plural, name, _request_timeout=TIMEOUT)
         )
 
+    def list_all(self, kind: Kind, namespace: str | None = None) -> list[dict[str, Any]]:
+        """Every object of that kind, of one namespace or of all."""
+        if kind.namespaced and namespace is not None:
+            found = _object(
+                lambda: self._custom.list_namespaced_custom_object(
+                    GROUP, VERSION, namespace, kind.plural, _request_timeout=TIMEOUT
+                )
+            )
+        else:
+            found = _object(
+                lambda: self._custom.list_cluster_custom_object(GROUP, VERSION, kind.plural, _request_timeout=TIMEOUT)
+            )
+        # Items of a list carry no kind of their own.
+        head = {"apiVersion": f"{GROUP}/{VERSION}", "kind": kind.name}
+        return [{**item, **head} for item in found["items"]]
+
     def put_status(self, kind: Kind, obj: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:
         """Replaces the whole status if the object is still the one that was read. Raises ConflictError if not."""
         meta = obj["metadata"]

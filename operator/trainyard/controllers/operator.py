@@ -48,7 +48,7 @@ class Operator:
         self._sessions = sessions
         self._queue: KeyedQueue[Key] = KeyedQueue(time.monotonic)
         self._keys: dict[str, Key] = {}  # uid of a run → its key, for what sweeps see
-        api = ApiServer(kube)
+        self._api = api = ApiServer(kube)
         readiness = Readiness(self._store, api, sessions, settings.limits)
         self._runs = RunController(self._store, api, sessions, readiness, settings.limits, utc_now)
         recheck = timedelta(seconds=settings.workspace_recheck_seconds)
@@ -59,6 +59,7 @@ class Operator:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Runs until `stop` is set."""
+        await self._know_everything()
         dispatcher = asyncio.create_task(self._dispatch(), name="dispatcher")
         dispatcher.add_done_callback(
             lambda _: stop.set()
@@ -82,6 +83,15 @@ class Operator:
         if not isinstance(ended[0], asyncio.CancelledError):
             raise RuntimeError("the dispatcher ended by itself") from ended[0]  # noqa: TRY004 - not about a type
 
+    async def _know_everything(self) -> None:
+        """Lists all kinds before anything is decided: a run whose workspace has not been heard of yet would be told
+        that it does not exist, and a workspace without its runs would be let go. kopf's own lists come in any order.
+        """
+        for kind in (RUN, WORKSPACE, CLUSTER_WORKSPACE):
+            for namespace in self._settings.namespaces if kind.namespaced and self._settings.namespaces else (None,):
+                for obj in await self._api.list_all(kind, namespace):
+                    await self._watched({"type": None, "object": obj})
+
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(_login)
@@ -98,12 +108,15 @@ class Operator:
             self._store.remove(key, obj["metadata"]["uid"])
             self._gone(key, obj)
         elif self._store.put(key, obj):
+            if key.kind == RUN.name:
+                self._keys[str(obj["metadata"]["uid"])] = key
             self._queue.add(key)
         self._wake_referrers(key, obj)
 
     def _gone(self, key: Key, obj: Object) -> None:
         uid = str(obj["metadata"]["uid"])
-        self._queue.forget(key)
+        if self._store.get(key) is None:  # another object may have taken the name
+            self._queue.forget(key)
         self._keys.pop(uid, None)
         if key.kind == RUN.name:
             self._runs.forget(uid)
@@ -116,7 +129,6 @@ class Operator:
             for run, _ in self._store.runs_of(key):
                 self._queue.add(run)
             return
-        self._keys[str(obj["metadata"]["uid"])] = key
         workspace = workspace_key(obj)
         held = self._store.get(workspace)
         if held is not None and held["metadata"].get("deletionTimestamp"):

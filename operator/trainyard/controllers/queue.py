@@ -65,6 +65,8 @@ class KeyedQueue(Generic[Key]):
             return
         self._deadline[key] = when
         heapq.heappush(self._heap, (when, next(self._order), key))
+        if len(self._heap) > 2 * len(self._deadline) + 64:
+            self._rebuild()
         self._changed.set()
 
     def retry(self, key: Key) -> float:
@@ -106,6 +108,11 @@ class KeyedQueue(Generic[Key]):
         if key in self._again:
             self._again.discard(key)
             self.add(key)
+
+    def _rebuild(self) -> None:
+        """Drops deadlines that were moved: far ones would stay in the heap for as long as they are far."""
+        self._heap = [(when, next(self._order), key) for key, when in self._deadline.items()]
+        heapq.heapify(self._heap)
 
     def _promote(self) -> float | None:
         """Makes due what has reached its deadline. Returns the seconds until the next one."""

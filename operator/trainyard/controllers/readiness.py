@@ -18,6 +18,7 @@ from trainyard.core.errors import IdentityError, PlatformError, TranslationError
 from trainyard.core.snapshot import Blocked, Limits, Ready, RunSnapshot, Target
 from trainyard.core.times import parse
 from trainyard.core.tokens import code_digest, submission_token
+from trainyard.core.transition import live
 from trainyard.platforms.base import Job, ModelWanted, Request
 from trainyard.platforms.registry import platform_of
 
@@ -84,7 +85,8 @@ class Readiness:
         key = self._workspace_key(run)
         obj = self._store.get(key)
         assert obj is not None  # noqa: S101  (the spec came from it)
-        if obj["metadata"].get("deletionTimestamp"):
+        # An intent that is written waits for its submission, and the workspace for the run: one of them has to go on.
+        if obj["metadata"].get("deletionTimestamp") and live(run.status) is None:
             return Blocked("WorkspaceDeleting", f"{key.kind} {key.name} is being deleted", waiting=True)
         if isinstance(spec, ClusterMLWorkspaceSpec) and run.namespace not in spec.allowed_namespaces:
             message = (

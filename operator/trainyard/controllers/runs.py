@@ -128,11 +128,15 @@ class RunController:
             self._observed[run.uid] = observed
             self._failures.pop(run.uid, None)
             self._sessions.leave(run.uid)
+        if run.deleting_since is not None and observed.deletion_seen_at is None:
+            observed = replace(observed, deletion_seen_at=self._now())
+            self._observed[run.uid] = observed
         return observed
 
     async def _ready(self, run: RunSnapshot) -> Ready | Blocked:
         attempt = live(run.status)
-        followed = attempt is not None and (attempt.remote_id or self._observed[run.uid].submitted)
+        seen = self._observed[run.uid]
+        followed = attempt is not None and (attempt.remote_id or seen.submitted or seen.located)
         if run.spec is None or run.status.phase in FINAL or run.deleting_since is not None or followed:
             return NOT_NEEDED
         with audit_context(resource=_ref(run), action="preflight"):
@@ -150,7 +154,8 @@ class RunController:
                 return await self._ask_platform(run, attempt, session, action)
         except TrainyardError as error:
             tried = type(action).__name__
-            self._remember(run.uid, trouble=self._trouble(run.uid, self._observed[run.uid].trouble, error, tried))
+            before = self._observed.get(run.uid, Observed()).trouble
+            self._remember(run.uid, trouble=self._trouble(run.uid, before, error, tried))
             log.info("trouble", run=str(key), action=tried, reason=error.reason, error=error.message)
             return True
 
@@ -222,6 +227,8 @@ class RunController:
             self._store.remove(key)
 
     def _remember(self, uid: str, **changes: Any) -> None:
+        if uid not in self._observed:
+            return  # its object went while the platform was asked
         if changes.get("trouble", ...) is None:
             self._failures.pop(uid, None)
         self._observed[uid] = replace(self._observed[uid], **changes)
@@ -231,7 +238,7 @@ class RunController:
         failures = self._failures.get(uid, 0)
         self._failures[uid] = failures + 1
         asked = error.retry_after if isinstance(error, Unreachable) else None
-        pause = min(60.0, 2.0 ** min(failures, 6)) if asked is None else asked
+        pause = max(min(60.0, 2.0 ** min(failures, 6)), asked or 0.0)
         now = self._now()
         return Trouble(
             kind=type(error).__name__,

@@ -32,6 +32,7 @@ SeenBy = Callable[[str, RemoteRun | TrainyardError], None]
 # A ServiceAccount's opt-in is asked for again after this many seconds; each mint asks anyway.
 CONSENT_HOLDS = 30.0
 MOST_CONSENTS = 4096
+MOST_SESSIONS = 2048
 CHECK_SECONDS = 45.0
 
 
@@ -83,7 +84,7 @@ class Sessions:
         self._sessions: dict[SessionKey, Session] = {}
         self._consents: OrderedDict[ServiceAccountRef, tuple[str, float]] = OrderedDict()
         self._watched: dict[str, tuple[Session, str]] = {}  # uid of a run → where it is watched, as what
-        self._watchers: dict[tuple[int, str], str] = {}  # the same backwards
+        self._watchers: dict[tuple[int, str], set[str]] = {}  # the same backwards
         self._seen: SeenBy | None = None
 
     def on_seen(self, seen: SeenBy) -> None:
@@ -119,13 +120,14 @@ class Sessions:
     def watch(self, session: Session, uid: str, attempt: Attempt) -> None:
         """Has the attempt's remote run looked at until `leave`."""
         remote_id = attempt.remote_id
-        if remote_id is None or self._watched.get(uid) == (session, remote_id):
+        if remote_id is None:
             return
-        self.leave(uid)
+        if self._watched.get(uid) != (session, remote_id):
+            self.leave(uid)
+            self._watched[uid] = (session, remote_id)
+            self._watchers.setdefault((id(session), remote_id), set()).add(uid)
         if session.sweep is None:
             session.sweep = Sweep(session.lane, session.connection, self._teller(session), self._poll_seconds)
-        self._watched[uid] = (session, remote_id)
-        self._watchers[(id(session), remote_id)] = uid
         session.sweep.watch(remote_id, datetime.fromisoformat(attempt.intended_at))
 
     def leave(self, uid: str) -> None:
@@ -134,6 +136,11 @@ class Sessions:
         if watched is None:
             return
         session, remote_id = watched
+        # Two runs with one submissionKey share a remote run; it is looked at until both have left.
+        others = self._watchers.get((id(session), remote_id), set())
+        others.discard(uid)
+        if others:
+            return
         self._watchers.pop((id(session), remote_id), None)
         if session.sweep is not None:
             session.sweep.leave(remote_id)
@@ -151,13 +158,20 @@ class Sessions:
             connection = platform.connect(key.target, source, self._log)
             session = Session(platform, connection, self._lanes.lane(key.target.host, key.target.principal))
             self._sessions[key] = session
+            self._drop_unused()
         return session
+
+    def _drop_unused(self) -> None:
+        """Keeps the sessions bounded: whoever may annotate a ServiceAccount can ask for new ones for ever."""
+        unused = [key for key, session in self._sessions.items() if not session.sweep]
+        for key in unused[: max(0, len(self._sessions) - MOST_SESSIONS)]:
+            del self._sessions[key]
 
     def _teller(self, session: Session) -> Callable[[str, RemoteRun | TrainyardError], None]:
         def tell(remote_id: str, what: RemoteRun | TrainyardError) -> None:
-            uid = self._watchers.get((id(session), remote_id))
-            if uid is not None and self._seen is not None:
-                self._seen(uid, what)
+            for uid in sorted(self._watchers.get((id(session), remote_id), ())):
+                if self._seen is not None:
+                    self._seen(uid, what)
 
         return tell
 

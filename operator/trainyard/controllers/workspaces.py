@@ -16,12 +16,13 @@ from trainyard.api.base import Condition
 from trainyard.api.workspace import ClusterMLWorkspaceSpec, MLWorkspaceSpec, WorkspaceStatus
 from trainyard.audit.context import ResourceRef, audit_context
 from trainyard.controllers.apiserver import ApiServer
-from trainyard.controllers.kube import CLUSTER_WORKSPACE, KINDS, ConflictError, Kind, NotFoundError
+from trainyard.controllers.kube import CLUSTER_WORKSPACE, KINDS, ConflictError, Kind, KubeError, NotFoundError
 from trainyard.controllers.sessions import Sessions
 from trainyard.controllers.snapshots import first_error, run_snapshot
 from trainyard.controllers.store import Key, Store
 from trainyard.core.actions import Note
 from trainyard.core.conditions import FINAL
+from trainyard.core.ending import PASSING
 from trainyard.core.errors import IdentityError, TrainyardError, Unreachable
 from trainyard.core.times import parse, stamp
 from trainyard.core.transition import clip, live
@@ -44,6 +45,26 @@ class Verdict:
     reason: str
     message: str
     account: Account | None = None
+
+
+def generation_of(obj: Mapping[str, Any]) -> int:
+    """The generation of the object's spec."""
+    return int(obj["metadata"].get("generation", 0))
+
+
+def steadied(before: WorkspaceStatus, generation: int, verdict: Verdict, now: datetime) -> Verdict:
+    """The verdict as it is worth telling.
+
+    Troubles that come and go are told once, in the first one's words, because each write wakes every run of the
+    workspace; and what was waited for long enough asks for a person.
+    """
+    ready = before.condition("Ready")
+    if verdict.state == "Ready" or ready is None or ready.status == "True" or before.observed_generation != generation:
+        return verdict
+    if ready.reason == verdict.reason or (ready.reason in PASSING and verdict.reason in PASSING):
+        verdict = replace(verdict, reason=ready.reason, message=ready.message)
+    lasted = now - parse(ready.last_transition_time)
+    return replace(verdict, state="Stalled") if lasted >= WAITING_MAY_TAKE else verdict
 
 
 class WorkspaceController:
@@ -77,7 +98,8 @@ class WorkspaceController:
             generation, again = self._checked.get(obj["metadata"]["uid"], (-1, self._now()))
             if generation == obj["metadata"]["generation"] and self._now() < again:
                 return again  # the echo of our own write, or a run that came or went
-            verdict = self._out_of_patience(obj, await self._check(key, obj))
+            before = WorkspaceStatus.model_validate(obj.get("status") or {})
+            verdict = steadied(before, generation_of(obj), await self._check(key, obj), self._now())
             status = self._status(obj, verdict)
             if status != WorkspaceStatus.model_validate(obj.get("status") or {}):
                 await self._write(key, kind, obj, status, verdict)
@@ -111,27 +133,15 @@ class WorkspaceController:
                 account = await self._sessions.check(spec, key.namespace)
         except IdentityError as error:
             return Verdict("Reconciling" if error.waiting else "Stalled", error.reason, error.message)
-        except Unreachable as error:
+        except (Unreachable, KubeError) as error:
             return Verdict("Reconciling", error.reason, error.message)
         except TrainyardError as error:
             return Verdict("Stalled", error.reason, error.message)
         return Verdict("Ready", "IdentityWorks", f"runs are submitted as {account.principal}", account)
 
-    def _out_of_patience(self, obj: Mapping[str, Any], verdict: Verdict) -> Verdict:
-        """The verdict, with waiting turned into Stalled once it has lasted."""
-        if verdict.state != "Reconciling":
-            return verdict
-        status = WorkspaceStatus.model_validate(obj.get("status") or {})
-        waiting, stalled = status.condition("Reconciling"), status.condition("Stalled")
-        since = parse(waiting.last_transition_time) if waiting is not None and waiting.status == "True" else self._now()
-        gave_up = stalled is not None and stalled.status == "True" and stalled.reason == verdict.reason
-        if gave_up or self._now() - since >= WAITING_MAY_TAKE:
-            return replace(verdict, state="Stalled")
-        return verdict
-
     def _status(self, obj: Mapping[str, Any], verdict: Verdict) -> WorkspaceStatus:
         before = WorkspaceStatus.model_validate(obj.get("status") or {})
-        generation = int(obj["metadata"].get("generation", 0))
+        generation = generation_of(obj)
         old = {c.type: c for c in before.conditions}
         conditions = []
         for kind in ("Ready", "Reconciling", "Stalled"):

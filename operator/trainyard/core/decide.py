@@ -14,13 +14,14 @@ from trainyard.core.actions import (
     AddFinalizer,
     Collect,
     Decision,
+    Locate,
     Note,
     RemoveFinalizer,
     Submit,
     Watch,
 )
 from trainyard.core.conditions import FINAL
-from trainyard.core.remote import Stage, Trouble
+from trainyard.core.remote import Stage, Submitted, Trouble
 from trainyard.core.snapshot import Blocked, Known, Ready
 from trainyard.core.times import parse, stamp
 from trainyard.core.tokens import submission_token
@@ -44,7 +45,10 @@ def decide(known: Known) -> Decision:
     for rule in RULES:
         decision = rule(known)
         if decision is not None:
-            return Decision(decision.status, decision.action, decision.wake_at, decision.notes, rule.__name__)
+            status = decision.status
+            if status.phase is not None and status.observed_generation != known.run.generation:
+                status = status.model_copy(update={"observed_generation": known.run.generation})
+            return Decision(status, decision.action, decision.wake_at, decision.notes, rule.__name__)
     raise AssertionError("the last rule answers always")
 
 
@@ -53,11 +57,7 @@ def finished(known: Known) -> Decision | None:
     run = known.run
     if run.status.phase not in FINAL:
         return None
-    if run.has_finalizer:
-        return Decision(run.status, RemoveFinalizer())
-    if run.deleting_since is None and run.status.observed_generation != run.generation:
-        return Decision(run.status.model_copy(update={"observed_generation": run.generation}))
-    return Decision(run.status)
+    return Decision(run.status, RemoveFinalizer() if run.has_finalizer else None)
 
 
 def deleting(known: Known) -> Decision | None:
@@ -70,7 +70,9 @@ def deleting(known: Known) -> Decision | None:
     attempt = live(run.status)
     if attempt is None or (run.spec is not None and run.spec.deletion_policy == "Orphan"):
         return Decision(run.status, RemoveFinalizer())
-    deadline = run.deleting_since + timedelta(seconds=known.limits.deletion_deadline)
+    # From when this process first saw it: an operator that was down has not tried yet.
+    seen_at = max(run.deleting_since, known.observed.deletion_seen_at or known.now)
+    deadline = seen_at + timedelta(seconds=known.limits.deletion_deadline)
     if known.now >= deadline:
         note = Note("Warning", "RemoteRunLeft", _left(attempt, known.observed.trouble))
         return Decision(run.status, RemoveFinalizer(), notes=(note,))
@@ -108,9 +110,10 @@ def collecting(known: Known) -> Decision | None:
         return None
     if seen.vanished:
         return ending.vanished(known, attempt)
-    if seen.result is None:
+    result = ending.result_of(known)
+    if result is None:
         return ending.wait_out(known) or Decision(known.run.status, Collect())
-    return ending.attempt_ended(known, attempt)
+    return ending.attempt_ended(known, attempt, result)
 
 
 def following(known: Known) -> Decision | None:
@@ -119,7 +122,7 @@ def following(known: Known) -> Decision | None:
     attempt = live(run.status)
     if attempt is None:
         return None
-    if attempt.remote_id is None and seen.submitted is not None:
+    if attempt.remote_id is None and (seen.submitted is not None or seen.located is not None):
         return _accepted(known, attempt)
     if attempt.remote_id is None:
         return None
@@ -138,36 +141,32 @@ def submitting(known: Known) -> Decision | None:
     if trouble is not None and trouble.kind in NEVER_ACCEPTED:
         return ending.submission_refused(known, attempt, trouble)
     if isinstance(known.readiness, Blocked):
-        held = known.readiness
-        phase: Phase = "Pending" if held.waiting else "Stalled"
-        return Decision(enter(known, phase, held.reason, held.message), wake_at=_recheck(known))
-    changed = _changed_since(known, known.readiness, attempt)
-    if changed is not None:
-        return changed
+        in_the_way: Decision | None = _wait_for(known, known.readiness)
+    else:
+        in_the_way = _changed_since(known, known.readiness, attempt)
+    if in_the_way is not None:
+        # It may have been accepted just before a crash; then it is followed, whatever became of its references.
+        return in_the_way if _searched(known) else Decision(known.run.status, Locate())
+    if trouble is None and known.run.status.phase != "Submitting":
+        message = f"attempt {attempt.number} is being submitted to {attempt.host}"
+        return Decision(enter(known, "Submitting", "Submitting", message))
     return _held_up(known) or Decision(known.run.status, Submit())
 
 
 def blocked(known: Known) -> Decision | None:
     """Something that a new attempt needs is missing: wait for it, and after a while ask for a person."""
-    if not isinstance(known.readiness, Blocked):
-        return None
-    run, held = known.run, known.readiness
-    since = parse(run.status.started_at) if run.status.started_at else known.now
-    give_up = since + timedelta(seconds=known.limits.wait_before_stalled)
-    if held.waiting and known.now < give_up:
-        status = enter(known, "Pending", held.reason, held.message)
-        # ConfigMaps and ServiceAccounts are not watched: reading all of them would be a right too many.
-        again = known.now + timedelta(seconds=known.limits.recheck_waiting)
-        return Decision(status, wake_at=_earliest(again, give_up, ending.next_deadline(known)))
-    notes = (Note("Warning", held.reason, held.message),) if run.status.phase != "Stalled" else ()
-    return Decision(enter(known, "Stalled", held.reason, held.message), wake_at=_recheck(known), notes=notes)
+    return _wait_for(known, known.readiness) if isinstance(known.readiness, Blocked) else None
 
 
 def backing_off(known: Known) -> Decision | None:
     """A failed attempt is followed by a pause."""
-    if known.run.status.retry_at is None or known.now >= parse(known.run.status.retry_at):
+    status = known.run.status
+    if status.retry_at is None or known.now >= parse(status.retry_at):
         return None
-    return Decision(known.run.status, wake_at=_earliest(parse(known.run.status.retry_at), ending.next_deadline(known)))
+    ready = status.condition("Ready")
+    if status.phase != "Pending" or ready is None or ready.reason != "RetryBackoff":
+        status = enter(known, "Pending", "RetryBackoff", f"the next attempt is made at {status.retry_at}")
+    return Decision(status, wake_at=_earliest(parse(status.retry_at or ""), ending.next_deadline(known)))
 
 
 def intend(known: Known) -> Decision | None:
@@ -230,8 +229,10 @@ RULES: tuple[Rule, ...] = (
 
 
 def _accepted(known: Known, attempt: Attempt) -> Decision:
-    submitted = known.observed.submitted
-    assert submitted is not None  # noqa: S101  (the caller looked)
+    submitted, found = known.observed.submitted, known.observed.remote
+    if submitted is None:
+        assert found is not None  # noqa: S101  (a search that located a run has seen it)
+        submitted = Submitted(found.remote_id, found.mlflow_run_id, found.started_at or known.now)
     attempts = with_attempt(
         known.run.status,
         remote_id=submitted.remote_id,
@@ -249,7 +250,8 @@ def _show_remote(known: Known, attempt: Attempt) -> MLTrainingRunStatus:
     remote, run = known.observed.remote, known.run
     assert remote is not None  # noqa: S101  (the caller looked)
     told = ending.told_trouble(known)
-    if known.observed.trouble is not None and (told is not run.status or _says(run.status, known.observed.trouble)):
+    trouble = known.observed.trouble
+    if trouble is not None and (told is not run.status or ending.says(run.status, trouble)):
         return told
     phase, message = IN_STAGE.get(remote.stage, (_phase_so_far(run.status), ""))
     reason: str = phase
@@ -282,9 +284,28 @@ def _phase_so_far(status: MLTrainingRunStatus) -> Phase:
     return "Running" if status.phase == "Running" else "Queued"
 
 
-def _says(status: MLTrainingRunStatus, trouble: Trouble) -> bool:
-    current = status.condition("Reconciling")
-    return current is not None and current.reason == trouble.reason
+def _searched(known: Known) -> bool:
+    """Whether this process has looked for the attempt's remote run, or has just tried to."""
+    trouble = known.observed.trouble
+    trying = trouble is not None and trouble.action == "Locate" and known.now < trouble.retry_at
+    return trying or known.observed.searched_at is not None
+
+
+def _wait_for(known: Known, held: Blocked) -> Decision:
+    """What may yet appear is waited for; after a while, or if only a person can mend it, a person is asked for."""
+    status = known.run.status
+    last = newest(status)
+    since = parse(status.started_at) if status.started_at else known.now
+    if last is not None:
+        since = max(since, parse(last.ended_at or last.intended_at))
+    give_up = since + timedelta(seconds=known.limits.wait_before_stalled)
+    if held.waiting and known.now < give_up:
+        # ConfigMaps and ServiceAccounts are not watched: reading all of them would be a right too many.
+        again = known.now + timedelta(seconds=known.limits.recheck_waiting)
+        wake = _earliest(again, give_up, ending.next_deadline(known))
+        return Decision(enter(known, "Pending", held.reason, held.message), wake_at=wake)
+    notes = (Note("Warning", held.reason, held.message),) if status.phase != "Stalled" else ()
+    return Decision(enter(known, "Stalled", held.reason, held.message), wake_at=_recheck(known), notes=notes)
 
 
 def _held_up(known: Known) -> Decision | None:
@@ -315,8 +336,8 @@ def _changed_since(known: Known, ready: Ready, attempt: Attempt) -> Decision | N
     return Decision(enter(known, "Stalled", "SpecChanged", message), wake_at=_recheck(known))
 
 
-def _recheck(known: Known) -> datetime:
-    return known.now + timedelta(seconds=known.limits.recheck_stalled)
+def _recheck(known: Known) -> datetime | None:
+    return _earliest(known.now + timedelta(seconds=known.limits.recheck_stalled), ending.next_deadline(known))
 
 
 def _earliest(*moments: datetime | None) -> datetime | None:

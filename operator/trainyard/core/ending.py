@@ -12,6 +12,8 @@ from trainyard.core.transition import backoff, clip, enter, live, with_attempt
 DEFAULT_RETRY = Retry()
 METRICS_KEPT = 100
 CANCEL_AGAIN = timedelta(seconds=60)
+# Troubles that come and go with a platform; telling one for the other again and again is worth no write.
+PASSING = frozenset({"PlatformUnreachable", "PlatformThrottled", "PlatformAnswerMalformed"})
 
 STOP_PHASE: dict[str, Phase] = {
     "Cancelled": "Cancelled",
@@ -84,11 +86,14 @@ def carry_out_stop(known: Known) -> Decision:
     if seen.vanished:
         return _final_stop(known, stop, "the remote run no longer exists on the platform")
     if seen.remote is not None and seen.remote.stage is Stage.ENDED:
-        if seen.result is None:
+        result = result_of(known)
+        if result is None:
             return wait_out(known) or Decision(run.status, Collect())
         if seen.remote.end is End.SUCCEEDED:
-            return attempt_ended(known, attempt)
-        return _final_stop(known, stop, f"the remote run has ended as {seen.remote.state}", seen.result)
+            return attempt_ended(known, attempt, result)
+        return _final_stop(known, stop, f"the remote run has ended as {seen.remote.state}", result)
+    if seen.remote is not None and seen.remote.over:
+        return _final_stop(known, stop, f"the platform says that the remote run is over, as {seen.remote.state}")
     remote_id = _remote_id(known, attempt)
     if remote_id is not None and attempt.remote_id is None:
         attempts = with_attempt(run.status, remote_id=remote_id)
@@ -106,7 +111,7 @@ def stop_for_deletion(known: Known, attempt: Attempt, deadline: datetime) -> Dec
     """End the remote run of a deleted resource, then let the resource go."""
     run, seen = known.run, known.observed
     assert run.deleting_since is not None  # noqa: S101  (the rule looked)
-    ended = seen.remote is not None and seen.remote.stage is Stage.ENDED
+    ended = seen.remote is not None and (seen.remote.stage is Stage.ENDED or seen.remote.over)
     if seen.vanished or ended:
         return Decision(run.status, RemoveFinalizer())
     remote_id = _remote_id(known, attempt)
@@ -122,11 +127,25 @@ def stop_for_deletion(known: Known, attempt: Attempt, deadline: datetime) -> Dec
     return _stop_remote(known, status, remote_id, deadline)
 
 
-def attempt_ended(known: Known, attempt: Attempt) -> Decision:
+def result_of(known: Known) -> Result | None:
+    """What the ended attempt left; None while it is still being asked for.
+
+    What is refused for long is given up: the run has ended, and its page on the platform still shows everything.
+    """
+    trouble = known.observed.trouble
+    if known.observed.result is not None or trouble is None or trouble.action != "Collect":
+        return known.observed.result
+    lasted = (known.now - trouble.since).total_seconds()
+    if trouble.reason in PASSING or lasted < known.limits.collecting_may_take:
+        return None
+    message = f"the attempt has ended, but what it left could not be read ({trouble.reason}: {trouble.message})"
+    return Result(shortfall=("ResultNotCollected", message))
+
+
+def attempt_ended(known: Known, attempt: Attempt, result: Result) -> Decision:
     """Finish the run, or pause before another attempt."""
-    remote, result = known.observed.remote, known.observed.result
+    remote = known.observed.remote
     assert remote is not None  # noqa: S101  (the rule looked)
-    assert result is not None  # noqa: S101
     end = remote.end or End.INFRASTRUCTURE
     gained = _gained(known, result)
     if end is End.SUCCEEDED and result.shortfall is None:
@@ -177,10 +196,17 @@ def told_trouble(known: Known) -> MLTrainingRunStatus:
         return status
     if (known.now - trouble.since).total_seconds() < known.limits.trouble_before_told:
         return status
-    current = status.condition("Reconciling")
-    if current is not None and current.reason == trouble.reason:
+    if says(status, trouble):
         return status
     return enter(known, status.phase, trouble.reason, f"{trouble.message}. Trainyard keeps trying.")
+
+
+def says(status: MLTrainingRunStatus, trouble: Trouble) -> bool:
+    """Whether the status tells of that trouble already, or of one as good."""
+    current = status.condition("Reconciling")
+    if current is None:
+        return False
+    return current.reason == trouble.reason or (current.reason in PASSING and trouble.reason in PASSING)
 
 
 def _deadlines(known: Known) -> list[tuple[str, datetime]]:
@@ -194,8 +220,10 @@ def _deadlines(known: Known) -> list[tuple[str, datetime]]:
     if attempt is None or attempt.submitted_at is None:
         return found
     submitted = parse(attempt.submitted_at)
-    started = attempt.started_at is not None or (seen.remote is not None and seen.remote.stage is Stage.RUNNING)
-    if run.spec.queue_timeout_seconds is not None and not started:
+    # Only a look at the platform tells that it still waits: it may have started while the operator was down.
+    waits = seen.remote is not None and seen.remote.stage in (Stage.QUEUED, Stage.BUILDING)
+    queued = waits and attempt.started_at is None
+    if run.spec.queue_timeout_seconds is not None and queued:
         found.append(("QueueTimedOut", submitted + timedelta(seconds=run.spec.queue_timeout_seconds)))
     allowed = run.spec.attempt_timeout_seconds or known.limits.default_attempt_timeout
     grace = known.limits.attempt_timeout_grace
@@ -212,7 +240,8 @@ def _search(known: Known, status: MLTrainingRunStatus, deadline: datetime | None
     """Look for a run that may have been started just before a crash, again and again until that can be excluded."""
     held = wait_out(known)
     if held is not None:
-        return held
+        wake = min(m for m in (held.wake_at, deadline) if m is not None)
+        return Decision(held.status, wake_at=wake)
     seen = known.observed.searched_at
     again = None if seen is None else seen + timedelta(seconds=known.limits.settle_before_giving_up_search / 6)
     if again is not None and known.now < again:

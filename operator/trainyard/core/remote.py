@@ -45,6 +45,8 @@ class RemoteRun:
     ran_as: str | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    mlflow_run_id: str | None = None
+    over: bool = False  # the platform says that it has ended, in words that this version does not know
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ class Observed:
     submitted: Submitted | None = None
     remote: RemoteRun | None = None
     vanished: bool = False
+    deletion_seen_at: datetime | None = None
     searched_at: datetime | None = None
     located: str | None = None
     cancel_sent_at: datetime | None = None

@@ -65,6 +65,7 @@ class Limits:
     deletion_deadline: float = 900.0
     trouble_before_told: float = 15.0
     identity_may_take: float = 600.0
+    collecting_may_take: float = 600.0
     recheck_stalled: float = 300.0
     recheck_waiting: float = 15.0
 

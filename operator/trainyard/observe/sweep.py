@@ -12,13 +12,19 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
+import structlog
+
 from trainyard.audit.context import audit_context
-from trainyard.core.errors import Missing, TrainyardError
+from trainyard.core.errors import Throttled, TrainyardError, Unreachable
 from trainyard.core.remote import RemoteRun
 from trainyard.platforms.base import Connection
 
 T = TypeVar("T")
 CALL_SECONDS = 30.0
+# So many runs in one sweep may go unanswered, each for reasons of its own, before the platform is held to be down.
+UNANSWERED = 2
+
+log = structlog.get_logger(__name__)
 # The platform's clock may differ from ours.
 CLOCK_MARGIN = timedelta(minutes=10)
 
@@ -70,7 +76,10 @@ class Sweep:
         with audit_context(action="sweep"):
             while self._watched:
                 await asyncio.sleep(self._poll_seconds * random.uniform(0.9, 1.1))  # noqa: S311  (spreads load)
-                await self.once()
+                try:
+                    await self.once()
+                except Exception:
+                    log.exception("sweep failed")  # a bug in one look must not end all later ones
 
     async def once(self) -> None:
         """One look at everything that is watched."""
@@ -101,11 +110,16 @@ class Sweep:
         self._pages_last_time = max(1, read)
 
     async def _one_by_one(self, left: dict[str, datetime]) -> None:
+        unanswered = 0
         for remote_id in list(left):
             try:
                 run = await self._calls.call(self._connection.get, remote_id, deadline=CALL_SECONDS)
-            except Missing as error:
+            except TrainyardError as error:
                 self._tell(remote_id, error)
+                unanswered += isinstance(error, Unreachable)
+                if isinstance(error, Throttled) or unanswered > UNANSWERED:
+                    del left[remote_id]
+                    raise  # the platform is in trouble, not this run: the others are told the same
             else:
                 self._tell(remote_id, run)
             del left[remote_id]

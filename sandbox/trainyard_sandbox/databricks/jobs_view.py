@@ -59,6 +59,9 @@ def render_run(state: SandboxState, run: Run, with_tasks: bool = True) -> dict[s
         **_states(run, run.progress),
     }
     if with_tasks:
+        # "Snapshot of JobSettings.environment_variables as it was at run launch" (SDK docstring of Run).
+        if "environment_variables" in run.request:
+            shown["environment_variables"] = run.request["environment_variables"]
         shown["tasks"] = [render_task(state, run, task) for task in run.tasks]
     return shown
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from trainyard.audit.log import AuditLog
 from trainyard.audit.transport import Bounds
-from trainyard.core.errors import Missing, Refused, Unreachable
+from trainyard.core.errors import Denied, Missing, Refused, Throttled, Unreachable
 from trainyard.core.remote import RemoteRun, Result, Submitted
 from trainyard.core.snapshot import Target
 from trainyard.identity.base import TokenSource
@@ -23,14 +23,17 @@ from trainyard.platforms.databricks.client import DatabricksClient
 from trainyard.platforms.databricks.outcome import Outcome
 from trainyard.platforms.databricks.states import remote_run
 from trainyard.platforms.databricks.translate import with_variables
+from trainyard.platforms.limits import QuotaReached
 
 JOBS = "/api/2.2/jobs"
 MLFLOW = "/api/2.0/mlflow"
 WORKSPACE = "/api/2.0/workspace"
 # The most that runs/list gives (databricks-sdk service/jobs.py, list_runs).
 PAGE = 25
-# A run's start time is the platform's clock, `since` is ours.
+# A run's start time is the platform's clock, `since` is ours. A sweep that misses a run finds it by its id; a lost run
+# that is not located is taken for never started, so that there no clock may be wrong enough.
 CLOCK_MARGIN = timedelta(minutes=5)
+LOCATE_MARGIN = timedelta(days=1)
 
 
 class DatabricksConnection:
@@ -55,24 +58,36 @@ class DatabricksConnection:
     def submit(self, request: Request) -> Submitted:
         """Uploads the code, makes or finds the MLflow run, and starts the run, unless that took too long."""
         begun = time.monotonic()
-        self._upload(request)
-        experiment_id = self._experiment(request.experiment)
-        mlflow_run_id = self._mlflow_run(experiment_id, request)
+        try:
+            self._upload(request)
+            experiment_id = self._experiment(request.experiment)
+            mlflow_run_id = self._mlflow_run(experiment_id, request)
+        except Refused as error:
+            # A path that is taken or a full store is for a person to clear; only runs/submit judges the run itself.
+            raise Denied(error.message, reason=error.reason) from error
         body = with_variables(request.body, {"MLFLOW_RUN_ID": mlflow_run_id, "MLFLOW_EXPERIMENT_ID": experiment_id})
         if time.monotonic() - begun > START_WITHIN:
             raise Unreachable("preparing the submission took too long; nothing was started")
-        answer = self._client.do("POST", f"{JOBS}/runs/submit", body=body)
+        answer = self._start(body)
         if "run_id" not in answer:
             raise Unreachable("runs/submit answered without a run id", reason="PlatformAnswerMalformed")
         return Submitted(str(answer["run_id"]), mlflow_run_id, datetime.now(UTC))
 
+    def _start(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            return self._client.do("POST", f"{JOBS}/runs/submit", body=body)
+        except Throttled as error:
+            # 429 here also means that too many runs are under way (https://docs.databricks.com/api, runs/submit);
+            # neither that nor a limit on submissions is a reason not to look at those runs, or to cancel one.
+            raise QuotaReached(error.message, retry_after=error.retry_after) from error
+
     def locate(self, label: str, since: datetime) -> RemoteRun | None:
         """The run that carries the label and that we made."""
-        for rows in self._pages(since):
+        for rows in self._pages(since - LOCATE_MARGIN):
             for row in rows:
                 # Anybody may name a run as they like; only our own principal's run is ours.
                 if row.get("run_name") == label and row.get("creator_user_name") in (None, self._principal):
-                    return remote_run(row)
+                    return self.get(str(row["run_id"]))  # the list does not show its variables
         return None
 
     def get(self, remote_id: str) -> RemoteRun:
@@ -81,7 +96,7 @@ class DatabricksConnection:
 
     def sweep(self, since: datetime) -> Iterator[list[RemoteRun]]:
         """Pages of runs that started since then, newest first."""
-        for rows in self._pages(since):
+        for rows in self._pages(since - CLOCK_MARGIN):
             yield [remote_run(row) for row in rows]
 
     def cancel(self, remote_id: str) -> None:
@@ -103,7 +118,7 @@ class DatabricksConnection:
         query: dict[str, Any] = {
             "limit": PAGE,
             "run_type": "SUBMIT_RUN",
-            "start_time_from": int((since - CLOCK_MARGIN).timestamp() * 1000),
+            "start_time_from": int(since.timestamp() * 1000),
         }
         while True:
             answer = self._client.do("GET", f"{JOBS}/runs/list", query=query)
@@ -164,6 +179,8 @@ class DatabricksConnection:
         search = {
             "experiment_ids": [experiment_id],
             "filter": f"tags.`{names.TAG_TOKEN}` = '{request.submission_token}'",
+            # Two that submit the same attempt at once may each make one; from then on both take the older.
+            "order_by": ["attributes.start_time ASC"],
             "max_results": 1,
         }
         found = self._client.do("POST", f"{MLFLOW}/runs/search", body=search).get("runs", [])

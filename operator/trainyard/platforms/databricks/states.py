@@ -86,7 +86,8 @@ def remote_run(run: Mapping[str, Any]) -> RemoteRun:
     details = _object(status, "termination_details")
     stage = _stage(state, status)
     end = None
-    if stage is Stage.ENDED:
+    over = stage is Stage.ENDED
+    if over:
         end = _end(state, details)
         if end is None:
             stage = Stage.UNKNOWN
@@ -100,7 +101,16 @@ def remote_run(run: Mapping[str, Any]) -> RemoteRun:
         ran_as=run.get("run_as_user_name") or run.get("creator_user_name") or None,
         started_at=_moment(run.get("start_time")),
         ended_at=_moment(run.get("end_time")),
+        mlflow_run_id=_mlflow_run_id(run),
+        over=over and end is None,
     )
+
+
+def _mlflow_run_id(run: Mapping[str, Any]) -> str | None:
+    """The MLflow run that the code was told to log to, where the answer shows the run's variables (runs/get does)."""
+    found = [_object(_object(entry, "spec"), "variables") for entry in run.get("environment_variables") or ()]
+    found += [_object(_object(task, "new_cluster"), "spark_env_vars") for task in run.get("tasks") or ()]
+    return next((str(variables["MLFLOW_RUN_ID"]) for variables in found if "MLFLOW_RUN_ID" in variables), None)
 
 
 def _stage(state: Mapping[str, Any], status: Mapping[str, Any]) -> Stage:
