@@ -18,6 +18,7 @@ from trainyard.audit.log import AuditLog
 from trainyard.audit.transport import AuditedAdapter, Bounds, retry_after
 from trainyard.core.errors import Denied, Missing, Refused, Throttled, TrainyardError, Unauthenticated, Unreachable
 from trainyard.platforms.databricks.answers import DatabricksDialect
+from trainyard.platforms.limits import QuotaReached
 
 BOUNDS = Bounds(connect=1.0, read=0.5, total=1.0, body=10_000)
 SECRET = "s3cret-access-token"
@@ -152,6 +153,8 @@ def error_body(code: str, message: str = "words") -> bytes:
     return json.dumps({"error_code": code, "message": message}).encode()
 
 
+# What an API gateway says of a path that it does not know.
+GATEWAY = b'{"statusCode": 404, "message": "Resource not found"}'
 GET_RUN = "/api/2.2/jobs/runs/get?run_id=1"
 ANSWERS: list[tuple[str, str, bytes, type[TrainyardError], str]] = [
     ("/x", "401 Unauthorized", error_body("UNAUTHENTICATED"), Unauthenticated, "Unauthenticated"),
@@ -175,7 +178,20 @@ ANSWERS: list[tuple[str, str, bytes, type[TrainyardError], str]] = [
     ("/x", "400 Bad Request", error_body("RESOURCE_ALREADY_EXISTS"), Refused, "AlreadyExists"),
     ("/x", "409 Conflict", error_body("RESOURCE_ALREADY_EXISTS"), Refused, "AlreadyExists"),
     ("/x", "409 Conflict", error_body("ABORTED"), Unreachable, "PlatformUnreachable"),
-    ("/x", "400 Bad Request", error_body("QUOTA_EXCEEDED"), Throttled, "PlatformThrottled"),
+    (GET_RUN, "404 Not Found", error_body("RESOURCE_DOES_NOT_EXIST"), Missing, "NotFound"),
+    (GET_RUN, "404 Not Found", GATEWAY, Unreachable, "PlatformAnswerMalformed"),
+    ("/x", "404 Not Found", GATEWAY, Unreachable, "PlatformAnswerMalformed"),
+    ("/x", "405 Method Not Allowed", GATEWAY, Unreachable, "PlatformAnswerMalformed"),
+    (GET_RUN, "404 Not Found", error_body("FEATURE_DISABLED"), Refused, "RequestRefused"),
+    (
+        GET_RUN,
+        "400 Bad Request",
+        error_body("INVALID_PARAMETER_VALUE", "Run as user does not exist."),
+        Refused,
+        "RequestRefused",
+    ),
+    ("/x", "400 Bad Request", error_body("QUOTA_EXCEEDED"), QuotaReached, "PlatformThrottled"),
+    ("/x", "400 Bad Request", error_body("REQUEST_LIMIT_EXCEEDED"), Throttled, "PlatformThrottled"),
     ("/x", "429 Too Many Requests", b"", Throttled, "PlatformThrottled"),
     ("/x", "408 Request Timeout", error_body("X"), Unreachable, "PlatformUnreachable"),
     ("/x", "500 Internal Server Error", b"{}", Unreachable, "PlatformUnreachable"),
@@ -264,7 +280,7 @@ def test_a_platform_that_quotes_only_a_part_of_the_token_does_not_get_it_into_an
     assert error.message == "signature [token] of [token]"
 
 
-RETRY_AFTER = [("7", 7), ("0", 0), ("1e9", 3600), ("nan", 5), ("-3", 5), ("soon", 5), ("", 5)]
+RETRY_AFTER = [("7", 7), ("0", 1), ("0.2", 1), ("1e9", 3600), ("nan", 5), ("-3", 5), ("soon", 5), ("", 5)]
 
 
 @pytest.mark.parametrize(("text", "seconds"), RETRY_AFTER)
@@ -273,7 +289,7 @@ def test_a_pause_is_within_sane_limits(text: str, seconds: float) -> None:
 
 
 def test_a_pause_may_be_a_date() -> None:
-    assert retry_after({"Retry-After": "Thu, 01 Jan 2015 00:00:00 GMT"}) == 0
+    assert retry_after({"Retry-After": "Thu, 01 Jan 2015 00:00:00 GMT"}) == 1
     assert retry_after({"Retry-After": "Thu, 01 Jan 2170 00:00:00 GMT"}) == 3600
 
 

@@ -29,6 +29,8 @@ REQUEST_ID_HEADERS = ("x-request-id", "x-databricks-request-id", "x-ms-request-i
 # A Retry-After beyond this is taken for a mistake, or an attack: the SDK would honour days.
 LONGEST_RETRY_AFTER = 3600.0
 DEFAULT_RETRY_AFTER = 5.0
+# 0, or a date that has passed, would have a refused request repeated at once, for ever.
+SHORTEST_RETRY_AFTER = 1.0
 CHUNK = 64 * 1024
 
 
@@ -226,7 +228,7 @@ def retry_after(headers: Mapping[str, str]) -> float:
         seconds = _seconds_until(text)
     if not 0 <= seconds < float("inf"):
         seconds = DEFAULT_RETRY_AFTER
-    return min(seconds, LONGEST_RETRY_AFTER)
+    return min(max(seconds, SHORTEST_RETRY_AFTER), LONGEST_RETRY_AFTER)
 
 
 def _seconds_until(date: str) -> float:

@@ -6,6 +6,12 @@ thread-safe: a lane lives on the event loop.
 
 from dataclasses import dataclass
 
+from trainyard.core.errors import Throttled
+
+
+class QuotaReached(Throttled):
+    """What this one request asks for is used up, for example runs at a time. Says nothing about other requests."""
+
 
 class Bucket:
     """A token bucket. `rate` is calls per second, `burst` how many may come at once."""

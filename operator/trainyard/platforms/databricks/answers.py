@@ -21,14 +21,15 @@ from trainyard.core.errors import (
     Unauthenticated,
     Unreachable,
 )
+from trainyard.platforms.limits import QuotaReached
 
 ALREADY_EXISTS = "AlreadyExists"
 
 _MISSING = re.compile(r"(NOT_FOUND|[A-Z_]*DOES_NOT_EXIST|[A-Z_]*_NOT_FOUND)")
 # The platform says 400 INVALID_PARAMETER_VALUE of a run that is not there (databricks-sdk errors/overrides.py).
-_NO_SUCH_RUN = re.compile(r"Run .* does not exist|Run: .* in job: .* doesn't exist")
+_NO_SUCH_RUN = re.compile(r"Run \d+ does not exist|Run: \S+ in job: \S+ doesn't exist")
 _DELETED_TOKEN = re.compile(r"(?=.*idempotency)(?=.*delet)", re.IGNORECASE | re.DOTALL)
-_QUOTA = frozenset({"QUOTA_EXCEEDED", "RESOURCE_EXHAUSTED", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_LIMIT_EXCEEDED"})
+_QUOTA = frozenset({"QUOTA_EXCEEDED", "RESOURCE_EXHAUSTED", "RESOURCE_LIMIT_EXCEEDED"})
 _AGAIN = frozenset({"ABORTED", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL_ERROR", "UNKNOWN"})
 # Quotas free up when runs end, not within seconds.
 QUOTA_RETRY_AFTER = 60.0
@@ -46,7 +47,7 @@ class DatabricksDialect:
             return _unexplained(answer)
         code = str(document.get("error_code") or "")
         words = _words(document, answer)
-        return _by_code(answer, code, words) or _by_status(answer, words)
+        return _by_code(answer, code, words) or _by_status(answer, code, words)
 
     def remote_id(self, answer: Answer) -> str | None:
         """The run's id, for requests about runs."""
@@ -74,7 +75,7 @@ def _by_code(answer: Answer, code: str, words: str) -> PlatformError | None:
         return Refused(f"{words} Check that host is a Databricks workspace.", reason="EndpointNotFound")
     if answer.path.endswith("/jobs/runs/submit") and _DELETED_TOKEN.search(words):
         return SubmissionDeleted(words)
-    if _MISSING.fullmatch(code) or (RUNS in answer.path and _NO_SUCH_RUN.search(words)):
+    if _missing(answer, code, words):
         return Missing(words)
     if code in ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"):
         return Refused(words, reason=ALREADY_EXISTS)
@@ -82,19 +83,30 @@ def _by_code(answer: Answer, code: str, words: str) -> PlatformError | None:
         return Denied(words)
     if code in _QUOTA:
         pause = retry_after(answer.headers) if "Retry-After" in answer.headers else QUOTA_RETRY_AFTER
-        return Throttled(words, retry_after=pause)
+        return QuotaReached(words, retry_after=pause)
+    if code == "REQUEST_LIMIT_EXCEEDED":
+        return Throttled(words, retry_after=retry_after(answer.headers))
     if code in _AGAIN:
         return Unreachable(words)
     return None
 
 
-def _by_status(answer: Answer, words: str) -> PlatformError:
+def _missing(answer: Answer, code: str, words: str) -> bool:
+    # That a run is gone is final, so only the Jobs API's own two ways to say so count.
+    if RUNS in answer.path:
+        return code == "RESOURCE_DOES_NOT_EXIST" or _NO_SUCH_RUN.search(words) is not None
+    return _MISSING.fullmatch(code) is not None
+
+
+def _by_status(answer: Answer, code: str, words: str) -> PlatformError:
     if answer.status == 403:
         return Denied(words)
-    if answer.status == 404:
-        return Missing(words)
     if answer.status in (408, 425, 499):
         return Unreachable(words)
+    # An API gateway answers in JSON as well, but without an error_code. It judges neither the request nor the run.
+    if not code and answer.status != 400:
+        host = urlsplit(answer.url).netloc
+        return Unreachable(f"{host} answered {answer.status}: {words}", reason="PlatformAnswerMalformed")
     return Refused(words)
 
 

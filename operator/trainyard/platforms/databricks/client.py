@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import trainyard
 from trainyard.audit.log import AuditLog
 from trainyard.audit.transport import AuditedAdapter, Bounds
-from trainyard.core.errors import TrainyardError, Unauthenticated, Unreachable
+from trainyard.core.errors import Refused, TrainyardError, Unauthenticated, Unreachable
 from trainyard.identity.base import TokenSource
 from trainyard.platforms.databricks.answers import DatabricksDialect
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
 
 T = TypeVar("T")
+
+# Reasons of a Refused that did not come from the API that was asked.
+NO_JUDGEMENT = frozenset({"RedirectRefused", "EndpointNotFound"})
 
 
 class DatabricksClient:
@@ -48,6 +51,8 @@ class DatabricksClient:
         """One request by path, for what the SDK's typed calls would drop: fields and states that they do not know.
 
         Raises:
+            Unreachable: also where nobody judged the request: a redirect, or a host without the API. Transient faults
+                of a network look the same, so that neither may end a run.
             PlatformError, IdentityError: see `call`.
         """
 
@@ -63,7 +68,12 @@ class DatabricksClient:
                 raise TypeError(f"{path} answered with a {type(answer).__name__}")
             return answer
 
-        return self.call(ask)
+        try:
+            return self.call(ask)
+        except Refused as error:
+            if error.reason in NO_JUDGEMENT:
+                raise Unreachable(error.message, reason=error.reason) from error
+            raise
 
     def call(self, ask: Callable[["WorkspaceClient"], T]) -> T:
         """One or more SDK calls. A refused token is replaced and the calls made once more, so they must be idempotent.
