@@ -19,6 +19,10 @@ VALUES = [
     ("NaN", "NaN"),
     ("-Infinity", "-Infinity"),
     (None, "0.0"),
+    (-2.2250738585072014e-308, "-2.2250738585072014e-308"),
+    # What the status has room for.
+    ("9" * 40, "9" * 32),
+    (10**40, "1" + "0" * 31),
 ]
 
 
@@ -97,6 +101,13 @@ SHORTFALLS: list[tuple[dict[str, Any], str, str | None]] = [
     ({"set_tag": Denied("no APPLY TAG")}, "ModelTagsDenied", "10"),
     ({"aliases": Denied("not the owner")}, "ModelAliasDenied", "10"),
     ({"aliases": Refused("reserved alias")}, "ModelAliasDenied", "10"),
+    ({"versions": Refused("no Unity Catalog")}, "ModelNotReadable", None),
+    ({"set_tag": Refused("governed tag")}, "ModelTagsDenied", "10"),
+    ({"set_tag": Missing("just deleted")}, "ModelTagsDenied", "10"),
+    ({"aliases": Missing("just deleted")}, "ModelAliasDenied", "10"),
+    ({"mlflow/runs/get": Denied("no CAN READ")}, "MetricsNotReadable", "10"),
+    ({"mlflow/runs/get": Refused("no tracking")}, "MetricsNotReadable", "10"),
+    ({"mlflow/runs/get": Denied("no CAN READ"), "aliases": Denied("not the owner")}, "ModelAliasDenied", "10"),
 ]
 
 
@@ -119,6 +130,23 @@ def test_an_mlflow_run_that_nobody_closed_is_closed_as_the_run_ended(end: End, s
     collect(client, RemoteRun("1", Stage.ENDED, "x", end), None)
     [(_, _, body)] = [asked for asked in client.asked if asked[1].endswith("mlflow/runs/update")]
     assert (body["run_id"], body["status"]) == ("mine", status)
+
+
+@pytest.mark.parametrize("error", [Denied("no CAN EDIT"), Missing("just deleted"), Refused("ended already")])
+def test_an_mlflow_run_that_can_not_be_closed_does_not_hold_up_the_result(error: Exception) -> None:
+    running = {"run": {"info": {"status": "RUNNING"}, "data": {"metrics": [{"key": "loss", "value": 0.5}]}}}
+    result = collect(Client(**{"mlflow/runs/get": running, "runs/update": error}), wanted=None)
+    assert (result.metrics, result.shortfall) == ({"loss": "0.5"}, None)
+
+
+def test_a_failed_run_has_failed_whether_its_words_can_be_read_or_not() -> None:
+    remote = RemoteRun("1", Stage.ENDED, "x", End.CODE, "exit 1")
+    tasks = {"tasks": [{"run_id": 5}]}
+    for answers in (
+        {"jobs/runs/get": Missing("gone")},
+        {"jobs/runs/get_output": Denied("no CAN VIEW"), "jobs/runs/get": tasks},
+    ):
+        assert collect(Client(**answers), remote, None).error == "exit 1"
 
 
 def test_a_deleted_mlflow_run_does_not_change_how_the_training_ended() -> None:
