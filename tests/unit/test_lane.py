@@ -10,7 +10,7 @@ import pytest
 
 from trainyard.core.errors import Denied, IdentityError, Missing, Throttled, TrainyardError, Unreachable
 from trainyard.platforms.lane import Lane, Lanes, LaneSettings
-from trainyard.platforms.limits import Breaker, BreakerSettings, Bucket
+from trainyard.platforms.limits import Breaker, BreakerSettings, Bucket, QuotaReached
 
 NEVER_OPEN = BreakerSettings(failures=1000)
 
@@ -198,6 +198,12 @@ async def test_a_silent_platform_is_left_alone_and_probed_once_later() -> None:
     assert len(asked) == 2
     assert raised.value.retry_after is not None
     assert 6 <= raised.value.retry_after <= 10
+    clock.now += 2
+    told = raised.value.message
+    with pytest.raises(Unreachable) as raised:
+        await lane.call(silent, deadline=5)
+    # It goes into a status, which must not be written anew for each second that passes.
+    assert raised.value.message == told
     clock.now += 10
     for _ in range(2):
         with pytest.raises(Unreachable):
@@ -221,6 +227,32 @@ async def test_a_pause_that_the_platform_asks_for_holds_for_the_whole_lane() -> 
     assert await lane.call(str, deadline=5) == ""
 
 
+async def test_a_quota_holds_up_only_the_request_that_needs_it() -> None:
+    lane = Lane("dbc", "app", LaneSettings(breaker=BreakerSettings(failures=1)))
+    with pytest.raises(QuotaReached) as raised:
+        await lane.call(raising(QuotaReached("too many runs", retry_after=60)), deadline=5)
+    assert raised.value.retry_after == 60
+    assert await lane.call(str, "looked at", deadline=5) == "looked at"
+
+
+async def test_a_probe_for_which_there_is_no_thread_makes_room_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    lane = Lane("dbc", "app", LaneSettings(threads=1, breaker=BreakerSettings(failures=1, shortest=8)), clock)
+    with pytest.raises(Unreachable):
+        await lane.call(raising(Unreachable("no answer")), deadline=5)
+    clock.now += 20
+
+    def exhausted(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", exhausted)
+        with pytest.raises(RuntimeError):
+            await lane.call(str, deadline=5)
+    assert lane.idle
+    assert await lane.call(str, "probe", deadline=5) == "probe"
+
+
 async def test_a_cancelled_caller_leaves_nothing_behind(gate: Gate) -> None:
     lane = Lane("dbc", "app", LaneSettings(threads=1))
     caller = asyncio.create_task(lane.call(gate, deadline=10))
@@ -240,6 +272,28 @@ async def test_a_builtin_timeout_of_the_function_is_not_taken_for_the_deadline()
         await lane.call(raising(TimeoutError("its own")), deadline=5)
     assert not isinstance(raised.value, TrainyardError)
     assert lane.stuck == 0
+
+
+@pytest.mark.parametrize("error", [None, TimeoutError("its own"), Denied("no")])
+async def test_a_call_that_ended_as_its_deadline_passed_tells_how_it_ended(error: Exception | None) -> None:
+    lane = Lane("dbc", "app")
+    ended = threading.Event()
+
+    def call() -> str:
+        ended.set()
+        if error is not None:
+            raise error
+        return "in time"
+
+    asked = asyncio.create_task(lane.call(call, deadline=0.2))
+    while not lane._under_way:  # noqa: ASYNC110 - until the thread has been started
+        await asyncio.sleep(0)
+    # The event loop is busy until after the deadline: when it looks again, both have happened.
+    assert ended.wait(5)
+    time.sleep(0.4)  # noqa: ASYNC251
+    [outcome] = await asyncio.gather(asked, return_exceptions=True)
+    assert outcome == (error or "in time")
+    assert (lane.stuck, lane.idle) == (0, True)
 
 
 async def test_lanes_are_one_per_host_and_principal_and_dropped_when_idle(gate: Gate) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from trainyard.core.errors import PlatformError, Throttled, Unreachable
-from trainyard.platforms.limits import Breaker, BreakerSettings, Bucket
+from trainyard.platforms.limits import Breaker, BreakerSettings, Bucket, QuotaReached
 
 T = TypeVar("T")
 
@@ -76,7 +76,8 @@ class Lane:
 
         Raises:
             Unreachable: the deadline passed, all threads hang, or the platform has not answered lately.
-            Throttled: the platform asked for a pause, or it was not this call's turn in time.
+            Throttled: the platform asked for a pause, or it was not this call's turn in time. A QuotaReached holds up
+                nobody else.
             TrainyardError: what `fn` raises.
         """
         self.last_used = self._clock()
@@ -105,7 +106,9 @@ class Lane:
         wait = self._breaker.wait(self._clock())
         if wait > 0:
             raise Unreachable(
-                f"{self.host} has not answered lately; it is asked again in {wait:.0f} s", retry_after=wait
+                # Without the seconds: the message goes into a status, which is written whenever it changes.
+                f"{self.host} has not answered lately; it is asked again soon",
+                retry_after=wait,
             )
 
     async def _turn(self) -> None:
@@ -129,7 +132,12 @@ class Lane:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(self._ended, call, outcome)
 
-        threading.Thread(target=work, name=f"lane {self.host}", daemon=True).start()
+        try:
+            threading.Thread(target=work, name=f"lane {self.host}", daemon=True).start()
+        except BaseException:
+            # No thread could be had. If the breaker let this call through as its probe, another one must be.
+            self._breaker.undecided()
+            raise
         self._under_way += 1
         return call
 
@@ -149,17 +157,16 @@ class Lane:
             call.future.set_result(outcome[0])
 
     async def _finish(self, call: "_Call[T]", deadline: float) -> T:
-        try:
-            async with asyncio.timeout(deadline):
-                result = await call.future
-        except TimeoutError:
-            if not call.future.cancelled():
-                self._breaker.undecided()
-                raise
+        if not await self._in_time(call, deadline):
             call.stuck = True
             self._stuck += 1
             self._failed()
-            raise Unreachable(f"{self.host} did not answer within {deadline:g} s") from None
+            raise Unreachable(f"{self.host} did not answer within {deadline:g} s")
+        try:
+            result = call.future.result()
+        except QuotaReached:
+            self._breaker.succeeded()
+            raise
         except Throttled as error:
             self._paused_until = self._clock() + error.retry_after
             self._breaker.succeeded()
@@ -175,6 +182,21 @@ class Lane:
             raise
         self._breaker.succeeded()
         return result
+
+    async def _in_time(self, call: "_Call[T]", deadline: float) -> bool:
+        """Whether the thread is done by the deadline. Told by the future alone: `fn` may raise a TimeoutError too."""
+        in_time = False
+        try:
+            await asyncio.wait((call.future,), timeout=deadline)
+            in_time = call.future.done()
+        except asyncio.CancelledError:
+            self._breaker.undecided()
+            raise
+        finally:
+            # Nobody will ask an abandoned future; cancelled or read, it does not complain of that.
+            if not in_time and not call.future.cancel():
+                call.future.exception()
+        return in_time
 
     def _failed(self) -> None:
         self._breaker.failed(self._clock(), random.random())  # noqa: S311 - spreads load, no secret
