@@ -46,6 +46,7 @@ def _pretending_scene(pretending: Stand, request: pytest.FixtureRequest) -> Iter
 @pytest.fixture
 def scene(_pretending_scene: Scene) -> Iterator[Scene]:
     """The pretending stand with the module's operator; faults, scripts and namespaces go after each test."""
+    _pretending_scene.operator.check()
     yield _pretending_scene
     _pretending_scene.clean()
 
@@ -58,5 +59,6 @@ def _training_scene(training: Stand, request: pytest.FixtureRequest) -> Iterator
 @pytest.fixture
 def real(_training_scene: Scene) -> Iterator[Scene]:
     """The stand that really trains with the module's operator."""
+    _training_scene.operator.check()
     yield _training_scene
     _training_scene.clean()

@@ -212,6 +212,7 @@ class Scene:
 
         def said() -> dict[str, Any] | None:
             nonlocal last
+            self.operator.check()
             status = self.read("mlworkspaces", namespace, name).get("status", {})
             last = next((c for c in status.get("conditions", []) if c["type"] == "Ready"), {})
             return last if last.get("reason") == reason else None
