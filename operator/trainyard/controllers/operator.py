@@ -15,7 +15,7 @@ import structlog
 
 from trainyard.api.base import GROUP, VERSION
 from trainyard.controllers.apiserver import ApiServer
-from trainyard.controllers.kube import CLUSTER_WORKSPACE, RUN, WORKSPACE, Kube
+from trainyard.controllers.kube import CLUSTER_WORKSPACE, RUN, WORKSPACE, Kind, Kube, KubeError
 from trainyard.controllers.queue import KeyedQueue
 from trainyard.controllers.readiness import Readiness
 from trainyard.controllers.runs import RunController
@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 # A dispatcher that has not come round for this long is stuck; /healthz then fails and the pod is restarted.
 STUCK_AFTER = 60.0
 HEARTBEAT = 5.0
+# Pauses between tries to list at start, in seconds; after them the process ends and is restarted by its pod.
+START_PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 def utc_now() -> datetime:
@@ -89,8 +91,18 @@ class Operator:
         """
         for kind in (RUN, WORKSPACE, CLUSTER_WORKSPACE):
             for namespace in self._settings.namespaces if kind.namespaced and self._settings.namespaces else (None,):
-                for obj in await self._api.list_all(kind, namespace):
+                for obj in await self._listed(kind, namespace):
                     await self._watched({"type": None, "object": obj})
+
+    async def _listed(self, kind: Kind, namespace: str | None) -> list[dict[str, Any]]:
+        """Every object of that kind; an API server that is just starting is asked again for a while."""
+        for pause in START_PAUSES:
+            try:
+                return await self._api.list_all(kind, namespace)
+            except KubeError as error:
+                log.warning("the API server does not list yet", kind=kind.name, error=error.message, again_in=pause)
+            await asyncio.sleep(pause)
+        return await self._api.list_all(kind, namespace)
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
