@@ -164,11 +164,7 @@ class Kube:
                 )
             )
         except NotFoundError as error:
-            raise IdentityError(
-                f"ServiceAccount {account.name} does not exist in namespace {account.namespace}; create it",
-                reason="ServiceAccountNotFound",
-                waiting=True,
-            ) from error
+            raise _no_account(account) from error
         except ForbiddenError as error:
             raise IdentityError(
                 f"the operator may not read ServiceAccount {account.namespace}/{account.name}; grant it 'get' there",
@@ -190,11 +186,7 @@ class Kube:
                 )
             )
         except NotFoundError as error:
-            raise IdentityError(
-                f"ServiceAccount {account.name} does not exist in namespace {account.namespace}; create it",
-                reason="ServiceAccountNotFound",
-                waiting=True,
-            ) from error
+            raise _no_account(account) from error
         except ForbiddenError as error:
             raise IdentityError(
                 f"the operator may not create tokens for ServiceAccount {account.namespace}/{account.name}; grant it "
@@ -202,6 +194,14 @@ class Kube:
                 reason="OperatorForbidden",
             ) from error
         return str(answer.status.token)
+
+
+def _no_account(account: ServiceAccountRef) -> IdentityError:
+    return IdentityError(
+        f"ServiceAccount {account.name} does not exist in namespace {account.namespace}; create it",
+        reason="ServiceAccountNotFound",
+        waiting=True,
+    )
 
 
 def _object(request: Callable[[], object]) -> dict[str, Any]:
