@@ -297,16 +297,19 @@ def _succeeded(known: Known, attempt: Attempt, gained: dict[str, object]) -> Dec
 
 
 def _pause(known: Known, attempt: Attempt, reason: str, message: str, attempts: list[Attempt]) -> Decision:
-    retry = known.run.spec.retry if known.run.spec is not None else None
-    at = known.now + backoff(retry or DEFAULT_RETRY, attempt.number)
+    at = known.now + backoff(_retry(known), attempt.number)
     text = f"attempt {attempt.number} failed ({reason}: {message}); the next is made at {stamp(at)}"
     status = enter(known, "Pending", "RetryBackoff", text, attempts=attempts, retry_at=stamp(at))
     return Decision(status, wake_at=at, notes=(Note("Warning", reason, clip(text, 900)),))
 
 
-def _retries(known: Known, attempt: Attempt, end: End) -> bool:
+def _retry(known: Known) -> Retry:
     spec = known.run.spec
-    retry = (spec.retry if spec is not None else None) or DEFAULT_RETRY
+    return (spec.retry if spec is not None else None) or DEFAULT_RETRY
+
+
+def _retries(known: Known, attempt: Attempt, end: End) -> bool:
+    retry = _retry(known)
     kinds = RETRIED_ON_ANY if retry.when == "Any" else RETRIED_ALWAYS
     return known.run.status.stop is None and end in kinds and attempt.number <= retry.limit
 
