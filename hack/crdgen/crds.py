@@ -1,4 +1,4 @@
-"""The three CustomResourceDefinitions: names, printer columns, subresources, with schemas from the models.
+"""The CustomResourceDefinitions: names, printer columns, subresources, with schemas from the models.
 
 Called by hack/generate.py and the tests. Never hand-edit what it writes.
 """
@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from crdgen.schema import structural_schema
 from trainyard.api.base import GROUP, VERSION
+from trainyard.api.run_log import MLRunLogSpec
 from trainyard.api.training_run import MLTrainingRunSpec, MLTrainingRunStatus
 from trainyard.api.workspace import ClusterMLWorkspaceSpec, MLWorkspaceSpec, WorkspaceStatus
 
@@ -45,7 +46,7 @@ class Kind:
     scope: str
     description: str
     spec: type[BaseModel]
-    status: type[BaseModel]
+    status: type[BaseModel] | None  # None: a record, written once
     columns: tuple[Column, ...]
 
     @property
@@ -83,6 +84,20 @@ KINDS = (
         ),
     ),
     Kind(
+        name="MLRunLog",
+        short="mlrl",
+        scope="Namespaced",
+        description="The last part of what an attempt of an MLTrainingRun printed; deleted with the run.",
+        spec=MLRunLogSpec,
+        status=None,
+        columns=(
+            Column("Run", ".spec.runName", "The MLTrainingRun"),
+            Column("Attempt", ".spec.attempt", "Number of the attempt", type="integer"),
+            Column("URI", ".spec.uri", "Where the whole logs are kept", wide=True),
+            _AGE,
+        ),
+    ),
+    Kind(
         name="MLWorkspace",
         short="mlws",
         scope="Namespaced",
@@ -114,8 +129,8 @@ def root_schema(kind: Kind) -> dict[str, Any]:
             "kind": {"description": kind.name, "type": "string"},
             "metadata": {"type": "object"},
             "spec": structural_schema(kind.spec),
-            "status": structural_schema(kind.status),
-        },
+        }
+        | ({"status": structural_schema(kind.status)} if kind.status is not None else {}),
     }
 
 
@@ -141,7 +156,7 @@ def crd(kind: Kind) -> dict[str, Any]:
                     "name": VERSION,
                     "served": True,
                     "storage": True,
-                    "subresources": {"status": {}},
+                    **({"subresources": {"status": {}}} if kind.status is not None else {}),
                     "additionalPrinterColumns": [column.wire() for column in kind.columns],
                     "schema": {"openAPIV3Schema": root_schema(kind)},
                 }

@@ -39,7 +39,7 @@ def render_reference(kind: Kind) -> str:
         "A field that is not required may be left out; its description says what that means.",
         "",
     ]
-    for part in ("spec", "status"):
+    for part in [each for each in ("spec", "status") if each in schema["properties"]]:
         for path, node in _objects(schema["properties"][part], part):
             lines += _section(path, node)
     lines += ["## Columns of kubectl get", "", "| column | shows | only with -o wide |", "|---|---|---|"]

@@ -46,7 +46,6 @@ class Run:
             name="iris",
             uid="5b3c",
             generation=self.generation,
-            created_at=START,
             deleting_since=self.deleting,
             has_finalizer=self.finalizer,
             spec=None if self.unreadable else MLTrainingRunSpec.model_validate(self.wire),

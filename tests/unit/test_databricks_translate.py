@@ -10,7 +10,8 @@ from tests.wire.jobs import job
 from trainyard.core.errors import TranslationError
 from trainyard.platforms.databricks.overrides import OWNED, merge_patch
 from trainyard.platforms.databricks.platform import Databricks
-from trainyard.platforms.databricks.translate import model_wanted, translate, with_variables
+from trainyard.platforms.databricks.translate import translate, with_variables
+from trainyard.platforms.databricks.translate import wanted as what_is_wanted
 
 MULTI_NODE = {
     "jobCluster": {
@@ -189,13 +190,13 @@ def test_parameters_are_put_into_arguments_once(arg: str, sent: str) -> None:
 
 
 def test_the_model_has_its_full_name_in_the_code_and_in_what_is_wanted() -> None:
-    wanted = model_wanted(job(model={"name": "iris", "alias": "champion", "tags": {"a": "b"}}))
+    wanted = what_is_wanted(job(model={"name": "iris", "alias": "champion", "tags": {"a": "b"}})).model
     assert wanted is not None
     assert (wanted.full_name, wanted.alias, wanted.tags) == ("main.ml.iris", "champion", {"a": "b"})
     variables = body(model={"name": "iris"})["environment_variables"][0]["spec"]["variables"]
     assert variables["TRAINYARD_MODEL_NAME"] == "main.ml.iris"
     assert variables["MLFLOW_REGISTRY_URI"] == "databricks-uc"
-    assert model_wanted(job()) is None
+    assert what_is_wanted(job()).model is None
 
 
 EXPERIMENTS = [

@@ -22,7 +22,7 @@ from trainyard.core.errors import (
 from trainyard.core.remote import End, RemoteRun, Stage
 from trainyard.core.snapshot import Target
 from trainyard.identity.base import AccessToken
-from trainyard.platforms.base import ModelWanted, Request
+from trainyard.platforms.base import ModelWanted, Request, Wanted
 from trainyard.platforms.databricks.connection import DatabricksConnection
 from trainyard.platforms.databricks.translate import translate
 from trainyard.platforms.limits import QuotaReached
@@ -92,7 +92,7 @@ def test_a_submitted_attempt_runs_with_its_arguments_and_variables(
     assert (remote.stage, remote.end) == (Stage.ENDED, End.CODE)
     assert remote.ran_as == principal
     assert remote.url is not None
-    error = connection.collect(remote, submitted.mlflow_run_id, None).error
+    error = connection.collect(remote, submitted.mlflow_run_id, Wanted()).error
     assert f"['--depth=4', '$(params.depth)'] iris {submitted.mlflow_run_id} 1" in error
 
 
@@ -223,7 +223,7 @@ def test_a_host_without_the_api_is_no_verdict_on_the_run_but_one_on_the_workspac
         lambda: connection.locate("x", datetime.now(UTC)),
         lambda: list(connection.sweep(datetime.now(UTC))),
         lambda: connection.submit(translate(job())),
-        lambda: connection.collect(RemoteRun("1", Stage.ENDED, "x", End.CODE), None, None),
+        lambda: connection.collect(RemoteRun("1", Stage.ENDED, "x", End.CODE), None, Wanted()),
     ]
     for ask in asked:
         with pytest.raises(Unreachable) as raised:
@@ -303,18 +303,18 @@ def test_a_training_leaves_metrics_and_its_model_version_with_alias_and_tags(
     submitted = connection.submit(request)
     remote = ended(connection, submitted.remote_id, 120)
     wanted = ModelWanted("main.ml.wire", "challenger", {"data": "two points"})
-    result = connection.collect(remote, submitted.mlflow_run_id, wanted)
+    result = connection.collect(remote, submitted.mlflow_run_id, Wanted(wanted))
     assert (remote.end, result.error, result.shortfall) == (End.SUCCEEDED, "", None)
     assert result.metrics == {"accuracy": "0.75", "loss": "NaN"}
     assert result.model is not None
     assert (result.model.name, result.model.alias) == ("main.ml.wire", "challenger")
-    assert connection.collect(remote, submitted.mlflow_run_id, wanted) == result
+    assert connection.collect(remote, submitted.mlflow_run_id, Wanted(wanted)) == result
 
 
 def test_a_training_that_registers_nothing_falls_short(connection: DatabricksConnection, request_for: Any) -> None:
     submitted = connection.submit(request_for())
     remote = ended(connection, submitted.remote_id)
-    result = connection.collect(remote, submitted.mlflow_run_id, ModelWanted("main.ml.nothing", None, {}))
+    result = connection.collect(remote, submitted.mlflow_run_id, Wanted(ModelWanted("main.ml.nothing", None, {})))
     assert result.model is None
     assert result.shortfall is not None
 
@@ -324,9 +324,9 @@ def test_an_mlflow_run_that_no_code_ever_closed_is_closed(
 ) -> None:
     submitted = connection.submit(request_for("raise SystemExit(1)"))
     remote = ended(connection, submitted.remote_id)
-    connection.collect(remote, submitted.mlflow_run_id, None)
+    connection.collect(remote, submitted.mlflow_run_id, Wanted())
     control.clear_requests()
-    connection.collect(remote, submitted.mlflow_run_id, None)
+    connection.collect(remote, submitted.mlflow_run_id, Wanted())
     assert not control.requests(path=".*/runs/update")
 
 

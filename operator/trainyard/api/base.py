@@ -58,6 +58,7 @@ def _no_newline(value: str) -> str:
 
 
 Name = Annotated[str, Field(min_length=1, max_length=253, pattern=DNS_NAME)]
+ShortName = Annotated[str, Field(min_length=1, max_length=63)]
 Line = Annotated[str, AfterValidator(_no_newline)]
 Seconds = Annotated[int, Field(ge=1, le=31_536_000)]  # up to a year
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]  # RFC 3339, UTC

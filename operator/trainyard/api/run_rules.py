@@ -32,7 +32,7 @@ def immutable_except(mutable: frozenset[str]) -> Callable[[dict[str, Any], type]
         ]
         retry = [_retry_unchanged(name, none) for name, none in _FIXED_IN_RETRY.items()]
         times = [_within_timeout("attemptTimeoutSeconds"), _within_timeout("queueTimeoutSeconds")]
-        schema.setdefault("x-kubernetes-validations", []).extend([*fixed, *retry, *times, _CANCEL_IS_LATCHED])
+        schema.setdefault("x-kubernetes-validations", []).extend([*fixed, *retry, *times, _CANCEL_IS_LATCHED, *_SHAPE])
 
     return add_rules
 
@@ -63,3 +63,42 @@ _CANCEL_IS_LATCHED: Rule = {
     "fieldPath": ".cancel",
     "reason": "FieldValueForbidden",
 }
+
+
+def _shape(rule: str, message: str, field: str | None = None) -> Rule:
+    return {"rule": rule, "message": message} | ({"fieldPath": f".{field}"} if field else {})
+
+
+# Which fields go together: code with an entrypoint, or tasks, or a jobRef.
+_SHAPE: tuple[Rule, ...] = (
+    _shape(
+        "!has(self.jobRef) || !(has(self.code) || has(self.entrypoint) || has(self.tasks))",
+        "jobRef runs a job that has its own code: remove code, entrypoint and tasks, or use a task with a jobRef",
+        "jobRef",
+    ),
+    _shape(
+        "has(self.jobRef) || has(self.code) || (has(self.tasks) && self.tasks.all(t, !has(t.entrypoint)))",
+        "code is missing: give one of inline, configMap, git, path or wheel, or run a job with jobRef",
+    ),
+    _shape(
+        "!has(self.tasks) || !has(self.entrypoint)",
+        "entrypoint and tasks can not stand together: give each task its own entrypoint",
+        "entrypoint",
+    ),
+    _shape(
+        "has(self.compute) || has(self.jobRef) || (has(self.tasks) && "
+        "self.tasks.all(t, has(t.compute) || !has(t.entrypoint)))",
+        "compute is missing: name a class of the workspace's computeClasses, here or in every task",
+    ),
+    _shape(
+        "!has(self.tasks) || self.tasks.all(t, [has(t.entrypoint), has(t.jobRef)].filter(x, x).size() <= 1 && "
+        "(has(t.entrypoint) || has(t.jobRef) || has(t.databricks)))",
+        "each task needs exactly one of entrypoint and jobRef, or a task of the platform's in databricks",
+        "tasks",
+    ),
+    _shape(
+        "!has(self.entrypoint) || !has(self.entrypoint.consoleScript) || (has(self.code) && has(self.code.wheel))",
+        "consoleScript needs code.wheel: a console script is installed by a wheel",
+        "entrypoint",
+    ),
+)

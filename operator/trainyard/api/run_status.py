@@ -42,6 +42,31 @@ class RemoteIdentity(ApiModel):
     ] = None
 
 
+class TaskStatus(ApiModel):
+    """One task of an attempt."""
+
+    name: Annotated[str, Field(max_length=63, description="Name of the task.")]
+    state: Annotated[
+        str,
+        Field(
+            max_length=64, description="Pending, Running, Skipped, or how it ended: Succeeded or the word for why not."
+        ),
+    ]
+    attempt: Annotated[
+        int | None,
+        Field(default=None, ge=1, description="The earlier attempt that it succeeded in; absent if it is of this one."),
+    ] = None
+    failures: Annotated[
+        int | None, Field(default=None, ge=1, description="How often it has failed so far. Absent: never.")
+    ] = None
+    remote_id: Annotated[
+        str | None, Field(default=None, max_length=128, description="The platform's id of the task's run.")
+    ] = None
+    started_at: Annotated[Time | None, Field(default=None, description="When it started.")] = None
+    ended_at: Annotated[Time | None, Field(default=None, description="When it ended.")] = None
+    message: Annotated[str | None, Field(default=None, max_length=512, description="Why it failed, for people.")] = None
+
+
 class Attempt(ApiModel):
     """One submission to the platform."""
 
@@ -56,6 +81,12 @@ class Attempt(ApiModel):
     service_account: Annotated[str, Field(max_length=253, description="ServiceAccount of the run's namespace.")]
     spec_digest: Annotated[str, Field(max_length=80, description="Digest of the spec that the attempt was made from.")]
     code_digest: Annotated[str, Field(max_length=80, description="Digest of the source files.")]
+    commit: Annotated[
+        str | None, Field(default=None, max_length=64, description="Commit of the source, when it comes from git.")
+    ] = None
+    run_as: Annotated[
+        str | None, Field(default=None, max_length=255, description="Identity that the code was asked to run as.")
+    ] = None
     intended_at: Annotated[Time, Field(description="When the intent was written, before the platform was asked.")]
     remote_id: Annotated[
         str | None, Field(default=None, max_length=128, description="The platform's id of the run, as a string.")
@@ -74,6 +105,21 @@ class Attempt(ApiModel):
     ended_at: Annotated[Time | None, Field(default=None, description="When it was seen to have ended.")] = None
     reason: Annotated[str | None, Field(default=None, max_length=128, description="Why it ended, as one word.")] = None
     message: Annotated[str | None, Field(default=None, max_length=1024, description="Why it ended, for people.")] = None
+    adopted: Annotated[
+        bool | None,
+        Field(
+            default=None,
+            description="True if the remote run was there before this resource, found by its submission token.",
+        ),
+    ] = None
+    tasks: Annotated[
+        list[TaskStatus],
+        Field(default_factory=list, max_length=32, description="The tasks of a run of several, as far as known."),
+    ]
+    logs_uri: Annotated[
+        str | None,
+        Field(default=None, max_length=1024, description="Where the workspace keeps the attempt's whole logs."),
+    ] = None
 
 
 class RegisteredModel(ApiModel):
@@ -85,10 +131,63 @@ class RegisteredModel(ApiModel):
     alias: Annotated[str | None, Field(default=None, max_length=127, description="Alias that it was given.")] = None
 
 
+class WrittenOutput(ApiModel):
+    """What was found at an output when the run had succeeded."""
+
+    uri: Annotated[str | None, Field(default=None, max_length=1024, description="Where it lies.")] = None
+    table: Annotated[str | None, Field(default=None, max_length=255, description="Full name of the table.")] = None
+    size_bytes: Annotated[
+        int | None, Field(default=None, ge=0, description="Size; absent where the platform does not tell it.")
+    ] = None
+    files: Annotated[
+        int | None, Field(default=None, ge=0, description="Number of files; absent where the platform does not tell.")
+    ] = None
+    message: Annotated[
+        str | None, Field(default=None, max_length=512, description="What kept it from being measured, if anything.")
+    ] = None
+
+
+class Check(ApiModel):
+    """One thing that was looked at before anything is started."""
+
+    name: Annotated[str, Field(max_length=512, description="What was checked, for example CREATE MODEL on main.ml.")]
+    field: Annotated[
+        str | None, Field(default=None, max_length=128, description="The field of the spec that asks for it.")
+    ] = None
+    outcome: Annotated[
+        Literal["Passed", "Missing", "Unknown"],
+        Field(description="Unknown: the platform does not let this identity find out."),
+    ]
+    message: Annotated[
+        str, Field(max_length=1024, description="What was found, and the command or page that mends it.")
+    ]
+
+
+class Plan(ApiModel):
+    """What would be sent to the platform."""
+
+    request: Annotated[
+        str, Field(max_length=131_072, description="The request as JSON, after mappings and merges, without secrets.")
+    ]
+    checks: Annotated[
+        list[Check], Field(default_factory=list, max_length=200, description="Every check and what it found.")
+    ]
+
+
+class Cleanup(ApiModel):
+    """What was done when ttlSecondsAfterFinished had passed to a resource that is kept."""
+
+    at: Annotated[Time, Field(description="When it was done.")]
+    reason: Annotated[str, Field(max_length=128, description="UploadsRemoved or UploadsLeft.")]
+    message: Annotated[str, Field(max_length=1024, description="What was removed, and why the resource is kept.")]
+
+
 class Stop(ApiModel):
     """A decision to end the live attempt that has not been carried through yet, or that ended the run."""
 
-    reason: Annotated[str, Field(max_length=64, description="Cancelled, TimedOut, AttemptTimedOut or QueueTimedOut.")]
+    reason: Annotated[
+        str, Field(max_length=64, description="Cancelled, Suspended, TimedOut, AttemptTimedOut or QueueTimedOut.")
+    ]
     at: Annotated[Time, Field(description="When it was decided.")]
 
 
@@ -117,10 +216,16 @@ class MLTrainingRunStatus(ApiModel):
     attempt: Annotated[int | None, Field(default=None, ge=1, description="Number of the newest attempt.")] = None
     attempts: Annotated[
         list[Attempt],
-        Field(default_factory=list, max_length=24, description="Every attempt, oldest first; bounded by retry.limit."),
+        Field(default_factory=list, max_length=24, description="The newest attempts, oldest of them first."),
     ]
+    retries: Annotated[
+        int | None, Field(default=None, ge=0, description="Failed attempts that count against retry.limit.")
+    ] = None
     retry_at: Annotated[
         Time | None, Field(default=None, description="When the next attempt is made; absent unless one is waited for.")
+    ] = None
+    resumed_at: Annotated[
+        Time | None, Field(default=None, description="When it was last resumed; timeoutSeconds counts from then.")
     ] = None
     stop: Annotated[
         Stop | None, Field(default=None, description="Why the operator stops, or stopped, the live attempt.")
@@ -135,6 +240,28 @@ class MLTrainingRunStatus(ApiModel):
             description="Last value of each metric, as a string so that NaN and Infinity survive; at most 100.",
         ),
     ]
+    params: Annotated[
+        dict[Annotated[str, Field(min_length=1, max_length=250)], Annotated[str, Field(max_length=500)]],
+        Field(
+            default_factory=dict, max_length=100, description="Parameters that the code logged to MLflow; at most 100."
+        ),
+    ]
+    mlflow_url: Annotated[
+        str | None, Field(default=None, max_length=1024, description="The page of the newest attempt's MLflow run.")
+    ] = None
+    outputs: Annotated[
+        dict[Annotated[str, Field(min_length=1, max_length=63)], WrittenOutput],
+        Field(
+            default_factory=dict, max_length=16, description="What was found at each output; of a run that succeeded."
+        ),
+    ]
+    plan: Annotated[
+        Plan | None, Field(default=None, description="What would be sent; only of a run with planOnly.")
+    ] = None
+    cleanup: Annotated[
+        Cleanup | None,
+        Field(default=None, description="What ttlSecondsAfterFinished did to a resource that is kept."),
+    ] = None
     started_at: Annotated[Time | None, Field(default=None, description="When the operator first saw the run.")] = None
     ended_at: Annotated[Time | None, Field(default=None, description="When the run ended.")] = None
     duration: Annotated[

@@ -5,31 +5,60 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from trainyard.api.base import ApiModel, Name, Seconds, rules
+from trainyard.api.code import Code, ConfigMapCode, Entrypoint, GitCode, GitSecret, WheelCode
+from trainyard.api.data import DataName, EnvironmentName, Input, Output, StoredSecret, named_as_variables
 from trainyard.api.databricks_block import block_schema
 from trainyard.api.run_rules import immutable_except
-from trainyard.api.run_status import Attempt, MLTrainingRunStatus, Phase, RegisteredModel, RemoteIdentity, Stop
+from trainyard.api.run_status import (
+    Attempt,
+    Check,
+    Cleanup,
+    MLTrainingRunStatus,
+    Phase,
+    Plan,
+    RegisteredModel,
+    RemoteIdentity,
+    Stop,
+    TaskStatus,
+    WrittenOutput,
+)
+from trainyard.api.tasks import MOST_TASKS, Compute, Environment, JobRef, RunIf, Task, TaskRetry
 
 __all__ = [
     "MUTABLE_FIELDS",
     "Attempt",
+    "Check",
+    "Cleanup",
     "Code",
     "Compute",
     "ConfigMapCode",
     "Entrypoint",
     "Environment",
+    "GitCode",
+    "GitSecret",
+    "Input",
+    "JobRef",
     "MLTrainingRunSpec",
     "MLTrainingRunStatus",
     "Model",
+    "Output",
     "Phase",
+    "Plan",
     "RegisteredModel",
     "RemoteIdentity",
     "Retry",
+    "RunIf",
     "Stop",
+    "StoredSecret",
+    "Task",
+    "TaskRetry",
+    "TaskStatus",
+    "WheelCode",
     "WorkspaceRef",
+    "WrittenOutput",
 ]
 
 ParamName = Annotated[str, Field(min_length=1, max_length=63)]
-FileName = Annotated[str, Field(min_length=4, max_length=128, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.py$")]
 TagKey = Annotated[str, Field(min_length=1, max_length=63)]
 TagValue = Annotated[str, Field(max_length=255)]
 
@@ -45,103 +74,6 @@ class WorkspaceRef(ApiModel):
         ),
     ] = "MLWorkspace"
     name: Annotated[Name, Field(description="Name of the workspace.")]
-
-
-class ConfigMapCode(ApiModel):
-    """Source files kept in a ConfigMap of the run's namespace; each key is a file in one folder."""
-
-    name: Annotated[Name, Field(description="Name of the ConfigMap.")]
-
-
-class Code(ApiModel):
-    """Where the source comes from. Exactly one way."""
-
-    model_config = ApiModel.model_config | {
-        "json_schema_extra": rules(
-            (
-                "has(self.inline) != has(self.configMap)",
-                "code needs exactly one of inline or configMap: add the one that you use, or remove the other",
-            )
-        )
-    }
-
-    inline: Annotated[
-        str | None,
-        Field(
-            default=None,
-            min_length=1,
-            max_length=65536,
-            description="Source text of the entrypoint's Python file, at most 65,536 characters. "
-            "Absent when configMap is given.",
-        ),
-    ] = None
-    config_map: Annotated[
-        ConfigMapCode | None,
-        Field(
-            default=None,
-            description="Source files from a ConfigMap of the same namespace; each key is a file. Absent when inline "
-            "is given.",
-        ),
-    ] = None
-
-
-class Entrypoint(ApiModel):
-    """What is started."""
-
-    python_file: Annotated[
-        FileName,
-        Field(
-            default="main.py",
-            description="The Python file to run: a key of the ConfigMap, or the name given to the inline source. "
-            "Absent: main.py.",
-        ),
-    ] = "main.py"
-    args: Annotated[
-        list[Annotated[str, Field(max_length=2048)]],
-        Field(
-            default_factory=list,
-            max_length=64,
-            description="Command-line arguments. $(params.NAME) is replaced by that parameter; $$( stands for $( . "
-            "Absent: none.",
-        ),
-    ]
-
-
-Requirement = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^-\s]")]
-
-
-class Environment(ApiModel):
-    """Software that the code needs, in names that hold on every platform."""
-
-    runtime: Annotated[
-        str | None,
-        Field(
-            default=None,
-            min_length=1,
-            max_length=63,
-            description="A short name from the workspace's runtimes. Absent: nothing but spec.environment.pip.",
-        ),
-    ] = None
-    pip: Annotated[
-        list[Requirement],
-        Field(
-            default_factory=list,
-            max_length=64,
-            description="Requirement specifiers (PEP 508), for example scikit-learn==1.9.1. "
-            "Options of pip are refused. Absent: only what the runtime brings.",
-        ),
-    ]
-
-
-class Compute(ApiModel):
-    """What to compute on, in names that hold on every platform."""
-
-    class_: Annotated[
-        str,
-        Field(
-            alias="class", min_length=1, max_length=63, description="A short name from the workspace's computeClasses."
-        ),
-    ]
 
 
 class Model(ApiModel):
@@ -213,29 +145,95 @@ class Retry(ApiModel):
 
 
 # Fields that may change after creation, beside retry.limit.
-MUTABLE_FIELDS = frozenset({"cancel", "deletion_policy"})
+MUTABLE_FIELDS = frozenset({"cancel", "deletion_policy", "suspend", "ttl_seconds_after_finished"})
 
 
 class MLTrainingRunSpec(ApiModel):
-    """What to run. Immutable from creation, except cancel, deletionPolicy and retry.limit."""
+    """What to run. Immutable but for suspend, cancel, ttlSecondsAfterFinished, deletionPolicy and retry.limit.
+
+    Either code with an entrypoint, or several tasks, or a jobRef.
+    """
 
     model_config = ApiModel.model_config | {"json_schema_extra": immutable_except(MUTABLE_FIELDS)}
 
     workspace_ref: Annotated[WorkspaceRef, Field(description="Where it runs.")]
-    code: Annotated[Code, Field(description="Where the source comes from.")]
+    code: Annotated[
+        Code | None,
+        Field(default=None, description="Where the source comes from. Absent only if nothing but jobs is run."),
+    ] = None
     entrypoint: Annotated[
-        Entrypoint | None, Field(default=None, description="What is started. Absent: main.py without arguments.")
+        Entrypoint | None,
+        Field(
+            default=None,
+            description="What is started. Absent: main.py without arguments, unless tasks or jobRef is given.",
+        ),
+    ] = None
+    tasks: Annotated[
+        list[Task],
+        Field(
+            default_factory=list,
+            max_length=MOST_TASKS,
+            description="Steps of a run of several, in any order. Absent: the run is one step, entrypoint or jobRef.",
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ]
+    job_ref: Annotated[
+        JobRef | None,
+        Field(default=None, description="A job that lives on the platform, run instead of code. Absent: code is run."),
     ] = None
     environment: Annotated[
         Environment | None, Field(default=None, description="Software that the code needs. Absent: the platform's own.")
     ] = None
-    compute: Annotated[Compute, Field(description="What it computes on.")]
+    compute: Annotated[
+        Compute | None,
+        Field(default=None, description="What it computes on. Absent only if every task names its own, or is a job."),
+    ] = None
     params: Annotated[
         dict[ParamName, Annotated[str, Field(max_length=1024)]],
         Field(
-            default_factory=dict, max_length=64, description="Parameters, used in args as $(params.NAME). Absent: none."
+            default_factory=dict,
+            max_length=64,
+            description="Parameters, used in args as $(params.NAME) and given to notebooks as widgets. Absent: none.",
         ),
     ]
+    inputs: Annotated[
+        dict[DataName, Input],
+        Field(
+            default_factory=dict,
+            max_length=16,
+            description="Data that the code reads, by name. Absent: none.",
+            json_schema_extra=named_as_variables("names of inputs"),
+        ),
+    ]
+    outputs: Annotated[
+        dict[DataName, Output],
+        Field(
+            default_factory=dict,
+            max_length=16,
+            description="Data that the code writes, by name; status.outputs tells what was written. Absent: none.",
+            json_schema_extra=named_as_variables("names of outputs"),
+        ),
+    ]
+    secrets: Annotated[
+        dict[EnvironmentName, StoredSecret],
+        Field(
+            default_factory=dict,
+            max_length=16,
+            description="Environment variables whose values the platform takes from its own secret store. "
+            "Absent: none.",
+            json_schema_extra=named_as_variables("names of secrets"),
+        ),
+    ]
+    run_as: Annotated[
+        str | None,
+        Field(
+            default=None,
+            min_length=1,
+            max_length=63,
+            description="Identity that the code runs as, apart from the one that submits: a short name from the "
+            "workspace's runAs.identities. Absent: the workspace's runAs.default, or else the submitter.",
+        ),
+    ] = None
     experiment: Annotated[
         str | None,
         Field(
@@ -291,6 +289,14 @@ class MLTrainingRunSpec(ApiModel):
             "but the attempt's own.",
         ),
     ] = None
+    suspend: Annotated[
+        bool | None,
+        Field(
+            default=None,
+            description="True starts nothing and stops what runs; false again starts a new attempt, which does not "
+            "count against retry.limit. The deadline of timeoutSeconds begins anew. Absent: false.",
+        ),
+    ] = None
     cancel: Annotated[
         bool | None,
         Field(
@@ -304,6 +310,24 @@ class MLTrainingRunSpec(ApiModel):
             default=None,
             description="What deleting the resource does to a live remote run: Cancel stops it (what absence means), "
             "Orphan leaves it.",
+        ),
+    ] = None
+    ttl_seconds_after_finished: Annotated[
+        int | None,
+        Field(
+            default=None,
+            ge=0,
+            le=31_536_000,
+            description="Seconds after the end at which this resource is deleted and what was uploaded for it removed. "
+            "A resource that Argo CD or Flux tracks stays; only its uploads go. Absent: it is kept.",
+        ),
+    ] = None
+    plan_only: Annotated[
+        bool | None,
+        Field(
+            default=None,
+            description="True starts nothing: the run ends as soon as status.plan shows what would be sent and what "
+            "every check found. Absent: false.",
         ),
     ] = None
     submission_key: Annotated[

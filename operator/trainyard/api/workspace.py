@@ -4,9 +4,47 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from trainyard.api.base import ApiModel, Condition, Name, rules
+from trainyard.api.base import ApiModel, Condition, Name, ShortName, rules
+from trainyard.api.compute import (
+    Autoscale,
+    ComputeClass,
+    ExistingCluster,
+    JobCluster,
+    Runtime,
+    Serverless,
+)
+from trainyard.api.mappings import (
+    ADLSDestination,
+    DataRoot,
+    LogDestination,
+    RunAs,
+    RunAsIdentity,
+    S3Destination,
+    SecretStore,
+)
 
-ShortName = Annotated[str, Field(min_length=1, max_length=63)]
+__all__ = [
+    "ADLSDestination",
+    "Autoscale",
+    "ClusterMLWorkspaceSpec",
+    "ComputeClass",
+    "DataRoot",
+    "DatabricksTarget",
+    "ExistingCluster",
+    "FederatedIdentity",
+    "Identity",
+    "JobCluster",
+    "LogDestination",
+    "MLWorkspaceSpec",
+    "Permission",
+    "RunAs",
+    "RunAsIdentity",
+    "Runtime",
+    "S3Destination",
+    "SecretStore",
+    "Serverless",
+    "WorkspaceStatus",
+]
 
 
 class DatabricksTarget(ApiModel):
@@ -31,6 +69,14 @@ class DatabricksTarget(ApiModel):
             ),
         ),
     ]
+    cloud: Annotated[
+        Literal["AWS", "Azure", "GCP"] | None,
+        Field(
+            default=None,
+            description="Cloud that its machines are in, for availability and zones. Absent: read from the host, where "
+            "it has the name of a public cloud.",
+        ),
+    ] = None
 
 
 class FederatedIdentity(ApiModel):
@@ -52,116 +98,6 @@ class Identity(ApiModel):
     federated: Annotated[
         FederatedIdentity,
         Field(description="Exchange a ServiceAccount token of the namespace for a platform token (RFC 8693)."),
-    ]
-
-
-class JobCluster(ApiModel):
-    """A cluster that exists for one attempt and is billed for it."""
-
-    node_type_id: Annotated[str, Field(min_length=1, max_length=128, description="Machine type of driver and workers.")]
-    num_workers: Annotated[
-        int,
-        Field(
-            default=0, ge=0, le=1000, description="Number of workers beside the driver. 0, or absent: a single node."
-        ),
-    ] = 0
-    spark_version: Annotated[
-        str | None,
-        Field(
-            default=None,
-            max_length=128,
-            description="Databricks runtime, for example 16.4.x-cpu-ml-scala2.13. Absent: the run's runtime names it.",
-        ),
-    ] = None
-    data_security_mode: Annotated[
-        Literal[
-            "DATA_SECURITY_MODE_AUTO",
-            "DATA_SECURITY_MODE_STANDARD",
-            "DATA_SECURITY_MODE_DEDICATED",
-            "USER_ISOLATION",
-            "SINGLE_USER",
-            "NONE",
-        ],
-        Field(description="Access mode. Named explicitly, because the platform's default hides Unity Catalog."),
-    ]
-    policy_id: Annotated[
-        str | None,
-        Field(
-            default=None,
-            max_length=64,
-            description="Id of the cluster policy that the cluster must satisfy. Absent: none.",
-        ),
-    ] = None
-
-
-class Serverless(ApiModel):
-    """Serverless compute; the platform sizes it."""
-
-    environment_version: Annotated[
-        str,
-        Field(
-            max_length=8,
-            pattern=r"^[0-9]+$",
-            description="Serverless environment version. 5 or later, which is the first to take environment variables.",
-            json_schema_extra=rules(
-                (
-                    "int(self) >= 5",
-                    "environmentVersion must be 5 or later, as earlier ones take no environment variables: raise it",
-                )
-            ),
-        ),
-    ]
-
-
-class ComputeClass(ApiModel):
-    """What a short name for compute means here. Exactly one shape."""
-
-    model_config = ApiModel.model_config | {
-        "json_schema_extra": rules(
-            (
-                "has(self.jobCluster) != has(self.serverless)",
-                "a compute class needs exactly one of jobCluster or serverless: add the one that you use, or remove "
-                "the other",
-            )
-        )
-    }
-
-    job_cluster: Annotated[
-        JobCluster | None,
-        Field(default=None, description="A job cluster per attempt. Absent when serverless is given."),
-    ] = None
-    serverless: Annotated[
-        Serverless | None, Field(default=None, description="Serverless job compute. Absent when jobCluster is given.")
-    ] = None
-
-
-Requirement = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=512,
-        pattern=r"^[^-\s]",
-        description="A requirement specifier (PEP 508), for example scikit-learn==1.9.1. Options of pip are refused.",
-    ),
-]
-
-
-class Runtime(ApiModel):
-    """What a short name for a software environment means here."""
-
-    spark_version: Annotated[
-        str | None,
-        Field(
-            default=None,
-            max_length=128,
-            description="Databricks runtime for job clusters that name none. Absent: the compute class must name one.",
-        ),
-    ] = None
-    pip: Annotated[
-        list[Requirement],
-        Field(
-            default_factory=list, max_length=64, description="Packages installed before those of the run. Absent: none."
-        ),
     ]
 
 
@@ -242,6 +178,37 @@ class MLWorkspaceSpec(ApiModel):
             max_length=255,
             pattern=r"^/[^\s]*[^/\s]$",
             description="Workspace folder that experiments are made in. Absent: the home folder of the principal.",
+        ),
+    ] = None
+    data_roots: Annotated[
+        dict[ShortName, DataRoot],
+        Field(
+            default_factory=dict,
+            max_length=64,
+            description="What data://NAME stands for in inputs, outputs and code. Absent: no run may use data://.",
+        ),
+    ]
+    secret_stores: Annotated[
+        dict[ShortName, SecretStore],
+        Field(
+            default_factory=dict,
+            max_length=64,
+            description="Short names that runs use in spec.secrets. Absent: no run may use secrets.",
+        ),
+    ]
+    run_as: Annotated[
+        RunAs | None,
+        Field(
+            default=None,
+            description="Identities that code may run as. Absent: code runs as the identity that submits it.",
+        ),
+    ] = None
+    log_destination: Annotated[
+        LogDestination | None,
+        Field(
+            default=None,
+            description="Where whole logs are kept. Absent: the platform's own copy, for as long as it lasts, and the "
+            "last part in an MLRunLog.",
         ),
     ] = None
     default_permissions: Annotated[

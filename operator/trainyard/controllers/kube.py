@@ -32,7 +32,8 @@ class Kind:
 RUN = Kind("MLTrainingRun", "mltrainingruns", True)
 WORKSPACE = Kind("MLWorkspace", "mlworkspaces", True)
 CLUSTER_WORKSPACE = Kind("ClusterMLWorkspace", "clustermlworkspaces", False)
-KINDS = {kind.name: kind for kind in (RUN, WORKSPACE, CLUSTER_WORKSPACE)}
+RUN_LOG = Kind("MLRunLog", "mlrunlogs", True)
+KINDS = {kind.name: kind for kind in (RUN, WORKSPACE, CLUSTER_WORKSPACE, RUN_LOG)}
 
 
 class KubeError(TrainyardError):

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from trainyard.api.training_run import Attempt
+from trainyard.api.code import DEFAULT_FILE
+from trainyard.api.training_run import Attempt, Entrypoint
 from trainyard.api.workspace import ClusterMLWorkspaceSpec, MLWorkspaceSpec, WorkspaceStatus
 from trainyard.controllers.apiserver import ApiServer
 from trainyard.controllers.kube import CLUSTER_WORKSPACE, ForbiddenError, KubeError, NotFoundError
@@ -19,7 +20,7 @@ from trainyard.core.snapshot import Blocked, Limits, Ready, RunSnapshot, Target
 from trainyard.core.times import parse
 from trainyard.core.tokens import code_digest, submission_token
 from trainyard.core.transition import live
-from trainyard.platforms.base import Job, ModelWanted, Request
+from trainyard.platforms.base import Job, Request, Wanted
 from trainyard.platforms.registry import platform_of
 
 
@@ -53,14 +54,14 @@ class Readiness:
         workspace, _, files = found
         return platform_of(workspace).translate(self._job(run, workspace, _target(attempt), files, attempt.number))
 
-    async def model_wanted(self, run: RunSnapshot, attempt: Attempt) -> ModelWanted | None:
-        """The registered model that the attempt has to leave, by its full name."""
-        if run.spec is None or run.spec.model is None:
-            return None
+    async def wanted(self, run: RunSnapshot, attempt: Attempt) -> Wanted:
+        """What has to be fetched of the ended attempt."""
+        if run.spec is None:
+            return Wanted()
         spec = self._workspace_spec(run)
         if isinstance(spec, Blocked):
             raise IdentityError(spec.message, reason=spec.reason, waiting=spec.waiting)
-        return platform_of(spec).model_wanted(self._job(run, spec, _target(attempt), {}, attempt.number))
+        return platform_of(spec).wanted(self._job(run, spec, _target(attempt), {}, attempt.number))
 
     async def _gather(self, run: RunSnapshot) -> Blocked | tuple[MLWorkspaceSpec, Target, dict[str, bytes]]:
         workspace = self._workspace(run)
@@ -124,11 +125,15 @@ class Readiness:
     async def _files(self, run: RunSnapshot) -> dict[str, bytes] | Blocked:
         """The source files by name, or why they can not be had."""
         assert run.spec is not None  # noqa: S101
-        entry = run.spec.entrypoint.python_file if run.spec.entrypoint else "main.py"
-        if run.spec.code.inline is not None:
-            return {entry: run.spec.code.inline.encode()}
-        assert run.spec.code.config_map is not None  # noqa: S101  (the schema asks for exactly one)
-        name = run.spec.code.config_map.name
+        entry = (run.spec.entrypoint or Entrypoint()).file or DEFAULT_FILE
+        code = run.spec.code
+        if code is None:
+            return {}
+        if code.inline is not None:
+            return {entry: code.inline.encode()}
+        if code.config_map is None:
+            return Blocked("InvalidSpec", "this way to name code is not understood", waiting=False)
+        name = code.config_map.name
         try:
             files = await self._api.config_map(run.namespace, name)
         except NotFoundError:

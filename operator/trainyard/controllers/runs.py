@@ -196,7 +196,7 @@ class RunController:
         remote = self._observed[run.uid].remote
         assert remote is not None  # noqa: S101  (the rule looked)
         assert remote.stage is Stage.ENDED  # noqa: S101
-        wanted = await self._readiness.model_wanted(run, attempt)
+        wanted = await self._readiness.wanted(run, attempt)
         result = await session.call(
             "collect", session.connection.collect, remote, attempt.mlflow_run_id, wanted, deadline=DEADLINES["collect"]
         )

@@ -25,14 +25,24 @@ def run_snapshot(obj: Mapping[str, Any]) -> RunSnapshot:
         name=meta["name"],
         uid=meta["uid"],
         generation=int(meta.get("generation", 0)),
-        created_at=parse(meta["creationTimestamp"]),
         deleting_since=parse(deleting) if deleting else None,
         has_finalizer=FINALIZER in meta.get("finalizers", []),
         spec=spec,
         spec_error=error,
         spec_digest=spec_digest(obj.get("spec", {})),
         status=MLTrainingRunStatus.model_validate(obj.get("status") or {}),
+        tracked_by=_tracked_by(meta),
     )
+
+
+def _tracked_by(meta: Mapping[str, Any]) -> str | None:
+    """Who would make the object again. app.kubernetes.io/instance says nothing: most Helm charts set it."""
+    annotations, labels = meta.get("annotations") or {}, meta.get("labels") or {}
+    if "argocd.argoproj.io/tracking-id" in annotations or "argocd.argoproj.io/instance" in labels:
+        return "Argo CD"
+    if "kustomize.toolkit.fluxcd.io/name" in labels or "helm.toolkit.fluxcd.io/name" in labels:
+        return "Flux"
+    return None
 
 
 def first_error(invalid: ValidationError) -> str:

@@ -43,7 +43,17 @@ class Collect:
     """Fetch what the ended attempt left behind."""
 
 
-Action = AddFinalizer | RemoveFinalizer | Submit | Locate | Watch | Cancel | Collect
+@dataclass(frozen=True, slots=True)
+class CleanUp:
+    """Remove what was uploaded for a finished run, unless another run uses it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRun:
+    """Delete the object, provided that it is still the one that was decided on (uid and resourceVersion)."""
+
+
+Action = AddFinalizer | RemoveFinalizer | Submit | Locate | Watch | Cancel | Collect | CleanUp | DeleteRun
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Made by `platforms`, kept in memory by `controllers`, read by `core.decide`. Fro
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal
 
 
 class Stage(StrEnum):
@@ -23,6 +24,7 @@ class End(StrEnum):
 
     SUCCEEDED = "Succeeded"
     CODE = "CodeFailed"
+    OUT_OF_MEMORY = "OutOfMemory"
     PACKAGES = "PackageInstallFailed"
     INFRASTRUCTURE = "InfrastructureFailed"
     QUOTA = "QuotaExceeded"
@@ -50,6 +52,21 @@ class RemoteRun:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteTask:
+    """One task of a remote run. `end` is None while it has not ended, and when it was never started (`skipped`)."""
+
+    name: str
+    remote_id: str
+    stage: Stage
+    state: str
+    end: End | None = None
+    skipped: bool = False  # not started, because of how others ended
+    message: str = ""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Submitted:
     """The platform has accepted an attempt."""
 
@@ -69,13 +86,55 @@ class ModelVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskText:
+    """What one task printed, as far as the platform still has it. `missing` says why there is no text."""
+
+    name: str
+    text: str
+    truncated: bool = False
+    missing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was found at an output. `message` says what kept it from being measured, if anything."""
+
+    uri: str | None = None
+    table: str | None = None
+    size_bytes: int | None = None
+    files: int | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
-    """What an ended attempt left behind. `shortfall` is a (reason, message) why success is not complete."""
+    """What an ended attempt left behind.
+
+    `shortfall` is a (reason, message) why success is not complete. `end`, if set, says more exactly than the platform's
+    own word how it ended, read from what the code printed. `tasks` holds every task of a run of several.
+    """
 
     metrics: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    mlflow_url: str | None = None
     model: ModelVersion | None = None
     error: str = ""
+    end: End | None = None
+    tasks: tuple[RemoteTask, ...] = ()
+    outputs: dict[str, Written] = field(default_factory=dict)
+    logs: tuple[TaskText, ...] = ()
+    logs_uri: str | None = None
     shortfall: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check before a submission found. The outcomes are those of `api.run_status.Check`."""
+
+    name: str  # what was checked, for example "CREATE MODEL on schema main.ml"
+    field: str  # the field of the spec that asks for it
+    outcome: Literal["Passed", "Missing", "Unknown"]
+    message: str  # with the command or page that mends it
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +168,4 @@ class Observed:
     cancel_sent_at: datetime | None = None
     result: Result | None = None
     trouble: Trouble | None = None
+    cleaned: str | None = None  # of a finished run: what was removed of its uploads, or why nothing was

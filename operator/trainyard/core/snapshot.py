@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from trainyard.api.training_run import MLTrainingRunSpec, MLTrainingRunStatus
+from trainyard.api.training_run import MLTrainingRunSpec, MLTrainingRunStatus, Plan
 from trainyard.core.remote import Observed
 
 FINALIZER = "trainyard.dev/remote-run"
@@ -35,6 +35,9 @@ class Ready:
 
     target: Target
     code_digest: str
+    commit: str | None = None
+    run_as: str | None = None
+    plan: Plan | None = None  # only of a run that is planned and not run
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +48,13 @@ class RunSnapshot:
     name: str
     uid: str
     generation: int
-    created_at: datetime
     deleting_since: datetime | None
     has_finalizer: bool
     spec: MLTrainingRunSpec | None
     spec_error: str
     spec_digest: str
     status: MLTrainingRunStatus
+    tracked_by: str | None = None  # Argo CD or Flux: whoever would make the object again if it were deleted
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class Limits:
     trouble_before_told: float = 15.0
     identity_may_take: float = 600.0
     collecting_may_take: float = 600.0
+    cleaning_may_take: float = 600.0
     recheck_stalled: float = 300.0
     recheck_waiting: float = 15.0
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 # What a person may change after creation, as paths in the wire form of the spec.
-MUTABLE = (("cancel",), ("deletionPolicy",), ("retry", "limit"))
+MUTABLE = (("cancel",), ("deletionPolicy",), ("suspend",), ("ttlSecondsAfterFinished",), ("retry", "limit"))
 
 
 def submission_token(key: str, attempt: int) -> str:

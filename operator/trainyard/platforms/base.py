@@ -4,15 +4,15 @@ A platform is a folder beside this file. `translate` is pure; a `Connection` tal
 safe to use from several threads. Errors are those of `core.errors`; anything else that escapes is a bug.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
 from trainyard.api.training_run import MLTrainingRunSpec
 from trainyard.api.workspace import MLWorkspaceSpec
 from trainyard.audit.log import AuditLog
-from trainyard.core.remote import RemoteRun, Result, Submitted
+from trainyard.core.remote import Finding, RemoteRun, Result, Submitted
 from trainyard.core.snapshot import Target
 from trainyard.identity.base import TokenSource
 
@@ -37,23 +37,56 @@ class Job:
     files: Mapping[str, bytes]
     code_digest: str
     timeout_seconds: int
+    cluster: str = ""  # what this Kubernetes cluster is called, for tags and for the folder of uploads
+    commit: str | None = None
+    requested_by: str | None = None  # who asked, once it is stamped; never guessed
+    done_tasks: frozenset[str] = frozenset()  # tasks that an earlier attempt has done: left out of this one
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A right, or a thing that has to be there, that a request will fail without. Made by `translate`, pure.
+
+    `kind` and `name` say on what (catalog main, schema main.ml, cluster-policy 0123), `right` what has to be held
+    there, in the platform's own words; `holder` is the identity that needs it, `field` the field of the spec that asks.
+    """
+
+    kind: str
+    name: str
+    right: str
+    holder: str
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunsAs:
+    """An identity that the code runs as, apart from the submitter. `kind` is service_principal or user."""
+
+    kind: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """One attempt in the platform's terms, complete before anything is sent.
 
-    `body` is the request that starts the run; what the operator only learns while preparing (the MLflow run's id) is
-    put in by `Connection.submit`. `label` finds the run again by listing when its id was lost.
+    `body` is the request that starts the run; what the operator only learns while preparing (the ids of the MLflow run
+    and of jobs that are named) is put in by `Connection.submit`. `label` finds the run again by listing when its id was
+    lost. `notebooks` are those of `files` that have to become notebooks. `jobs` holds, by task key, the name of the job
+    whose id has to be looked up. Without an `experiment`, no MLflow run is made.
     """
 
     body: Mapping[str, Any]
     label: str
     code_folder: str
     files: Mapping[str, bytes]
-    experiment: str
+    experiment: str | None
     tags: Mapping[str, str]
     submission_token: str
+    notebooks: frozenset[str] = frozenset()
+    jobs: Mapping[str, str] = field(default_factory=dict)
+    runs_as: RunsAs | None = None
+    needs: tuple[Need, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +96,23 @@ class ModelWanted:
     full_name: str
     alias: str | None
     tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What has to be fetched of an ended attempt.
+
+    `outputs` holds, by name, the uri and the table (one of them None) as `translate` gave them to the code. `tasks` are
+    the tasks of a run of several, by the name that the platform knows them by; empty for a run of one.
+    `log_characters` is the most of each task's text that is kept; `keep` is called with (task name, text) for the
+    workspace's log destination, and gives the URI; None where there is none.
+    """
+
+    model: ModelWanted | None = None
+    outputs: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
+    tasks: tuple[str, ...] = ()
+    log_characters: int = 0
+    keep: Callable[[str, str], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +147,17 @@ class Connection(Protocol):
     def cancel(self, remote_id: str) -> None:
         """Asks the platform to stop the run. Ended already is fine; Missing if it is not there."""
 
-    def collect(self, remote: RemoteRun, mlflow_run_id: str | None, model: ModelWanted | None) -> Result:
-        """What an ended run left: metrics, the model version made by its MLflow run, the error's last lines."""
+    def collect(self, remote: RemoteRun, mlflow_run_id: str | None, wanted: Wanted) -> Result:
+        """What an ended run left: metrics, the model version of its MLflow run, outputs, tasks, logs, the error."""
+
+    def preflight(self, request: Request) -> tuple[Finding, ...]:
+        """Looks at each need of the request, and at nothing else; starts and changes nothing.
+
+        What the platform does not let this identity find out is Unknown, never Missing.
+        """
+
+    def clean(self, code_folder: str) -> bool:
+        """Removes an uploaded folder. Returns whether there was one."""
 
 
 class Platform(Protocol):
@@ -115,8 +174,11 @@ class Platform(Protocol):
     def translate(self, job: Job) -> Request:
         """The job in the platform's terms. Pure. Raises TranslationError naming the field."""
 
-    def model_wanted(self, job: Job) -> ModelWanted | None:
-        """The registered model that the job has to leave behind, by its full name. Pure."""
+    def wanted(self, job: Job) -> Wanted:
+        """What has to be fetched when the job has ended: model, outputs, tasks. Pure; says nothing about logs."""
+
+    def code_folder(self, principal: str, cluster: str, code_digest: str) -> str:
+        """Where `translate` has the source uploaded. Pure; needs neither spec nor workspace."""
 
     def forbidden_overrides(self) -> frozenset[str]:
         """Fields of the platform block that the operator owns."""

@@ -13,10 +13,10 @@ from typing import Any
 from trainyard.audit.log import AuditLog
 from trainyard.audit.transport import Bounds
 from trainyard.core.errors import Denied, Missing, Refused, Throttled, Unreachable
-from trainyard.core.remote import RemoteRun, Result, Submitted
+from trainyard.core.remote import Finding, RemoteRun, Result, Submitted
 from trainyard.core.snapshot import Target
 from trainyard.identity.base import TokenSource
-from trainyard.platforms.base import START_WITHIN, Account, ModelWanted, Request
+from trainyard.platforms.base import START_WITHIN, Account, Request, Wanted
 from trainyard.platforms.databricks import names
 from trainyard.platforms.databricks.answers import ALREADY_EXISTS
 from trainyard.platforms.databricks.client import DatabricksClient
@@ -60,7 +60,7 @@ class DatabricksConnection:
         begun = time.monotonic()
         try:
             self._upload(request)
-            experiment_id = self._experiment(request.experiment)
+            experiment_id = self._experiment(request.experiment or "")
             mlflow_run_id = self._mlflow_run(experiment_id, request)
         except Refused as error:
             # A path that is taken or a full store is for a person to clear; only runs/submit judges the run itself.
@@ -109,9 +109,21 @@ class DatabricksConnection:
             if remote.end is None:
                 raise
 
-    def collect(self, remote: RemoteRun, mlflow_run_id: str | None, model: ModelWanted | None) -> Result:
+    def collect(self, remote: RemoteRun, mlflow_run_id: str | None, wanted: Wanted) -> Result:
         """What an ended run left."""
-        return self._outcome.collect(remote, mlflow_run_id, model)
+        return self._outcome.collect(remote, mlflow_run_id, wanted.model)
+
+    def preflight(self, request: Request) -> tuple[Finding, ...]:
+        """What each need of the request meets. None is declared yet."""
+        return tuple(Finding(each.name, each.field, "Unknown", "is not checked") for each in request.needs)
+
+    def clean(self, code_folder: str) -> bool:
+        """Removes an uploaded folder."""
+        try:
+            self._client.do("POST", f"{WORKSPACE}/delete", body={"path": code_folder, "recursive": True})
+        except Missing:
+            return False
+        return True
 
     def _pages(self, since: datetime) -> Iterator[list[dict[str, Any]]]:
         """Pages of raw rows. The filter by time is the platform's; each row is judged by its own state."""

@@ -35,9 +35,13 @@ def home(principal: str) -> str:
     return f"/Users/{principal}"
 
 
-def code_folder(principal: str, digest: str) -> str:
-    """Where these exact source files lie, whichever runs use them."""
-    return f"{home(principal)}/.trainyard/code/{digest.removeprefix('sha256:')}"
+def code_folder(principal: str, cluster: str, digest: str) -> str:
+    """Where these exact source files lie, whichever runs of that Kubernetes cluster use them.
+
+    Only the cluster that made it can know whether it is still used, so that no two share one.
+    """
+    shared = hashlib.sha256(cluster.encode()).hexdigest()[:8]
+    return f"{home(principal)}/.trainyard/code/{shared}/{digest.removeprefix('sha256:')}"
 
 
 def cluster_tag(text: str) -> str:

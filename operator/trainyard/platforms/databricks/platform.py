@@ -3,7 +3,7 @@
 from trainyard.audit.log import AuditLog
 from trainyard.core.snapshot import Target
 from trainyard.identity.base import TokenSource
-from trainyard.platforms.base import Connection, Job, ModelWanted, Request
+from trainyard.platforms.base import Connection, Job, Request, Wanted
 from trainyard.platforms.databricks import names, overrides, translate
 from trainyard.platforms.databricks.connection import DatabricksConnection
 
@@ -21,9 +21,13 @@ class Databricks:
         """The job as a request of jobs/runs/submit. Pure."""
         return translate.translate(job)
 
-    def model_wanted(self, job: Job) -> ModelWanted | None:
-        """The registered model that the job has to leave behind. Pure."""
-        return translate.model_wanted(job)
+    def wanted(self, job: Job) -> Wanted:
+        """What has to be fetched when the job has ended. Pure."""
+        return translate.wanted(job)
+
+    def code_folder(self, principal: str, cluster: str, code_digest: str) -> str:
+        """Where the source is uploaded. Pure."""
+        return names.code_folder(principal, cluster, code_digest)
 
     def forbidden_overrides(self) -> frozenset[str]:
         """Fields of spec.databricks that the operator owns, as dotted paths."""

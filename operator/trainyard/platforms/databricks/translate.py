@@ -11,7 +11,7 @@ from typing import Any
 from trainyard.api.training_run import Entrypoint, MLTrainingRunSpec
 from trainyard.api.workspace import ComputeClass, JobCluster, MLWorkspaceSpec, Permission, Runtime
 from trainyard.core.errors import TranslationError
-from trainyard.platforms.base import Job, ModelWanted, Request
+from trainyard.platforms.base import Job, ModelWanted, Request, Wanted
 from trainyard.platforms.databricks import names
 from trainyard.platforms.databricks.overrides import merged
 
@@ -31,13 +31,13 @@ def translate(job: Job) -> Request:
             OverrideForbidden or InvalidSpec; names the field.
     """
     entrypoint = job.spec.entrypoint or Entrypoint()
-    if entrypoint.python_file not in job.files:
+    if entrypoint.file not in job.files:
         raise TranslationError(
             "spec.entrypoint.pythonFile",
-            f"{entrypoint.python_file!r} is not in the code, which has {_listed(job.files)}",
+            f"{entrypoint.file!r} is not in the code, which has {_listed(job.files)}",
             reason="EntrypointMissing",
         )
-    folder = names.code_folder(job.target.principal, job.code_digest)
+    folder = names.code_folder(job.target.principal, job.cluster, job.code_digest)
     label = names.label(job.namespace, job.name, job.attempt, job.submission_token)
     body = merged(_body(job, entrypoint, folder, label), job.spec.databricks)
     return Request(
@@ -51,16 +51,16 @@ def translate(job: Job) -> Request:
     )
 
 
-def model_wanted(job: Job) -> ModelWanted | None:
-    """The registered model that the job has to leave behind.
+def wanted(job: Job) -> Wanted:
+    """What has to be fetched when the job has ended.
 
     Raises:
         TranslationError: ModelPrefixMissing.
     """
     model = job.spec.model
     if model is None:
-        return None
-    return ModelWanted(_model_name(job.spec, job.workspace) or "", model.alias, dict(model.tags))
+        return Wanted()
+    return Wanted(model=ModelWanted(_model_name(job.spec, job.workspace) or "", model.alias, dict(model.tags)))
 
 
 def with_variables(body: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def _body(job: Job, entrypoint: Entrypoint, folder: str, label: str) -> dict[str
     task = {
         "task_key": names.TASK_KEY,
         "spark_python_task": {
-            "python_file": f"/Workspace{folder}/{entrypoint.python_file}",
+            "python_file": f"/Workspace{folder}/{entrypoint.file}",
             "parameters": _arguments(entrypoint.args, job.spec.params),
             "source": "WORKSPACE",
         },
@@ -120,7 +120,7 @@ def _cluster(job: Job, shape: JobCluster, variables: dict[str, str]) -> dict[str
     if spark_version is None:
         raise TranslationError(
             "spec.environment.runtime",
-            f"neither compute class {job.spec.compute.class_!r} nor a runtime names a sparkVersion; name a runtime "
+            f"neither compute class {_class(job.spec)!r} nor a runtime names a sparkVersion; name a runtime "
             "that has one, or have it added to the workspace",
             reason="SparkVersionMissing",
         )
@@ -141,7 +141,7 @@ def _cluster(job: Job, shape: JobCluster, variables: dict[str, str]) -> dict[str
     }
     # ClusterSpec: is_single_node, and modes named DATA_SECURITY_MODE_*, belong to this kind; with is_single_node the
     # platform sets the number of workers and the Spark settings itself.
-    if shape.num_workers == 0:
+    if not shape.num_workers:
         cluster |= {"kind": "CLASSIC_PREVIEW", "is_single_node": True}
     else:
         cluster["num_workers"] = shape.num_workers
@@ -197,15 +197,18 @@ def _packages(job: Job) -> list[str]:
 
 
 def _compute_class(spec: MLTrainingRunSpec, workspace: MLWorkspaceSpec) -> ComputeClass:
-    compute = workspace.compute_classes.get(spec.compute.class_)
+    compute = workspace.compute_classes.get(_class(spec))
     if compute is None:
         raise TranslationError(
             "spec.compute.class",
-            f"{spec.compute.class_!r} is not a compute class of the workspace, which has "
-            f"{_listed(workspace.compute_classes)}",
+            f"{_class(spec)!r} is not a compute class of the workspace, which has {_listed(workspace.compute_classes)}",
             reason="ComputeClassUnknown",
         )
     return compute
+
+
+def _class(spec: MLTrainingRunSpec) -> str:
+    return spec.compute.class_ if spec.compute is not None else ""
 
 
 def _runtime(spec: MLTrainingRunSpec, workspace: MLWorkspaceSpec) -> Runtime | None:
