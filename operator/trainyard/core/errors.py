@@ -3,6 +3,7 @@
     TrainyardError
     ├── TranslationError      the spec can not be said in the platform's terms; names the field
     ├── IdentityError         no token can be had; names what to mend
+    ├── SourceError           the source code can not be had from where it is kept; `waiting`: time may mend it
     └── PlatformError         a platform answered, or did not
         ├── Unreachable       no usable answer (network, time out, 5xx, malformed): try again
         │   └── Throttled     asked to come back later; carries the delay
@@ -12,7 +13,7 @@
         ├── Refused           this request can never succeed as it is (400)
         └── SubmissionDeleted the submission token belongs to a run that somebody deleted
 
-Raised by `identity` and `platforms`, read by `controllers`. Messages never carry a token.
+Raised by `identity`, `sources`, `keeping` and `platforms`, read by `controllers`. Messages never carry a token.
 """
 
 
@@ -42,6 +43,16 @@ class IdentityError(TrainyardError):
     """No token can be had. `waiting` says that time alone may mend it (a new federation policy takes minutes)."""
 
     reason = "IdentityFailed"
+
+    def __init__(self, message: str, *, reason: str | None = None, waiting: bool = False) -> None:
+        super().__init__(message, reason=reason)
+        self.waiting = waiting
+
+
+class SourceError(TrainyardError):
+    """The source code of a run can not be had. `waiting` says that time alone may mend it (a host that is down)."""
+
+    reason = "SourceFailed"
 
     def __init__(self, message: str, *, reason: str | None = None, waiting: bool = False) -> None:
         super().__init__(message, reason=reason)

@@ -1,0 +1,106 @@
+"""What git's words on standard error mean to a person. Pure.
+
+Called by `sources.repository`. git is run with LC_ALL=C, so that its words are these; words that are not known count
+as something that time may mend, because a network fails in more ways than can be listed. What a host says is clipped
+and cleaned: it may echo what it was sent.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from trainyard.core.errors import SourceError
+from trainyard.sources.remote import Remote
+
+_SHOWN = 300  # characters of git's words in a message
+
+
+class _Meaning(NamedTuple):
+    words: re.Pattern[str]
+    reason: str
+    waiting: bool
+    advice: str
+
+
+def _meaning(words: str, reason: str, advice: str, *, waiting: bool = False) -> _Meaning:
+    return _Meaning(re.compile(words, re.IGNORECASE), reason, waiting, advice)
+
+
+# In this order: the words of a redirect also say that the URL could not be read, and so on.
+_MEANINGS = (
+    _meaning(
+        r"signal 25|file too large|file size limit|out of memory|cannot allocate|mmap failed",
+        "GitTooLarge",
+        "it is larger than the operator fetches: name a smaller folder in git.path, or keep data out of the repository",
+    ),
+    _meaning(
+        r"returned error: 3\d\d|unable to update url base from redirection|maximum \(\d+\) redirects",
+        "GitRedirectRefused",
+        "the host redirects, which is never followed: write the URL that it redirects to",
+    ),
+    _meaning(
+        r"host key verification failed|no .* host key is known|host key .* has changed",
+        "GitHostKeyUnknown",
+        "the host's key is not among the Secret's known_hosts: add what ssh-keyscan prints, after comparing it with "
+        "the forge's own page",
+    ),
+    _meaning(
+        r"error in libcrypto|invalid format|incorrect passphrase|bad passphrase",
+        "GitAuthFailed",
+        "the Secret's ssh-privatekey can not be used: it has to be a private key without a passphrase",
+    ),
+    _meaning(
+        r"authentication failed|could not read (username|password)|terminal prompts disabled|permission denied|"
+        r"returned error: 40[13]|access denied|not authorized",
+        "GitAuthFailed",
+        "the host does not let it be read: check that the repository exists, and that git.secretRef names a Secret "
+        "whose key or token may read it",
+    ),
+    _meaning(
+        r"certificate|ssl_connect|ssl routines",
+        "GitCertificateUntrusted",
+        "its certificate is not signed by an authority that the operator knows: have the operator started with the "
+        "authority's certificate",
+    ),
+    _meaning(
+        r"not our ref|unadvertised object|couldn't find remote ref|remote did not send all necessary objects",
+        "GitRefNotFound",
+        "the host does not have that commit, or no longer gives it (its branch was deleted or force-pushed): push it "
+        "again under a tag",
+    ),
+    _meaning(
+        r"repository .*not found|does not appear to be a git repository|returned error: 404|not found\W*$",
+        "GitRepositoryNotFound",
+        "there is no such repository, or it is private and needs git.secretRef",
+    ),
+    _meaning(r"command not found|git: not found|ssh: not found", "GitMissing", "the operator's image lacks a program"),
+    _meaning(
+        r"could not resolve|failed to connect|couldn't connect|connection (refused|timed out|reset|closed)|too slow|"
+        r"timed out|returned error: (429|5\d\d)|hung up|unexpected disconnect|early eof|empty reply|no route",
+        "GitUnreachable",
+        "the host does not answer as it should",
+        waiting=True,
+    ),
+)
+_UNKNOWN = _meaning("", "GitFailed", "git failed", waiting=True)
+
+
+def refusal(remote: Remote, doing: str, words: str, secrets: Sequence[str]) -> SourceError:
+    """The error for what git said while it was doing something with that repository."""
+    meaning = next((each for each in _MEANINGS if each.words.search(words)), _UNKNOWN)
+    said = cleaned(words, secrets)
+    return SourceError(
+        f"{doing} {remote.url}: {meaning.advice}. git said: {said or 'nothing'}",
+        reason=meaning.reason,
+        waiting=meaning.waiting,
+    )
+
+
+def cleaned(words: str, secrets: Sequence[str]) -> str:
+    """The last words, on one line, without control characters and anything secret."""
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        words = words.replace(secret, "[secret]")
+    words = re.sub(r"://[^\s/@]+@", "://", words)
+    lines = [" ".join(re.sub(r"[^\x20-\x7e]", " ", line).split()) for line in words.splitlines()]
+    told = "; ".join(line for line in lines if line and not line.startswith(("hint:", "warning:")))
+    return told if len(told) <= _SHOWN else "... " + told[-_SHOWN:]

@@ -1,0 +1,398 @@
+"""Source code over HTTPS: the operator's own fetcher and the git program against a real smart server."""
+
+import base64
+import hashlib
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.wire.git_server import Forge, Upstream, serve_git
+from trainyard.core.errors import SourceError
+from trainyard.sources.git import GitCredential, GitFetcher, GitLimits, GitSource
+
+MEBIBYTE = 1024 * 1024
+FILES = {"train.py": "print('train')\n", "src/team/__init__.py": "", "src/team/model.py": "WEIGHTS = 1\n"}
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def forge(tmp_path: Path) -> Iterator[Forge]:
+    (tmp_path / "forge" / "team").mkdir(parents=True)
+    with serve_git(tmp_path / "forge") as forge:
+        yield forge
+
+
+@pytest.fixture
+def upstream(forge: Forge) -> Upstream:
+    return Upstream(forge.root / "team" / "code.git")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def fetching(forge: Forge, tmp_path: Path, clock: Clock) -> Callable[..., GitFetcher]:
+    """Makes a fetcher that may ask the forge, with the limits given."""
+
+    def make(**limits: float) -> GitFetcher:
+        given = GitLimits(**limits)  # type: ignore[arg-type]  # each test gives what the limit is declared as
+        return GitFetcher(given, [forge.host], tmp_path / "work", ca_file=forge.ca_file, now=clock)
+
+    return make
+
+
+@pytest.fixture
+def fetcher(fetching: Callable[..., GitFetcher]) -> GitFetcher:
+    return fetching()
+
+
+def refusal(act: Callable[[], object]) -> SourceError:
+    with pytest.raises(SourceError) as raised:
+        act()
+    return raised.value
+
+
+def password(forge: Forge, value: str = "s3cret-token") -> GitCredential:
+    return GitCredential("https", forge.host, username="robot", password=value)
+
+
+def required(credential: GitCredential) -> str:
+    return "Basic " + base64.b64encode(f"{credential.username}:{credential.password}".encode()).decode()
+
+
+def test_the_files_of_a_branch_are_those_of_its_commit(forge: Forge, upstream: Upstream, fetcher: GitFetcher) -> None:
+    commit = upstream.commit(FILES)
+    source = GitSource(forge.url(), "main")
+    assert fetcher.resolve(source, None) == commit
+    assert fetcher.files(source, commit, None) == {path: text.encode() for path, text in FILES.items()}
+
+
+def test_a_path_gives_only_its_folder_and_fetches_only_that(
+    forge: Forge, upstream: Upstream, fetching: Callable[..., GitFetcher]
+) -> None:
+    noise = {f"data/{number}": hashlib.shake_128(bytes([number])).digest(8 * MEBIBYTE) for number in range(4)}
+    commit = upstream.commit({**FILES, **noise})
+    source = GitSource(forge.url(), "main", "src/team")
+    # 32 MiB lie beside the folder; less than that may be written.
+    found = fetching(fetched_bytes=MEBIBYTE).files(source, commit, None)
+    assert found == {"__init__.py": b"", "model.py": b"WEIGHTS = 1\n"}
+
+
+def test_a_host_without_partial_clones_serves_a_path_as_well(
+    forge: Forge, upstream: Upstream, fetcher: GitFetcher
+) -> None:
+    upstream.config("uploadpack.allowFilter", "false")
+    commit = upstream.commit(FILES)
+    assert set(fetcher.files(GitSource(forge.url(), None, "src/team"), commit, None)) == {"__init__.py", "model.py"}
+
+
+def test_each_kind_of_ref_is_resolved(forge: Forge, upstream: Upstream, fetcher: GitFetcher) -> None:
+    first = upstream.commit(FILES)
+    upstream.git("tag", "light")
+    upstream.git("tag", "-a", "annotated", "-m", "release")
+    upstream.git("tag", "-a", "twice", "-m", "tag of a tag", "annotated")
+    upstream.git("push", "-q", "--tags", "origin")
+    second = upstream.commit({"train.py": "print('more')\n"})
+    upstream.git("push", "-q", "origin", "HEAD:refs/heads/feature/x", "HEAD:refs/pull/7/head")
+    wanted = {
+        None: second,
+        "HEAD": second,
+        "main": second,
+        "refs/heads/main": second,
+        "feature/x": second,
+        "refs/pull/7/head": second,
+        "light": first,
+        "annotated": first,
+        "twice": first,
+        "refs/tags/annotated": first,
+        first: first,
+        first.upper(): first,
+    }
+    assert {ref: fetcher.resolve(GitSource(forge.url(), ref), None) for ref in wanted} == wanted
+
+
+def test_a_ref_that_is_not_there_or_means_two_commits_is_told(
+    forge: Forge, upstream: Upstream, fetcher: GitFetcher
+) -> None:
+    upstream.commit(FILES)
+    upstream.git("tag", "v1")
+    second = upstream.commit({"train.py": "2"}, branch="v1")
+    upstream.git("push", "-q", "origin", "refs/tags/v1", "HEAD:refs/heads/prefix/gone")
+    told = {
+        ref: refusal(lambda ref=ref: fetcher.resolve(GitSource(forge.url(), ref), None))  # type: ignore[misc]
+        for ref in ("v1", "gone", second[:12])
+    }
+    assert {ref: error.reason for ref, error in told.items()} == {
+        "v1": "GitRefAmbiguous",
+        "gone": "GitRefNotFound",
+        second[:12]: "GitRefNotFound",
+    }
+    assert "write refs/heads/v1 or refs/tags/v1" in str(told["v1"])
+    assert "full id" in str(told[second[:12]])
+    assert not any(error.waiting for error in told.values())
+
+
+def test_a_tag_of_something_else_than_a_commit_is_refused(
+    forge: Forge, upstream: Upstream, fetcher: GitFetcher
+) -> None:
+    upstream.commit(FILES)
+    upstream.git("tag", "-a", "odd", "-m", "a tree", "HEAD^{tree}")
+    upstream.git("push", "-q", "--tags", "origin")
+    source = GitSource(forge.url(), "odd")
+    named = fetcher.resolve(source, None)
+    assert refusal(lambda: fetcher.files(source, named, None)).reason == "GitRefNotFound"
+
+
+def test_after_the_branch_has_moved_the_old_commit_is_still_what_was_resolved(
+    forge: Forge, upstream: Upstream, fetcher: GitFetcher, clock: Clock
+) -> None:
+    old = upstream.commit(FILES)
+    source = GitSource(forge.url(), "main")
+    assert fetcher.resolve(source, None) == old
+    new = upstream.commit({"train.py": "print('new')\n"})
+    assert fetcher.resolve(source, None) == old  # what was asked a moment ago
+    clock.now += 16
+    assert fetcher.resolve(source, None) == new
+    assert fetcher.files(source, old, None)["train.py"] == FILES["train.py"].encode()
+    assert fetcher.files(source, new, None)["train.py"] == b"print('new')\n"
+
+
+def test_a_commit_that_was_forced_away_is_told(forge: Forge, upstream: Upstream, fetcher: GitFetcher) -> None:
+    forge.protocol_2 = False  # upload-pack of protocol 2 gives any object that it has
+    upstream.config("uploadpack.allowReachableSHA1InWant", "true")
+    old = upstream.commit(FILES)
+    assert fetcher.files(GitSource(forge.url(), "main"), old, None)
+    upstream.drop_history()
+    upstream.commit({"other.py": "1"})
+    error = refusal(lambda: fetcher.files(GitSource(forge.url(), "main", "src"), old, None))
+    assert (error.reason, error.waiting) == ("GitRefNotFound", False)
+    assert "force-pushed" in str(error)
+
+
+def test_a_repository_of_sha256_is_read(forge: Forge, fetcher: GitFetcher) -> None:
+    upstream = Upstream(forge.root / "team" / "new.git", object_format="sha256")
+    commit = upstream.commit(FILES)
+    source = GitSource(forge.url("team/new.git"), "main")
+    assert len(commit) == 64
+    assert fetcher.resolve(source, None) == commit
+    assert set(fetcher.files(source, commit, None)) == set(FILES)
+
+
+def test_a_private_repository_is_read_with_its_password(forge: Forge, upstream: Upstream, fetcher: GitFetcher) -> None:
+    commit = upstream.commit(FILES)
+    credential = password(forge)
+    forge.password = required(credential)
+    source = GitSource(forge.url(), "main", "src")
+    assert fetcher.resolve(source, credential) == commit
+    assert set(fetcher.files(source, commit, credential)) == {"team/__init__.py", "team/model.py"}
+
+
+def test_what_one_password_fetched_is_not_given_to_who_has_none(
+    forge: Forge, upstream: Upstream, fetcher: GitFetcher
+) -> None:
+    commit = upstream.commit(FILES)
+    credential = password(forge)
+    forge.password = required(credential)
+    source = GitSource(forge.url(), "main")
+    assert fetcher.resolve(source, credential) == commit
+    assert fetcher.files(source, commit, credential)
+    for other in (None, password(forge, "guessed")):
+        assert refusal(lambda other=other: fetcher.resolve(source, other)).reason == "GitAuthFailed"  # type: ignore[misc]
+        assert refusal(lambda other=other: fetcher.files(source, commit, other)).reason == "GitAuthFailed"  # type: ignore[misc]
+
+
+def test_no_message_has_the_password_that_the_host_echoes(
+    forge: Forge, upstream: Upstream, fetcher: GitFetcher
+) -> None:
+    forge.password = "another"
+    credential = password(forge)
+    error = refusal(lambda: fetcher.resolve(GitSource(forge.url(), "main"), credential))
+    assert error.reason == "GitAuthFailed"
+    for secret in (credential.password, required(credential).removeprefix("Basic ")):
+        assert secret not in str(error)
+        assert secret not in repr(credential)
+
+
+def test_no_command_line_has_a_secret(forge: Forge, fetcher: GitFetcher) -> None:
+    forge.silent = threading.Event()
+    credential = password(forge)
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(refusal, lambda: fetcher.resolve(GitSource(forge.url(), "main"), credential))
+        seen = until(lambda: [p.cmdline() for p in descendants() if "ls-remote" in p.cmdline()])
+        fetcher.close()
+        assert asked.result().reason == "GitStopped"
+        forge.silent.set()
+    assert not any("s3cret" in word or "Basic" in word for line in seen for word in line)
+
+
+def test_a_redirect_is_refused_and_gets_no_password(forge: Forge, upstream: Upstream, fetcher: GitFetcher) -> None:
+    forge.redirect = f"https://127.0.0.1:{forge.port}"
+    error = refusal(lambda: fetcher.resolve(GitSource(forge.url(), "main"), password(forge)))
+    assert (error.reason, error.waiting) == ("GitRedirectRefused", False)
+    assert len(forge.requests) == 1
+
+
+def test_an_endless_repository_is_stopped_while_it_comes(
+    forge: Forge, upstream: Upstream, fetching: Callable[..., GitFetcher], tmp_path: Path
+) -> None:
+    commit = upstream.commit(FILES)
+    forge.endless = True
+    error = refusal(lambda: fetching(fetched_bytes=MEBIBYTE).files(GitSource(forge.url()), commit, None))
+    assert (error.reason, error.waiting) == ("GitTooLarge", False)
+    assert "git.path" in str(error)
+    assert not list((tmp_path / "work").iterdir())
+    assert not descendants()
+
+
+def test_a_host_that_says_nothing_is_given_up_in_time(
+    forge: Forge, upstream: Upstream, fetching: Callable[..., GitFetcher]
+) -> None:
+    forge.silent = threading.Event()
+    began = time.monotonic()
+    error = refusal(lambda: fetching(seconds=1.0).resolve(GitSource(forge.url(), "main"), None))
+    assert time.monotonic() - began < 3
+    assert (error.reason, error.waiting) == ("GitTimeout", True)
+    assert not descendants()
+    forge.silent.set()
+
+
+def test_a_host_that_is_down_is_waited_for(forge: Forge, fetcher: GitFetcher, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    with serve_git(tmp_path / "other") as gone:
+        pass
+    elsewhere = GitFetcher(GitLimits(), [gone.host], tmp_path / "work2", ca_file=gone.ca_file)
+    error = refusal(lambda: elsewhere.resolve(GitSource(gone.url()), None))
+    assert (error.reason, error.waiting) == ("GitUnreachable", True)
+
+
+def test_a_certificate_of_an_unknown_authority_is_refused(forge: Forge, upstream: Upstream, tmp_path: Path) -> None:
+    without = GitFetcher(GitLimits(), [forge.host], tmp_path / "work2")
+    error = refusal(lambda: without.resolve(GitSource(forge.url()), password(forge)))
+    assert (error.reason, error.waiting) == ("GitCertificateUntrusted", False)
+    assert forge.authorizations == []
+
+
+def test_a_repository_that_is_not_there_is_told(forge: Forge, fetcher: GitFetcher) -> None:
+    error = refusal(lambda: fetcher.resolve(GitSource(forge.url("team/nothing.git")), None))
+    assert (error.reason, error.waiting) == ("GitRepositoryNotFound", False)
+
+
+def test_too_many_or_too_large_files_are_told_with_their_measure(
+    forge: Forge, upstream: Upstream, fetching: Callable[..., GitFetcher]
+) -> None:
+    commit = upstream.commit({**FILES, "other.py": b"x" * 5000})
+    source = GitSource(forge.url())
+    many = refusal(lambda: fetching(files=3).files(source, commit, None))
+    assert many.reason == "GitTooLarge"
+    assert "holds 4 files, more than the 3" in str(many)
+    large = refusal(lambda: fetching(total_bytes=1000).files(source, commit, None))
+    assert large.reason == "GitTooLarge"
+    assert "holds 5027 bytes, more than the 1000" in str(large)
+
+
+@pytest.mark.parametrize("path", ["nowhere", "train.py", "src/team/model.py", "src/gone"])
+def test_a_path_that_is_no_folder_is_told(forge: Forge, upstream: Upstream, fetcher: GitFetcher, path: str) -> None:
+    commit = upstream.commit(FILES)
+    error = refusal(lambda: fetcher.files(GitSource(forge.url(), None, path), commit, None))
+    assert error.reason == "GitPathNotFound"
+    assert path in str(error)
+
+
+def test_what_is_no_plain_file_is_refused_in_the_folder_and_ignored_beside_it(
+    forge: Forge, upstream: Upstream, fetcher: GitFetcher
+) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    other = Upstream(forge.root / "team" / "other.git")
+    other.commit(FILES)
+    upstream.commit({**FILES, "link/passwd": Path("/etc/passwd"), "lfs/weights.bin": pointer})
+    upstream.git("-c", "protocol.file.allow=always", "submodule", "add", "-q", str(other.path), "modules/other")
+    commit = upstream.commit({"train.py": "2"})
+    for path in ("link", "lfs", "modules"):
+        error = refusal(lambda path=path: fetcher.files(GitSource(forge.url(), None, path), commit, None))  # type: ignore[misc]
+        assert error.reason == "GitEntryRefused", path
+    assert set(fetcher.files(GitSource(forge.url(), None, "src"), commit, None)) == {
+        "team/__init__.py",
+        "team/model.py",
+    }
+
+
+def test_a_commit_is_fetched_once_however_many_runs_ask(forge: Forge, upstream: Upstream, fetcher: GitFetcher) -> None:
+    commit = upstream.commit(FILES)
+    source = GitSource(forge.url(), "main")
+    with ThreadPoolExecutor(16) as threads:
+        resolved = {each.result() for each in [threads.submit(fetcher.resolve, source, None) for _ in range(16)]}
+        fetched = [each.result() for each in [threads.submit(fetcher.files, source, commit, None) for _ in range(16)]]
+    asked = len(forge.requests)
+    assert resolved == {commit}
+    fetched[0].clear()  # each has its own
+    assert fetcher.files(source, commit, None) == fetched[1]
+    assert len(forge.requests) == asked
+    # ls-remote: the server's abilities, the refs. fetch: its abilities, the pack.
+    assert asked == 4
+
+
+def test_nothing_of_a_fetch_stays_on_disk_and_what_a_killed_one_left_goes(
+    forge: Forge, upstream: Upstream, fetching: Callable[..., GitFetcher], tmp_path: Path
+) -> None:
+    commit = upstream.commit(FILES)
+    left = tmp_path / "work" / "fetch-left"
+    left.mkdir(parents=True)
+    (left / "ssh-key").write_text("key")
+    fetching().files(GitSource(forge.url()), commit, None)
+    assert not list((tmp_path / "work").iterdir())
+
+
+def test_hooks_and_configuration_of_this_machine_have_no_effect(
+    forge: Forge, upstream: Upstream, fetcher: GitFetcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = upstream.commit(FILES)
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".gitconfig").write_text(f'[url "https://evil.example/"]\n\tinsteadOf = https://{forge.host}/\n')
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(home / ".gitconfig"))
+    monkeypatch.setenv("GIT_SSL_NO_VERIFY", "1")
+    monkeypatch.setenv("GIT_DIR", str(upstream.path))
+    assert fetcher.resolve(GitSource(forge.url(), "main"), None) == commit
+
+
+def descendants() -> list[psutil.Process]:
+    """Processes of this test that run git or a transport of it."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if "git" in process.name() and "http-backend" not in process.cmdline():
+                found.append(process)
+        except psutil.Error:  # it has ended meanwhile
+            continue
+    return found
+
+
+def until(ask: Callable[[], list[list[str]]]) -> list[list[str]]:
+    for _ in range(500):
+        if found := ask():
+            return found
+        time.sleep(0.01)
+    raise AssertionError("it never came")
+
+
+def test_the_test_needs_a_git_with_its_http_backend() -> None:
+    path = subprocess.run(["git", "--exec-path"], capture_output=True, text=True, check=True).stdout.strip()
+    assert (Path(path) / "git-http-backend").exists()
