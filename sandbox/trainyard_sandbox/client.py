@@ -108,19 +108,27 @@ class SandboxControl:
         """Delete a principal with its policies."""
         self.call("DELETE", f"/principals/{application_id}")
 
-    def grant(self, application_id: str, securable: str, *privileges: str) -> None:
-        """Grant Unity Catalog privileges on a catalog, schema or model by its full name."""
-        body = {"application_id": application_id, "securable": securable, "privileges": list(privileges)}
-        self.call("POST", "/grants", body)
+    def grant(self, principal: str, securable: str, *privileges: str) -> None:
+        """Grant to an application id, user or group: Unity Catalog privileges on a full name ("main.ml.iris"),
+        permission levels on a workspace path or on "clusters/<id>" and the like, roles on
+        "servicePrincipals/<application id>"."""
+        self.call("POST", "/grants", {"principal": principal, "securable": securable, "privileges": list(privileges)})
 
-    def revoke(self, application_id: str, securable: str, *privileges: str) -> None:
-        """Take privileges away."""
-        body = {"application_id": application_id, "securable": securable, "privileges": list(privileges)}
-        self.call("DELETE", "/grants", body)
+    def revoke(self, principal: str, securable: str, *privileges: str) -> None:
+        """Take away what `grant` gave."""
+        self.call("DELETE", "/grants", {"principal": principal, "securable": securable, "privileges": list(privileges)})
 
     def add_names(self, users: Sequence[str] = (), groups: Sequence[str] = ()) -> None:
         """Users and groups that exist, for access control lists."""
         self.call("POST", "/directory", {"users": list(users), "groups": list(groups)})
+
+    def change_group(self, name: str, **fields: Sequence[str]) -> None:
+        """Make or change a group: its `entitlements`, and the `groups` it is in."""
+        self.call("PUT", f"/groups/{name}", {key: list(value) for key, value in fields.items()})
+
+    def add_volume(self, full_name: str, owner: str = "admins") -> None:
+        """A managed volume (`catalog.schema.volume`) with its schema."""
+        self.call("POST", "/volumes", {"full_name": full_name, "owner": owner})
 
     def add_policy(
         self,

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import secrets
 import uuid
 from typing import Any
 
@@ -23,7 +22,14 @@ from starlette.routing import BaseRoute, Route
 from trainyard_sandbox import control_runs
 from trainyard_sandbox.errors import ApiError, invalid_parameter, not_found, render_api_error
 from trainyard_sandbox.faults import FAULT_KINDS, Fault
-from trainyard_sandbox.principals import ENTITLEMENTS, MAX_FEDERATION_POLICIES, FederationPolicy, Principal
+from trainyard_sandbox.principals import (
+    ENTITLEMENTS,
+    MAX_FEDERATION_POLICIES,
+    FederationPolicy,
+    Principal,
+    new_scim_id,
+    normal_privilege,
+)
 from trainyard_sandbox.request_log import LoggedRequest
 from trainyard_sandbox.schema import AnyJson, Bool, Int, ListOf, MapOf, Number, Obj, Str, json_body, query
 from trainyard_sandbox.state import sandbox_state
@@ -51,8 +57,8 @@ _POLICY = Obj(
     required=("issuer",),
 )
 _GRANT = Obj(
-    {"application_id": Str(), "securable": Str(min_length=1), "privileges": ListOf(Str(min_length=1))},
-    required=("application_id", "securable", "privileges"),
+    {"principal": Str(), "securable": Str(min_length=1), "privileges": ListOf(Str(min_length=1))},
+    required=("principal", "securable", "privileges"),
 )
 _FAULT = Obj(
     {
@@ -77,8 +83,7 @@ async def add_principal(request: Request) -> Response:
     state = sandbox_state(request)
     given = await json_body(request, _PRINCIPAL)
     application_id = given.pop("application_id", None) or str(uuid.uuid4())
-    scim_id = str(10**15 + secrets.randbelow(9 * 10**15))
-    principal = Principal(application_id, given.pop("display_name", application_id), scim_id)
+    principal = Principal(application_id, given.pop("display_name", application_id), new_scim_id())
     _change(principal, given)
     state.directory.add(principal)
     return JSONResponse(_shown(principal))
@@ -97,13 +102,18 @@ async def change_principal(request: Request) -> Response:
 
 
 def _change(principal: Principal, given: dict[str, Any]) -> None:
-    for name in ("entitlements", "usable_service_principals"):
-        if name in given:
-            setattr(principal, name, set(given[name]))
+    if "entitlements" in given:
+        principal.entitlements = set(given["entitlements"])
     if "groups" in given:
         principal.groups = {"users", *given["groups"]}
     if "grants" in given:
-        principal.grants = {securable: set(privileges) for securable, privileges in given["grants"].items()}
+        roles = {name: held for name, held in principal.grants.items() if name.startswith("servicePrincipals/")}
+        principal.grants = roles | {
+            securable: {normal_privilege(securable, privilege) for privilege in privileges}
+            for securable, privileges in given["grants"].items()
+        }
+    if "usable_service_principals" in given:
+        principal.use_service_principals(set(given["usable_service_principals"]))
     principal.display_name = given.get("display_name", principal.display_name)
     principal.workspace_access = given.get("workspace_access", principal.workspace_access)
 
@@ -135,25 +145,47 @@ async def remove_principal(request: Request) -> Response:
 
 
 async def grant(request: Request) -> Response:
-    """POST /grants adds, DELETE /grants removes Unity Catalog privileges on a full name."""
-    state = sandbox_state(request)
+    """POST /grants adds, DELETE /grants removes: privileges on a full name, levels on a path or `type/id`, roles.
+
+    `principal` is an application id, a user's or a group's name.
+    """
     given = await json_body(request, _GRANT)
-    principal = state.directory.require(given["application_id"])
-    held = principal.grants.setdefault(given["securable"], set())
+    identity = sandbox_state(request).directory.identity(given["principal"])
+    if identity is None:
+        raise not_found(f"Nobody is called {given['principal']}.")
+    held = identity.grants.setdefault(given["securable"], set())
+    changed = {normal_privilege(given["securable"], privilege) for privilege in given["privileges"]}
     if request.method == "POST":
-        held.update(given["privileges"])
+        held.update(changed)
     else:
-        held.difference_update(given["privileges"])
-    return JSONResponse(_shown(principal))
+        held.difference_update(changed)
+        if not held:
+            del identity.grants[given["securable"]]
+    return JSONResponse({"principal": identity.name, "securable": given["securable"], "privileges": sorted(held)})
 
 
 async def add_names(request: Request) -> Response:
     """POST /directory: users and groups that exist in the workspace, for access control lists."""
-    state = sandbox_state(request)
-    given = await json_body(request, Obj({"users": ListOf(Str()), "groups": ListOf(Str())}))
-    state.directory.users.update(given.get("users", []))
-    state.directory.groups.update(given.get("groups", []))
-    return JSONResponse({"users": sorted(state.directory.users), "groups": sorted(state.directory.groups)})
+    directory = sandbox_state(request).directory
+    given = await json_body(request, Obj({"users": ListOf(Str(min_length=1)), "groups": ListOf(Str(min_length=1))}))
+    for name in given.get("users", []):
+        directory.add_user(name)
+    for name in given.get("groups", []):
+        directory.add_group(name)
+    return JSONResponse({"users": sorted(directory.users), "groups": sorted(directory.groups)})
+
+
+async def change_group(request: Request) -> Response:
+    """PUT /groups/{name}: makes the group if it is missing; `entitlements` and `groups` (that it is in) replace."""
+    directory = sandbox_state(request).directory
+    shape = Obj({"entitlements": ListOf(Str(choices=ENTITLEMENTS)), "groups": ListOf(Str(min_length=1))})
+    given = await json_body(request, shape)
+    group = directory.add_group(request.path_params["name"])
+    group.entitlements = set(given.get("entitlements", group.entitlements))
+    group.groups = {directory.add_group(name).name for name in given.get("groups", group.groups)}
+    return JSONResponse(
+        {"name": group.name, "entitlements": sorted(group.entitlements), "groups": sorted(group.groups)}
+    )
 
 
 async def add_policy(request: Request) -> Response:
@@ -315,6 +347,7 @@ def build(state: Any, extra: list[BaseRoute]) -> Starlette:
         Route("/principals/{application_id}", remove_principal, methods=["DELETE"]),
         Route("/grants", grant, methods=["POST", "DELETE"]),
         Route("/directory", add_names, methods=["POST"]),
+        Route("/groups/{name}", change_group, methods=["PUT"]),
         Route("/policies", list_policies, methods=["GET"]),
         Route("/policies", add_policy, methods=["POST"]),
         Route("/policies/{policy_id}", remove_policy, methods=["DELETE"]),

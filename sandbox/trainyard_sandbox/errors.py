@@ -13,14 +13,27 @@ from starlette.responses import JSONResponse, Response
 
 
 class ApiError(Exception):
-    """A request refused with an HTTP status, Databricks' error code and a sentence."""
+    """A request refused with an HTTP status, Databricks' error code and a sentence.
 
-    def __init__(self, status: int, error_code: str, message: str, headers: dict[str, str] | None = None) -> None:
+    `reason` is the machine-readable one of `google.rpc.ErrorInfo`, which a few APIs add (databricks-sdk
+    `errors/details.py`).
+    """
+
+    def __init__(
+        self,
+        status: int,
+        error_code: str,
+        message: str,
+        headers: dict[str, str] | None = None,
+        *,
+        reason: str | None = None,
+    ) -> None:
         super().__init__(f"{status} {error_code}: {message}")
         self.status = status
         self.error_code = error_code
         self.message = message
         self.headers = headers
+        self.reason = reason
 
 
 def invalid_parameter(message: str) -> ApiError:
@@ -46,5 +59,8 @@ def already_exists(message: str) -> ApiError:
 async def render_api_error(_request: Request, error: Exception) -> Response:
     """Starlette exception handler: the JSON body that the SDK's deserializer reads."""
     assert isinstance(error, ApiError)  # noqa: S101 - registered for this class only
-    body = {"error_code": error.error_code, "message": error.message}
+    body: dict[str, object] = {"error_code": error.error_code, "message": error.message}
+    if error.reason is not None:
+        kind = "type.googleapis.com/google.rpc.ErrorInfo"
+        body["details"] = [{"@type": kind, "reason": error.reason, "domain": "databricks.com", "metadata": {}}]
     return JSONResponse(body, status_code=error.status, headers=error.headers)

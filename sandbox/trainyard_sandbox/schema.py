@@ -10,16 +10,18 @@ them, because a field that is ignored in silence is what a stand-in exists to fi
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
-from trainyard_sandbox.errors import ApiError, invalid_parameter
+from trainyard_sandbox.errors import ApiError, invalid_parameter, not_found
 
 INT64_MAX = 2**63 - 1
+
+Item = TypeVar("Item")
 
 
 class Shape:
@@ -233,3 +235,22 @@ async def form_body(request: Request, shape: Obj) -> dict[str, Any]:
 def query(request: Request, shape: Obj) -> dict[str, Any]:
     """The request's query string, validated."""
     return shape.parse_pairs(parse_qsl(request.url.query, keep_blank_values=True))
+
+
+def page(
+    items: Sequence[Item], asked: Mapping[str, Any], default: int, maximum: int
+) -> tuple[Sequence[Item], dict[str, str]]:
+    """The page that `max_results` and `page_token` ask for, and the `next_page_token` field, absent at the end.
+
+    Args:
+        items: all of them, in a stable order.
+        asked: the validated query.
+        default: page length when none, or 0, is asked for.
+        maximum: a longer one is cut to this, as the platform does.
+    """
+    token = asked.get("page_token", "0")
+    if not token.isascii() or not token.isdigit():
+        raise not_found("The page token is not valid.")
+    begin = int(token)
+    end = begin + min(asked.get("max_results", 0) or default, maximum)
+    return items[begin:end], {"next_page_token": str(end)} if end < len(items) else {}

@@ -39,6 +39,7 @@ from trainyard_sandbox.issuers import IssuerTrust
 from trainyard_sandbox.principals import Directory
 from trainyard_sandbox.request_log import LoggedRequest, RequestLog, redact_query
 from trainyard_sandbox.state import SandboxState
+from trainyard_sandbox.stores.securables import Securables
 from trainyard_sandbox.tokens import TokenStore
 
 
@@ -174,19 +175,21 @@ def build_state(settings: Settings, ca_file: Path) -> SandboxState:
     def now() -> float:
         return state.now()
 
+    directory = Directory()
     issuers = IssuerTrust()
     for issuer, issuer_ca in settings.trust_issuers.items():
         issuers.trust(issuer, issuer_ca)
     state = SandboxState(
         data_dir=settings.directory,
         ca_file=ca_file,
-        directory=Directory(),
+        directory=directory,
         tokens=TokenStore(now, lambda: f"{state.base_url}/oidc"),
         faults=FaultPlan(),
         request_log=RequestLog(),
         issuers=issuers,
         runs=RunStore(now),
         account_id=str(uuid.uuid4()),
+        securables=Securables(directory),
     )
     state.engine = Engine(state, settings.engine)
     return state

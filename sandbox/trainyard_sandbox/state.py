@@ -45,6 +45,22 @@ class WorkspaceFiles(Protocol):
         ...
 
 
+class VolumeFiles(Protocol):
+    """What the run engine needs of Unity Catalog's volumes."""
+
+    def read(self, path: str, principal: Principal) -> bytes:
+        """Content of the file at a path /Volumes/<catalog>/<schema>/<volume>/..., as `principal` may read it.
+
+        Raises:
+            ApiError: 404 NOT_FOUND or 403 PERMISSION_DENIED.
+        """
+        ...
+
+    def environment(self, principal: Principal) -> dict[str, str]:
+        """The environment variables by which a run's code reaches /Volumes as `principal`; see `volume_paths/`."""
+        ...
+
+
 @dataclass
 class HostOverrides:
     """What the control API makes the discovery documents say instead of the truth (a hostile or broken host)."""
@@ -73,8 +89,10 @@ class SandboxState:
     overrides: HostOverrides = field(default_factory=HostOverrides)
     engine: Any = None
     files: WorkspaceFiles | None = None
+    securables: Any = None
     catalog: Any = None
-    blobs: Any = None
+    volumes: VolumeFiles | None = None
+    tables: Any = None
     mlflow: Any = None
     on_startup: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     on_shutdown: list[Callable[[], Awaitable[None]]] = field(default_factory=list)

@@ -8,21 +8,19 @@ their info classes: fields, page lengths, "the elements in the response will not
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from trainyard_sandbox.auth import caller
-from trainyard_sandbox.errors import invalid_parameter, not_found
-from trainyard_sandbox.schema import AnyJson, Bool, Int, Obj, Shape, Str, json_body, query
+from trainyard_sandbox.errors import invalid_parameter
+from trainyard_sandbox.schema import AnyJson, Bool, Int, Obj, Shape, Str, json_body, page, query
 from trainyard_sandbox.state import SandboxState
 from trainyard_sandbox.stores.model_catalog import ModelCatalog, ModelVersion, RegisteredModel, catalog_of
+from trainyard_sandbox.stores.securables import securables_of
 from trainyard_sandbox.stores.tracking import tracking_of
-
-Item = TypeVar("Item")
 
 READ_ONLY_MODEL: dict[str, Shape] = {
     "aliases": AnyJson(),
@@ -69,7 +67,7 @@ NOTHING = Obj({})
 def attach(state: SandboxState) -> None:
     """Hang an empty catalog on the state."""
     if state.catalog is None:
-        state.catalog = ModelCatalog(state.directory, state.now)
+        state.catalog = ModelCatalog(state.securables, state.now)
 
 
 def routes() -> list[Route]:
@@ -100,9 +98,15 @@ async def get_catalog(request: Request) -> Response:
     """CatalogsAPI.get."""
     principal = caller(request).principal
     query(request, INCLUDE_BROWSE)
-    catalog = catalog_of(request)
-    name = catalog.require_catalog(principal, request.path_params["name"])
-    info = {"name": name, "full_name": name, "catalog_type": "MANAGED_CATALOG", "metastore_id": catalog.metastore_id}
+    securables = securables_of(request)
+    name = securables.require_catalog(principal, request.path_params["name"])
+    info = {
+        "name": name,
+        "full_name": name,
+        "owner": securables.owner(name),
+        "catalog_type": "MANAGED_CATALOG",
+        "metastore_id": securables.metastore_id,
+    }
     return JSONResponse(info)
 
 
@@ -110,18 +114,16 @@ async def get_schema(request: Request) -> Response:
     """SchemasAPI.get."""
     principal = caller(request).principal
     query(request, INCLUDE_BROWSE)
-    catalog = catalog_of(request)
-    asked: str = request.path_params["full_name"]
-    if asked.count(".") != 1:
-        raise invalid_parameter(f"'{asked}' is not a valid full name of a schema.")
-    full_name = catalog.require_schema(principal, asked)
+    securables = securables_of(request)
+    full_name = securables.require_schema(principal, request.path_params["full_name"])
     catalog_name, _, name = full_name.partition(".")
     info = {
         "name": name,
         "full_name": full_name,
+        "owner": securables.owner(full_name),
         "catalog_name": catalog_name,
         "catalog_type": "MANAGED_CATALOG",
-        "metastore_id": catalog.metastore_id,
+        "metastore_id": securables.metastore_id,
     }
     return JSONResponse(info)
 
@@ -157,8 +159,8 @@ async def list_models(request: Request) -> Response:
         raise invalid_parameter("catalog_name and schema_name must be specified together.")
     schema = f"{asked['catalog_name']}.{asked['schema_name']}" if "catalog_name" in asked else None
     catalog = catalog_of(request)
-    page, following = _page(catalog.models(principal, schema), asked, *((10_000, 10_000) if schema else (100, 1000)))
-    return JSONResponse({"registered_models": [_model_info(catalog, model) for model in page]} | following)
+    shown, following = page(catalog.models(principal, schema), asked, *((10_000, 10_000) if schema else (100, 1000)))
+    return JSONResponse({"registered_models": [_model_info(catalog, model) for model in shown]} | following)
 
 
 async def update_model(request: Request) -> Response:
@@ -193,8 +195,8 @@ async def list_versions(request: Request) -> Response:
     catalog = catalog_of(request)
     model = catalog.model(principal, request.path_params["full_name"], "EXECUTE")
     newest_first = [model.versions[number] for number in sorted(model.versions, reverse=True)]
-    page, following = _page(newest_first, asked, 100, 1000)
-    return JSONResponse({"model_versions": [_version_info(catalog, model, version) for version in page]} | following)
+    shown, following = page(newest_first, asked, 100, 1000)
+    return JSONResponse({"model_versions": [_version_info(catalog, model, version) for version in shown]} | following)
 
 
 async def get_version(request: Request) -> Response:
@@ -259,18 +261,6 @@ def _version_path(request: Request) -> tuple[str, int]:
 
 def _alias_path(request: Request) -> tuple[str, str]:
     return request.path_params["full_name"], request.path_params["alias"]
-
-
-def _page(
-    items: Sequence[Item], asked: dict[str, Any], default: int, maximum: int
-) -> tuple[Sequence[Item], dict[str, str]]:
-    """One page and the `next_page_token` field, absent at the end."""
-    token = asked.get("page_token", "0")
-    if not token.isascii() or not token.isdigit():
-        raise not_found("The page token is not valid.")
-    begin = int(token)
-    end = begin + min(asked.get("max_results", 0) or default, maximum)
-    return items[begin:end], {"next_page_token": str(end)} if end < len(items) else {}
 
 
 def _place(catalog: ModelCatalog, model: RegisteredModel) -> dict[str, Any]:

@@ -202,7 +202,7 @@ class WorkspaceTree:
         levels = VIEWING_LEVELS if access == "View" else EDITING_LEVELS
         return any(
             levels & granted
-            for folder, granted in principal.grants.items()
+            for folder, granted in principal.all_grants()
             if folder.startswith("/") and (path == folder or path.startswith(folder.rstrip("/") + "/"))
         )
 
