@@ -24,6 +24,8 @@ def test_the_order_of_the_rules_is_pinned() -> None:
         "collecting",
         "following",
         "submitting",
+        "suspended",
+        "planned",
         "blocked",
         "backing_off",
         "intend",
@@ -79,7 +81,7 @@ class TestTheWayThrough:
 
     def test_success_is_complete_and_then_the_object_is_let_go(self) -> None:
         model = ModelVersion("main.ml.iris", "3", "models:/main.ml.iris/3", "challenger")
-        run = Run().running().later(133).ended(End.SUCCEEDED, Result({"accuracy": "0.9"}, model))
+        run = Run().running().later(133).ended(End.SUCCEEDED, Result({"accuracy": "0.9"}, model=model))
         run.turn()
         assert run.status.phase == "Succeeded"
         assert run.status.metrics == {"accuracy": "0.9"}

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from trainyard.api.training_run import Attempt, MLTrainingRunStatus, Phase, RemoteIdentity
-from trainyard.core import ending
+from trainyard.core import ending, stops
 from trainyard.core.actions import (
     AddFinalizer,
     Collect,
@@ -21,11 +21,15 @@ from trainyard.core.actions import (
     Watch,
 )
 from trainyard.core.conditions import FINAL
+from trainyard.core.deadlines import begun, next_deadline, why_stop
+from trainyard.core.graph import planned_tasks
 from trainyard.core.remote import Stage, Submitted, Trouble
+from trainyard.core.retiring import retire
 from trainyard.core.snapshot import Blocked, Known, Ready
 from trainyard.core.times import parse, stamp
 from trainyard.core.tokens import submission_token
 from trainyard.core.transition import enter, live, newest, with_attempt
+from trainyard.core.waiting import says, told_trouble, wait_out
 
 Rule = Callable[[Known], Decision | None]
 
@@ -37,7 +41,10 @@ IN_STAGE: dict[Stage, tuple[Phase, str]] = {
 }
 # Kinds of trouble with a submission, by what mends them.
 NEVER_ACCEPTED = frozenset({"Refused", "SubmissionDeleted"})
-NEEDS_PERSON = frozenset({"Denied", "IdentityError", "Unauthenticated", "Missing"})
+NEEDS_PERSON = frozenset({"Denied", "IdentityError", "SourceError", "Unauthenticated", "Missing"})
+# Attempts that the status keeps, and those of them that keep their tasks: a run can be suspended without end.
+ATTEMPTS_KEPT = 16
+WITH_TASKS_KEPT = 2
 
 
 def decide(known: Known) -> Decision:
@@ -53,11 +60,11 @@ def decide(known: Known) -> Decision:
 
 
 def finished(known: Known) -> Decision | None:
-    """A final phase stays; the object is let go, so that deleting it needs nobody."""
+    """A final phase stays; the object is let go, so that deleting it needs nobody, and goes when its time is up."""
     run = known.run
     if run.status.phase not in FINAL:
         return None
-    return Decision(run.status, RemoveFinalizer() if run.has_finalizer else None)
+    return Decision(run.status, RemoveFinalizer()) if run.has_finalizer else retire(known)
 
 
 def deleting(known: Known) -> Decision | None:
@@ -76,7 +83,7 @@ def deleting(known: Known) -> Decision | None:
     if known.now >= deadline:
         note = Note("Warning", "RemoteRunLeft", _left(attempt, known.observed.trouble))
         return Decision(run.status, RemoveFinalizer(), notes=(note,))
-    return ending.stop_for_deletion(known, attempt, deadline)
+    return stops.stop_for_deletion(known, attempt, deadline)
 
 
 def unreadable(known: Known) -> Decision | None:
@@ -88,19 +95,19 @@ def unreadable(known: Known) -> Decision | None:
 
 
 def stop_requested(known: Known) -> Decision | None:
-    """Cancel and the two deadlines of the run are latched into status.stop, once."""
-    run = known.run
-    if run.status.stop is not None or run.spec is None:
+    """Cancel, suspend and the deadlines are latched into status.stop, once; a suspension may yet become a cancel."""
+    run, stop = known.run, known.run.status.stop
+    if run.spec is None or (stop is not None and not (stop.reason == "Suspended" and run.spec.cancel)):
         return None
-    reason = ending.why_stop(known)
-    return None if reason is None else ending.latch_stop(known, reason)
+    reason = why_stop(known)
+    return None if reason is None else stops.latch_stop(known, reason)
 
 
 def stopping(known: Known) -> Decision | None:
     """A latched stop is carried through: search, cancel, wait for the platform's word, then the final phase."""
     if known.run.status.stop is None:
         return None
-    return ending.carry_out_stop(known)
+    return stops.carry_out_stop(known)
 
 
 def collecting(known: Known) -> Decision | None:
@@ -112,7 +119,7 @@ def collecting(known: Known) -> Decision | None:
         return ending.vanished(known, attempt)
     result = ending.result_of(known)
     if result is None:
-        return ending.wait_out(known) or Decision(known.run.status, Collect())
+        return wait_out(known) or Decision(known.run.status, Collect())
     return ending.attempt_ended(known, attempt, result)
 
 
@@ -126,9 +133,9 @@ def following(known: Known) -> Decision | None:
         return _accepted(known, attempt)
     if attempt.remote_id is None:
         return None
-    wake = ending.next_deadline(known)
+    wake = next_deadline(known)
     if seen.remote is None:
-        return Decision(ending.told_trouble(known), Watch(), wake)
+        return Decision(told_trouble(known), Watch(), wake)
     return Decision(_show_remote(known, attempt), Watch(), wake)
 
 
@@ -153,6 +160,28 @@ def submitting(known: Known) -> Decision | None:
     return _held_up(known) or Decision(known.run.status, Submit())
 
 
+def suspended(known: Known) -> Decision | None:
+    """Where nothing lives, suspend means that nothing starts; taking it back makes a new attempt."""
+    spec, status = known.run.spec, known.run.status
+    if spec is not None and spec.suspend:
+        return stops.suspend(known)
+    return stops.resume(known) if status.phase == "Suspended" else None
+
+
+def planned(known: Known) -> Decision | None:
+    """A run that is only planned ends when the plan is there, or can not be had."""
+    run, found = known.run, known.readiness
+    if run.spec is None or not run.spec.plan_only:
+        return None
+    if isinstance(found, Blocked):
+        return None if found.waiting else Decision(enter(known, "Failed", found.reason, found.message))
+    missing = [check.name for check in found.plan.checks if check.outcome == "Missing"] if found.plan else []
+    message = "nothing was started; status.plan shows what would be sent"
+    if missing:
+        message += f". Missing: {', '.join(missing)}"
+    return Decision(enter(known, "Succeeded", "Planned", message, plan=found.plan))
+
+
 def blocked(known: Known) -> Decision | None:
     """Something that a new attempt needs is missing: wait for it, and after a while ask for a person."""
     return _wait_for(known, known.readiness) if isinstance(known.readiness, Blocked) else None
@@ -166,7 +195,7 @@ def backing_off(known: Known) -> Decision | None:
     ready = status.condition("Ready")
     if status.phase != "Pending" or ready is None or ready.reason != "RetryBackoff":
         status = enter(known, "Pending", "RetryBackoff", f"the next attempt is made at {status.retry_at}")
-    return Decision(status, wake_at=_earliest(parse(status.retry_at or ""), ending.next_deadline(known)))
+    return Decision(status, wake_at=_earliest(parse(status.retry_at or ""), next_deadline(known)))
 
 
 def intend(known: Known) -> Decision | None:
@@ -192,6 +221,9 @@ def intend(known: Known) -> Decision | None:
         service_account=target.service_account,
         spec_digest=run.spec_digest,
         code_digest=ready.code_digest,
+        commit=ready.commit,
+        run_as=ready.run_as,
+        tasks=planned_tasks(run.spec.tasks, before.tasks if before else [], before.number if before else None),
         intended_at=stamp(known.now),
     )
     identity = RemoteIdentity(
@@ -203,7 +235,7 @@ def intend(known: Known) -> Decision | None:
         "Submitting",
         f"attempt {number} is being submitted to {target.host}",
         attempt=number,
-        attempts=[*run.status.attempts, attempt],
+        attempts=[*_kept(run.status.attempts), attempt],
         identity=identity,
         retry_at=None,
         remote_id=None,
@@ -222,6 +254,8 @@ RULES: tuple[Rule, ...] = (
     collecting,  # an ended attempt is settled before its references are looked at
     following,  # a live attempt is followed even when its workspace has gone
     submitting,  # an intent without a remote id is submitted again, with the same token
+    suspended,  # nothing lives: a suspended run needs no references, and waits without a clock
+    planned,  # a plan needs what an attempt needs, and ends before there is one
     blocked,  # only now does a new attempt need its references
     backing_off,  # and its pause to be over
     intend,  # then it is written down
@@ -242,16 +276,16 @@ def _accepted(known: Known, attempt: Attempt) -> Decision:
     message = f"attempt {attempt.number} is remote run {submitted.remote_id} on {attempt.host}"
     status = enter(known, "Queued", "Submitted", message, attempts=attempts, remote_id=submitted.remote_id)
     note = Note("Normal", "Submitted", f"{message}, submitted as {attempt.principal}")
-    return Decision(status, Watch(), ending.next_deadline(known), (note,))
+    return Decision(status, Watch(), next_deadline(known), (note,))
 
 
 def _show_remote(known: Known, attempt: Attempt) -> MLTrainingRunStatus:
     """The status for a remote run that has not ended. Written only when the stage or the trouble changed."""
     remote, run = known.observed.remote, known.run
     assert remote is not None  # noqa: S101  (the caller looked)
-    told = ending.told_trouble(known)
+    told = told_trouble(known)
     trouble = known.observed.trouble
-    if trouble is not None and (told is not run.status or ending.says(run.status, trouble)):
+    if trouble is not None and (told is not run.status or says(run.status, trouble)):
         return told
     phase, message = IN_STAGE.get(remote.stage, (_phase_so_far(run.status), ""))
     reason: str = phase
@@ -261,9 +295,11 @@ def _show_remote(known: Known, attempt: Attempt) -> MLTrainingRunStatus:
             f"the platform reports state {remote.state!r}, which this version of Trainyard does not know; "
             "it is watched and counted neither as done nor as failed"
         )
-    shown = {"remote_state": remote.state, "url": remote.url or attempt.url}
+    shown: dict[str, object] = {"remote_state": remote.state, "url": remote.url or attempt.url}
     if remote.stage is Stage.RUNNING and attempt.started_at is None:
         shown["started_at"] = stamp(remote.started_at or known.now)
+    if attempt.adopted is None and ending.adopted(attempt, remote):
+        shown["adopted"] = True
     current = run.status.condition("Reconciling")
     same = run.status.phase == phase and current is not None and current.reason == reason
     if same and (reason != "RemoteStateUnknown" or attempt.remote_state == remote.state):
@@ -295,14 +331,14 @@ def _wait_for(known: Known, held: Blocked) -> Decision:
     """What may yet appear is waited for; after a while, or if only a person can mend it, a person is asked for."""
     status = known.run.status
     last = newest(status)
-    since = parse(status.started_at) if status.started_at else known.now
+    since = begun(status) or known.now
     if last is not None:
         since = max(since, parse(last.ended_at or last.intended_at))
     give_up = since + timedelta(seconds=known.limits.wait_before_stalled)
     if held.waiting and known.now < give_up:
         # ConfigMaps and ServiceAccounts are not watched: reading all of them would be a right too many.
         again = known.now + timedelta(seconds=known.limits.recheck_waiting)
-        wake = _earliest(again, give_up, ending.next_deadline(known))
+        wake = _earliest(again, give_up, next_deadline(known))
         return Decision(enter(known, "Pending", held.reason, held.message), wake_at=wake)
     notes = (Note("Warning", held.reason, held.message),) if status.phase != "Stalled" else ()
     return Decision(enter(known, "Stalled", held.reason, held.message), wake_at=_recheck(known), notes=notes)
@@ -312,12 +348,12 @@ def _held_up(known: Known) -> Decision | None:
     """Trouble with a submission: wait until it may be tried again. What time alone will not mend asks for a person."""
     trouble = known.observed.trouble
     if trouble is None or trouble.kind not in NEEDS_PERSON or known.now >= trouble.retry_at:
-        return ending.wait_out(known)
+        return wait_out(known)
     if trouble.waiting and (known.now - trouble.since).total_seconds() < known.limits.identity_may_take:
-        return ending.wait_out(known)
+        return wait_out(known)
     current = known.run.status.condition("Stalled")
     told = known.run.status.phase == "Stalled" and current is not None and current.reason == trouble.reason
-    wake = _earliest(trouble.retry_at, ending.next_deadline(known))
+    wake = _earliest(trouble.retry_at, next_deadline(known))
     if told:
         return Decision(known.run.status, wake_at=wake)
     note = Note("Warning", trouble.reason, trouble.message)
@@ -337,11 +373,18 @@ def _changed_since(known: Known, ready: Ready, attempt: Attempt) -> Decision | N
 
 
 def _recheck(known: Known) -> datetime | None:
-    return _earliest(known.now + timedelta(seconds=known.limits.recheck_stalled), ending.next_deadline(known))
+    return _earliest(known.now + timedelta(seconds=known.limits.recheck_stalled), next_deadline(known))
 
 
 def _earliest(*moments: datetime | None) -> datetime | None:
     return min((m for m in moments if m is not None), default=None)
+
+
+def _kept(attempts: list[Attempt]) -> list[Attempt]:
+    """The newest attempts, leaving room for one more; of older ones, tasks are forgotten."""
+    kept = attempts[-(ATTEMPTS_KEPT - 1) :]
+    older, newer = kept[: -(WITH_TASKS_KEPT - 1)], kept[-(WITH_TASKS_KEPT - 1) :]
+    return [*(each.model_copy(update={"tasks": []}) if each.tasks else each for each in older), *newer]
 
 
 def _left(attempt: Attempt, trouble: Trouble | None) -> str:
