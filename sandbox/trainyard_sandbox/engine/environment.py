@@ -18,6 +18,7 @@ from typing import Any
 
 from trainyard_sandbox.engine.runs import Run, TaskRun
 from trainyard_sandbox.state import SandboxState
+from trainyard_sandbox.stores.volumes import PATHS_HOOK
 from trainyard_sandbox.tokens import IssuedToken
 
 RUNTIME_TOKEN_LIFETIME_SECONDS = 7 * 24 * 3600.0
@@ -54,6 +55,9 @@ def run_environment(
         "DATABRICKS_TOKEN": token.value,
         "REQUESTS_CA_BUNDLE": str(state.ca_file.resolve()),
     }
+    if state.volumes is not None:
+        environment |= state.volumes.environment(state.directory.require(run.run_as))
+        python_path = [*python_path, PATHS_HOOK]
     if python_path:
         environment["PYTHONPATH"] = ":".join(str(path) for path in python_path)
     return environment | job_environment(run, task)

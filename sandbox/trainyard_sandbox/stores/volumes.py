@@ -33,7 +33,8 @@ MAX_FILE_BYTES = 5 * 1024**3
 MOUNTS_VARIABLE = "TRAINYARD_SANDBOX_VOLUMES"
 """Read by the `sitecustomize` in `volume_paths/`."""
 
-HOOK = Path(__file__).parent.parent / "volume_paths"
+PATHS_HOOK = Path(__file__).parent.parent / "volume_paths"
+"""To be on the PYTHONPATH of a run's code, which then reaches /Volumes."""
 
 FileAccess = Literal["READ VOLUME", "WRITE VOLUME"]
 
@@ -227,7 +228,7 @@ class VolumeStore:
             for name, volume in self._volumes.items()
             if self.securables.uses_schema(principal, name.rpartition(".")[0])
         }
-        return {MOUNTS_VARIABLE: json.dumps(mounts), "PYTHONPATH": str(HOOK)}
+        return {MOUNTS_VARIABLE: json.dumps(mounts)}
 
     def _make_folder(self, folder: Path, path: str) -> None:
         try:
