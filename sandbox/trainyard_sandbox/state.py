@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from starlette.requests import Request
 
+from trainyard_sandbox.compute import Compute
+from trainyard_sandbox.engine.saved_jobs import JobStore
 from trainyard_sandbox.principals import Directory, Principal
+from trainyard_sandbox.secret_scopes import SecretScopes
 from trainyard_sandbox.tokens import TokenStore
 
 if TYPE_CHECKING:
@@ -33,6 +36,14 @@ class WorkspaceFiles(Protocol):
 
         Raises:
             ApiError: 404 RESOURCE_DOES_NOT_EXIST or 403 PERMISSION_DENIED.
+        """
+        ...
+
+    def notebook(self, path: str, principal: Principal) -> tuple[bytes, str]:
+        """Content (source or ipynb) and language of the notebook at an absolute workspace path.
+
+        Raises:
+            ApiError: as `read`; 400 when it is no notebook.
         """
         ...
 
@@ -88,6 +99,9 @@ class SandboxState:
     clock_offset_seconds: float = 0.0
     overrides: HostOverrides = field(default_factory=HostOverrides)
     engine: Any = None
+    compute: Compute = field(init=False)
+    secret_scopes: SecretScopes = field(init=False)
+    jobs: JobStore = field(init=False)
     files: WorkspaceFiles | None = None
     securables: Any = None
     catalog: Any = None
@@ -96,6 +110,11 @@ class SandboxState:
     mlflow: Any = None
     on_startup: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     on_shutdown: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.compute = Compute(self.now)
+        self.secret_scopes = SecretScopes(self.now)
+        self.jobs = JobStore(self.now)
 
     def now(self) -> float:
         """Unix seconds of the sandbox's clock, which the control API can set off."""

@@ -74,6 +74,9 @@ TERMINATION_CODES = (
     "USER_CANCELED",
     "WORKSPACE_RUN_LIMIT_EXCEEDED",
 )
+TASK_TYPES = ("spark_python_task", "notebook_task", "python_wheel_task", "run_job_task")
+"""The task types that this sandbox runs."""
+
 TERMINATION_TYPES = ("SUCCESS", "INTERNAL_ERROR", "CLIENT_ERROR", "CLOUD_FAILURE")
 
 
@@ -108,6 +111,8 @@ class Progress:
     running_since: int = 0
     ended_since: int = 0
     end_time: int = 0
+    queue_code: str = "ACTIVE_RUNS_LIMIT_REACHED"
+    """Why it is QUEUED (SDK: QueueDetailsCodeCode)."""
 
     @property
     def terminal(self) -> bool:
@@ -134,7 +139,7 @@ class Progress:
         shown: dict[str, Any] = {"state": _STATUS_STATE.get(self.life_cycle_state, self.life_cycle_state)}
         if self.life_cycle_state == "QUEUED":
             shown["queue_details"] = {
-                "code": "ACTIVE_RUNS_LIMIT_REACHED",
+                "code": self.queue_code,
                 "message": "Queued due to reaching maximum concurrent runs.",
             }
         if self.outcome is not None and self.life_cycle_state in (*TERMINAL_STATES, "TERMINATING"):
@@ -155,6 +160,16 @@ class TaskRun:
     logs: Callable[[], tuple[str, bool]] | None = None
     error: str | None = None
     error_trace: str | None = None
+    notebook_result: str | None = None
+    """What the notebook gave to `dbutils.notebook.exit`."""
+    child_run_id: int | None = None
+    """The run that a run_job_task started."""
+    cluster_id: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """Its task type, for example `notebook_task`."""
+        return next(name for name in TASK_TYPES if name in self.spec)
 
     @property
     def depends_on(self) -> list[str]:
@@ -164,7 +179,15 @@ class TaskRun:
 
 @dataclass
 class Run:
-    """A submitted run. `request` is the body as submitted; `shown_state` an override that tests set."""
+    """A run, submitted or of a saved job.
+
+    Args:
+        request: the body as submitted; of a saved job its settings, with each task's cluster in the task.
+        shown_state: an override that tests set.
+        job_parameters: of a saved job's run, their values by name; `parameter_defaults` what the job says.
+        settings: of the saved job that it is a run of, when it started; None for a one-time run.
+        trigger: what started it (SDK: TriggerType).
+    """
 
     run_id: int
     job_id: int
@@ -178,6 +201,16 @@ class Run:
     paid: bool = False
     cancel_requested: bool = False
     shown_state: str | None = None
+    settings: dict[str, Any] | None = None
+    job_parameters: dict[str, str] = field(default_factory=dict)
+    parameter_defaults: dict[str, str] = field(default_factory=dict)
+    trigger: str = "ONE_TIME"
+    when_ended: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def run_type(self) -> str:
+        """`SUBMIT_RUN` or `JOB_RUN` (SDK: RunType)."""
+        return "SUBMIT_RUN" if self.settings is None else "JOB_RUN"
 
     @property
     def active(self) -> bool:
@@ -190,8 +223,12 @@ class Run:
         return int(self.request.get("timeout_seconds", 0))
 
     def task(self, task_key: str) -> TaskRun:
-        """The task with this key."""
-        return next(task for task in self.tasks if task.task_key == task_key)
+        """The latest attempt of the task with this key."""
+        return next(task for task in reversed(self.tasks) if task.task_key == task_key)
+
+    def latest_tasks(self) -> list[TaskRun]:
+        """The latest attempt of each task."""
+        return list({task.task_key: task for task in self.tasks}.values())
 
 
 class RunStore:
@@ -214,11 +251,13 @@ class RunStore:
         """The clock as the API shows it."""
         return int(self._now() * 1000)
 
-    def create(self, name: str, creator: str, run_as: str, request: dict[str, Any]) -> Run:
+    def create(
+        self, name: str, creator: str, run_as: str, request: dict[str, Any], *, job_id: int | None = None
+    ) -> Run:
         """A new run in PENDING (tasks with dependencies in BLOCKED), remembered by its idempotency token."""
         started = self.now_ms()
-        tasks = [TaskRun(_new_id(), spec["task_key"], spec) for spec in request["tasks"]]
-        run = Run(_new_id(), _new_id(), name, creator, run_as, request, tasks, next(self._sequence))
+        tasks = [TaskRun(new_id(), spec["task_key"], spec) for spec in request["tasks"]]
+        run = Run(new_id(), job_id or new_id(), name, creator, run_as, request, tasks, next(self._sequence))
         run.progress.start_time = started
         for task in tasks:
             task.progress.start_time = started
@@ -229,6 +268,18 @@ class RunStore:
         if request.get("idempotency_token"):
             self._tokens[request["idempotency_token"]] = run.run_id
         return run
+
+    def add_attempt(self, run: Run, failed: TaskRun) -> TaskRun:
+        """The next attempt of a task: a task run of its own beside the failed one.
+
+        All attempts stay in the run's tasks under the same key (seen in how the Airflow provider for Databricks sorts
+        them by start time to find the latest).
+        """
+        task = TaskRun(new_id(), failed.task_key, failed.spec, attempt_number=failed.attempt_number + 1)
+        task.progress.start_time = self.now_ms()
+        run.tasks.append(task)
+        self._task_runs[task.run_id] = (run, task)
+        return task
 
     def run_id_of_token(self, idempotency_token: str) -> int | None:
         """The run id (of a run that may be deleted since) that an idempotency token made."""
@@ -280,6 +331,9 @@ class RunStore:
         progress.life_cycle_state = outcome.life_cycle_state
         progress.message = outcome.message
         progress.outcome = outcome
+        if task is None:
+            for tell in run.when_ended:
+                tell()
 
     def _note_paid(self, run: Run, life_cycle_state: str) -> None:
         if life_cycle_state not in NOT_YET_PAID and not run.paid:
@@ -287,7 +341,8 @@ class RunStore:
             self.paid_total += 1
 
 
-def _new_id() -> int:
+def new_id() -> int:
+    """An id of a run or a job."""
     # Beyond 2^53 and odd, so that a client that passes an id through a float loses it (facts of the platform: ids are
     # 64-bit integers).
     return secrets.randbelow(2**62) + 2**62 | 1

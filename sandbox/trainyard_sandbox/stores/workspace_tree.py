@@ -146,6 +146,13 @@ class WorkspaceTree:
             raise invalid_parameter(f"{found.path} is a {found.object_type.lower()}, not a file.")
         return found.content
 
+    def notebook(self, path: str, principal: Principal) -> tuple[bytes, str]:
+        """Content and language of a notebook, as a notebook task reads it (`SandboxState.files`)."""
+        found = self.get(path, principal)
+        if found.object_type != "NOTEBOOK" or found.content is None or found.language is None:
+            raise invalid_parameter(f"{found.path} is a {found.object_type.lower()}, not a notebook.")
+        return found.content, found.language
+
     def beside(self, path: str, principal: Principal) -> dict[str, bytes]:
         """Contents by name of the files in a file's folder (`SandboxState.files`)."""
         inside = self.children(parent_of(normalized(path)), principal)
