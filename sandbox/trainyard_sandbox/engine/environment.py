@@ -55,8 +55,9 @@ def run_environment(
         "DATABRICKS_TOKEN": token.value,
         "REQUESTS_CA_BUNDLE": str(state.ca_file.resolve()),
     }
-    if state.volumes is not None:
-        environment |= state.volumes.environment(state.directory.require(run.run_as))
+    volumes = state.volumes.environment(state.directory.require(run.run_as)) if state.volumes else {}
+    if volumes:
+        environment |= volumes
         python_path = [*python_path, PATHS_HOOK]
     if python_path:
         environment["PYTHONPATH"] = ":".join(str(path) for path in python_path)

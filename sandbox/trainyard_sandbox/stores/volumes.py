@@ -218,7 +218,7 @@ class VolumeStore:
         return [_entry(f"{path.rstrip('/')}/{child.name}", child) for child in found]
 
     def environment(self, principal: Principal) -> dict[str, str]:
-        """Which volumes a run's code reaches as `principal`, and how (`SandboxState.volumes`)."""
+        """Which volumes a run's code reaches as `principal`, and how; nothing without any (`SandboxState.volumes`)."""
         mounts = {
             volume.path: {
                 "folder": str(self.folder(volume).resolve()),
@@ -228,7 +228,7 @@ class VolumeStore:
             for name, volume in self._volumes.items()
             if self.securables.uses_schema(principal, name.rpartition(".")[0])
         }
-        return {MOUNTS_VARIABLE: json.dumps(mounts)}
+        return {MOUNTS_VARIABLE: json.dumps(mounts)} if mounts else {}
 
     def _make_folder(self, folder: Path, path: str) -> None:
         try:
