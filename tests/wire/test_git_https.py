@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import pytest
@@ -16,6 +17,7 @@ from tests.wire.git_server import Forge, Upstream, serve_git
 from trainyard.core.errors import SourceError
 from trainyard.sources.git import GitCredential, GitFetcher, GitLimits, GitSource
 
+Found = TypeVar("Found")
 MEBIBYTE = 1024 * 1024
 FILES = {"train.py": "print('train')\n", "src/team/__init__.py": "", "src/team/model.py": "WEIGHTS = 1\n"}
 
@@ -230,12 +232,13 @@ def test_no_message_has_the_password_that_the_host_echoes(
         assert secret not in repr(credential)
 
 
-def test_no_command_line_has_a_secret(forge: Forge, fetcher: GitFetcher) -> None:
+def test_no_command_line_has_a_secret(forge: Forge, fetcher: GitFetcher, tmp_path: Path) -> None:
     forge.silent = threading.Event()
     credential = password(forge)
     with ThreadPoolExecutor(1) as threads:
         asked = threads.submit(refusal, lambda: fetcher.resolve(GitSource(forge.url(), "main"), credential))
-        seen = until(lambda: [p.cmdline() for p in descendants() if "ls-remote" in p.cmdline()])
+        until(lambda: forge.requests)
+        seen = until(lambda: [p.cmdline() for p in running(tmp_path / "work")])
         fetcher.close()
         assert asked.result().reason == "GitStopped"
         forge.silent.set()
@@ -258,18 +261,18 @@ def test_an_endless_repository_is_stopped_while_it_comes(
     assert (error.reason, error.waiting) == ("GitTooLarge", False)
     assert "git.path" in str(error)
     assert not list((tmp_path / "work").iterdir())
-    assert not descendants()
+    assert until(lambda: not running(tmp_path / "work"))
 
 
 def test_a_host_that_says_nothing_is_given_up_in_time(
-    forge: Forge, upstream: Upstream, fetching: Callable[..., GitFetcher]
+    forge: Forge, upstream: Upstream, fetching: Callable[..., GitFetcher], tmp_path: Path
 ) -> None:
     forge.silent = threading.Event()
     began = time.monotonic()
     error = refusal(lambda: fetching(seconds=1.0).resolve(GitSource(forge.url(), "main"), None))
     assert time.monotonic() - began < 3
     assert (error.reason, error.waiting) == ("GitTimeout", True)
-    assert not descendants()
+    assert until(lambda: not running(tmp_path / "work"))
     forge.silent.set()
 
 
@@ -373,19 +376,19 @@ def test_hooks_and_configuration_of_this_machine_have_no_effect(
     assert fetcher.resolve(GitSource(forge.url(), "main"), None) == commit
 
 
-def descendants() -> list[psutil.Process]:
-    """Processes of this test that run git or a transport of it."""
+def running(below: Path) -> list[psutil.Process]:
+    """Processes that work in a folder below that one, whoever is their parent by now."""
     found = []
-    for process in psutil.Process().children(recursive=True):
+    for process in psutil.process_iter():
         try:
-            if "git" in process.name() and "http-backend" not in process.cmdline():
+            if process.cwd().startswith(str(below)) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except psutil.Error:  # it has ended meanwhile
             continue
     return found
 
 
-def until(ask: Callable[[], list[list[str]]]) -> list[list[str]]:
+def until(ask: Callable[[], Found]) -> Found:
     for _ in range(500):
         if found := ask():
             return found

@@ -62,12 +62,12 @@ class Git:
         """
         partially = selection.path is not None
         self._start(commit, partially)
-        self._fetch([commit], ["--depth=1"], partially)
+        self._fetch([commit], ["--depth=1"])
         tree = self._tree(commit, selection)
         blobs = blobs_of(self._local(["ls-tree", "-r", "-z", tree]).out, self.remote, selection)
         ids = sorted({blob.id for blob in blobs})
         if partially:
-            self._fetch(ids, [], partially)
+            self._fetch(ids, [])
         sizes = dict(objects_of(self._local(["cat-file", "--batch-check"], ids).out))
         if len(sizes) < len(ids):
             raise refusal(self.remote, "fetching", "the host left out some files", ())
@@ -89,9 +89,8 @@ class Git:
             with (repository / "config").open("a") as config:
                 config.write(_PARTIAL)
 
-    def _fetch(self, ids: Sequence[str], options: Sequence[str], partially: bool) -> None:
+    def _fetch(self, ids: Sequence[str], options: Sequence[str]) -> None:
         command = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", *options]
-        command += ["--filter=blob:none"] * partially
         ran = self._run("fetching", [*command, "--stdin", "--end-of-options", "origin"], ids)
         if ran.code != 0:
             raise self._refused("fetching", ran)

@@ -1,0 +1,220 @@
+"""What the fetcher takes from a run and a Secret, and what it makes of git's words: rules, as tables."""
+
+import base64
+from typing import Any
+
+import pytest
+
+from trainyard.core.errors import SourceError
+from trainyard.sources.answers import refusal
+from trainyard.sources.credential import GIT_HOST, checked_credential, credential_of
+from trainyard.sources.git import DEFAULT_GIT_HOSTS, GitCredential
+from trainyard.sources.refs import checked_ref
+from trainyard.sources.remote import Remote, RemotePolicy
+from trainyard.sources.tree import Selection, blobs_of
+
+GITHUB = Remote("https://github.com/acme/churn", "https", "github.com")
+
+URLS = [
+    ("https://github.com/acme/churn.git", "https", "github.com"),
+    ("https://github.com:443/acme/churn", "https", "github.com"),
+    ("https://dev.azure.com/acme/My%20Project/_git/churn", "https", "dev.azure.com"),
+    ("https://GitHub.com/acme/churn", "https", "github.com"),
+    ("ssh://git@github.com/acme/churn.git", "ssh", "github.com"),
+    ("ssh://git@github.com:22/acme/churn.git", "ssh", "github.com"),
+    ("git@github.com:acme/churn.git", "ssh", "github.com"),
+    ("git@ssh.dev.azure.com:v3/acme/project/churn", "ssh", "ssh.dev.azure.com"),
+    ("https://git.acme.example:8443/churn", "https", "git.acme.example:8443"),
+    ("ssh://git@git.acme.example:8443/churn", "ssh", "git.acme.example:8443"),
+    ("https://deep.forge.example/churn", "https", "deep.forge.example"),
+]
+REFUSED = [
+    ("http://github.com/acme/churn", "GitUrlInvalid"),
+    ("git://github.com/acme/churn", "GitUrlInvalid"),
+    ("file:///etc", "GitUrlInvalid"),
+    ("ext::sh -c id", "GitUrlInvalid"),
+    ("/etc/passwd", "GitUrlInvalid"),
+    ("https://user:password@github.com/acme/churn", "GitUrlInvalid"),
+    ("https://user@github.com/acme/churn", "GitUrlInvalid"),
+    ("ssh://git:password@github.com/acme/churn", "GitUrlInvalid"),
+    ("ssh://github.com/acme/churn", "GitUrlInvalid"),
+    ("ssh://-oProxyCommand=id@github.com/acme/churn", "GitUrlInvalid"),
+    ("ssh://git@-oProxyCommand=id/acme", "GitUrlInvalid"),
+    ("git@github.com:-oProxyCommand=id", "GitUrlInvalid"),
+    ("--upload-pack=id", "GitUrlInvalid"),
+    ("https://github.com/acme/churn?x=1", "GitUrlInvalid"),
+    ("https://github.com/acme/churn#x", "GitUrlInvalid"),
+    ("https://github.com/acme/churn\n", "GitUrlInvalid"),
+    ("https://github.com\\@evil.example/churn", "GitUrlInvalid"),
+    ("https://github.com", "GitUrlInvalid"),
+    ("https://127.0.0.1/churn", "GitHostNotAllowed"),
+    ("https://2130706433/churn", "GitHostNotAllowed"),
+    ("https://0x7f.0x1/churn", "GitHostNotAllowed"),
+    ("https://[::1]/churn", "GitUrlInvalid"),
+    ("https://github.com:8443/acme/churn", "GitHostNotAllowed"),
+    ("https://github.com.evil.example/acme/churn", "GitHostNotAllowed"),
+    ("https://evilgithub.com/acme/churn", "GitHostNotAllowed"),
+    ("https://forge.example/churn", "GitHostNotAllowed"),
+    ("https://xn--gthub-cta.com/acme", "GitHostNotAllowed"),
+]
+POLICY = RemotePolicy([*DEFAULT_GIT_HOSTS, "git.acme.example:8443", "*.forge.example"])
+
+
+def error_of(act: Any, *arguments: Any) -> SourceError:
+    with pytest.raises(SourceError) as raised:
+        act(*arguments)
+    return raised.value
+
+
+@pytest.mark.parametrize(("url", "scheme", "host"), URLS)
+def test_a_plain_url_of_an_allowed_host_is_asked(url: str, scheme: str, host: str) -> None:
+    remote = POLICY.remote(url)
+    assert (remote.url, remote.scheme, remote.host) == (url, scheme, host)
+
+
+@pytest.mark.parametrize(("url", "reason"), REFUSED)
+def test_every_other_url_is_refused_without_being_repeated(url: str, reason: str) -> None:
+    error = error_of(POLICY.remote, url)
+    assert (error.reason, error.waiting) == (reason, False)
+    assert "password@" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "ref", ["main", "feature/x", "v1.0", "refs/pull/1/head", "a@b", "0123abc", "0" * 40, "release-1", "ünïcode"]
+)
+def test_what_git_takes_for_a_ref_is_taken(ref: str) -> None:
+    assert checked_ref(ref) == ref
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        *(
+            "",
+            "-x",
+            "--upload-pack=id",
+            "a..b",
+            "a b",
+            "a~1",
+            "a^",
+            "a:b",
+            "a?",
+            "a*",
+            "a[",
+            "a\\b",
+            "@",
+            "a@{1}",
+            "/a",
+        ),
+        *("a/", "a//b", ".a", "a/.b", "a.lock", "a.lock/b", "a.", "a\nb", "a\x7f", "x" * 256, "a\u202eb"),
+    ],
+)
+def test_what_git_would_read_as_something_else_is_refused(ref: str) -> None:
+    assert error_of(checked_ref, ref).reason == "GitRefInvalid"
+
+
+@pytest.mark.parametrize("path", ["../x", "a/../b", "a//b", ".", "/a", "a/.git/hooks", "a\\b", "a\nb"])
+def test_a_path_that_leads_elsewhere_is_refused(path: str) -> None:
+    assert error_of(Selection, path, 1, 1).reason == "GitPathInvalid"
+
+
+@pytest.mark.parametrize(
+    "name", [b"../evil", b"a/../../evil", b"/etc/x", b".git/config", b"a/.GIT/x", b"a\\b", b"\xff"]
+)
+def test_a_name_in_a_tree_that_leads_elsewhere_is_refused(name: bytes) -> None:
+    listing = b"100644 blob " + b"0" * 40 + b"\t" + name + b"\0"
+    assert error_of(blobs_of, listing, GITHUB, Selection(None, 9, 9)).reason == "GitEntryRefused"
+
+
+def secret(kind: str, host: str | None = "github.com", **data: str) -> dict[str, Any]:
+    encoded = {name.replace("_hosts", "-hosts").replace("_", "-"): value for name, value in data.items()}
+    encoded = {("known_hosts" if name == "known-hosts" else name): value for name, value in encoded.items()}
+    return {
+        "metadata": {"namespace": "team-a", "name": "git", "annotations": {} if host is None else {GIT_HOST: host}},
+        "type": kind,
+        "data": {name: base64.b64encode(value.encode()).decode() for name, value in encoded.items()},
+    }
+
+
+SSH = {"ssh_privatekey": "-----BEGIN KEY-----\nsecretkey\n", "known_hosts": "github.com ssh-ed25519 AAAA\n"}
+BASIC = {"username": "robot", "password": "s3cret\n"}
+
+
+def test_a_secret_of_each_type_becomes_the_credential_of_its_host() -> None:
+    ssh = credential_of(secret("kubernetes.io/ssh-auth", "GitHub.com:22", **SSH))
+    assert (ssh.kind, ssh.host) == ("ssh", "github.com")
+    assert ssh.known_hosts == "github.com ssh-ed25519 AAAA"
+    https = credential_of(secret("kubernetes.io/basic-auth", "git.acme.example:8443", **BASIC))
+    assert (https.kind, https.host, https.username) == ("https", "git.acme.example:8443", "robot")
+    assert https.password == "s3cret"
+    assert "secret" not in repr(ssh)
+    assert "s3cret" not in repr(https)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (secret("kubernetes.io/basic-auth", None, **BASIC), "annotate it with trainyard.dev/git-host=HOST"),
+        (secret("kubernetes.io/basic-auth", username="robot"), "lacks the key password"),
+        (secret("kubernetes.io/basic-auth", username="a\nb", password="s3cret"), "more than one line"),
+        (secret("kubernetes.io/ssh-auth", ssh_privatekey="secretkey"), "lacks the key known_hosts"),
+        (secret("Opaque", **BASIC), "another type"),
+        ({**secret("kubernetes.io/basic-auth", **BASIC), "data": {"username": "s3cret!"}}, "something else than text"),
+    ],
+)
+def test_a_secret_that_lacks_something_says_what_and_shows_nothing(given: dict[str, Any], told: str) -> None:
+    error = error_of(credential_of, given)
+    assert error.reason == "GitSecretInvalid"
+    assert "team-a/git" in str(error)
+    assert told in str(error)
+    assert "s3cret" not in str(error)
+    assert "secretkey" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("credential", "url", "reason"),
+    [
+        (GitCredential("https", "gitlab.com"), "https://github.com/a/b", "GitCredentialMismatch"),
+        (GitCredential("https", "github.com"), "git@github.com:a/b", "GitCredentialMismatch"),
+        (GitCredential("ssh", "github.com"), "https://github.com/a/b", "GitCredentialMismatch"),
+        (GitCredential("https", "git.acme.example"), "https://git.acme.example:8443/b", "GitCredentialMismatch"),
+        (None, "git@github.com:a/b", "GitAuthFailed"),
+    ],
+)
+def test_a_credential_is_used_for_its_own_host_and_transport_only(
+    credential: GitCredential | None, url: str, reason: str
+) -> None:
+    assert error_of(checked_credential, credential, POLICY.remote(url)).reason == reason
+
+
+WORDS = [
+    ("fatal: unable to access 'https://x/': Could not resolve host: x", "GitUnreachable", True),
+    ("fatal: unable to access 'https://x/': The requested URL returned error: 503", "GitUnreachable", True),
+    ("fatal: unable to access 'https://x/': The requested URL returned error: 429", "GitUnreachable", True),
+    ("fatal: unable to access 'https://x/': The requested URL returned error: 301", "GitRedirectRefused", False),
+    ("fatal: could not read Username for 'https://x': terminal prompts disabled", "GitAuthFailed", False),
+    ("remote: Repository not found.\nfatal: repository 'https://x/' not found", "GitRepositoryNotFound", False),
+    ("git@github.com: Permission denied (publickey).\nfatal: Could not read from", "GitAuthFailed", False),
+    ("Host key verification failed.\nfatal: Could not read from remote", "GitHostKeyUnknown", False),
+    ("ssh: connect to host x port 22: Connection timed out", "GitUnreachable", True),
+    ("fatal: remote error: upload-pack: not our ref 0000", "GitRefNotFound", False),
+    ("error: Server does not allow request for unadvertised object 0000", "GitRefNotFound", False),
+    ("error: index-pack died of signal 25", "GitTooLarge", False),
+    ("something that no version of git has said", "GitFailed", True),
+]
+
+
+@pytest.mark.parametrize(("words", "reason", "waiting"), WORDS)
+def test_what_git_says_becomes_a_reason(words: str, reason: str, waiting: bool) -> None:
+    error = refusal(GITHUB, "asking", words, [])
+    assert (error.reason, error.waiting) == (reason, waiting)
+
+
+def test_what_a_host_says_is_cleaned_and_clipped() -> None:
+    words = "warning: noise\nremote: \x1b[31mhttps://u:p@x/ has topsecret\r\n" + "y" * 5000
+    told = str(refusal(GITHUB, "asking", words, ["topsecret"]))
+    assert len(told) < 600
+    short = str(refusal(GITHUB, "asking", words[:70], ["topsecret"]))
+    assert "topsecret" not in short
+    assert "u:p" not in short
+    assert short.isprintable()
