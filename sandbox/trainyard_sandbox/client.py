@@ -126,6 +126,10 @@ class SandboxControl:
         """Make or change a group: its `entitlements`, and the `groups` it is in."""
         self.call("PUT", f"/groups/{name}", {key: list(value) for key, value in fields.items()})
 
+    def change_owner(self, full_name: str, owner: str) -> None:
+        """Give a catalog, schema, model, volume or table to an application id, user or group."""
+        self.call("PUT", "/owners", {"full_name": full_name, "owner": owner})
+
     def add_volume(self, full_name: str, owner: str = "admins") -> None:
         """A managed volume (`catalog.schema.volume`) with its schema."""
         self.call("POST", "/volumes", {"full_name": full_name, "owner": owner})

@@ -129,6 +129,10 @@ class Principal:
         for identity in self._counting():
             yield from identity.grants.items()
 
+    def names(self) -> set[str]:
+        """Its own name and those of all its groups."""
+        return {identity.name for identity in self._counting()}
+
     def held(self, securable: str) -> set[str]:
         """What it was granted on exactly this name, itself or through its groups."""
         return {entry for name, granted in self.all_grants() if name == securable for entry in granted}

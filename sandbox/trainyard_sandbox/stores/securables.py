@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -189,7 +189,7 @@ class Securables:
 
     def owns(self, principal: Principal, full_name: str) -> bool:
         """Whether the principal, or a group it is in, owns exactly this."""
-        return self.owner(full_name) in {principal.application_id, *principal.groups}
+        return self.owner(full_name) in principal.names()
 
     def manages(self, principal: Principal, full_name: str) -> bool:
         """Whether the principal may change and see all grants on it: owner of it or above, or MANAGE."""
@@ -225,6 +225,19 @@ class Securables:
                 source = None if name == full_name else name
                 found.setdefault(principal, []).extend(HeldPrivilege(privilege, source) for privilege in privileges)
         return found
+
+    def change_grants(self, full_name: str, name: str, add: Iterable[str], remove: Iterable[str]) -> None:
+        """Grant and revoke on exactly this; who it is for must exist."""
+        identity = self._directory.identity(name)
+        if identity is None:
+            raise not_found(f"Nobody is called {name}.")
+        held: set[str] = set()
+        for key in [key for key in identity.grants if key.lower() == full_name]:
+            held |= {normal_privilege(full_name, privilege) for privilege in identity.grants.pop(key)}
+        held |= {normal_privilege(full_name, privilege) for privilege in add}
+        held -= {normal_privilege(full_name, privilege) for privilege in remove}
+        if held:
+            identity.grants[full_name] = held
 
     def require_known(self, full_name: str, securable_type: SecurableType) -> str:
         """The stored name of a securable of this type, or 404, whoever asks."""
