@@ -8,7 +8,7 @@ from databricks.sdk.service import jobs
 
 from trainyard.core.remote import End, Stage
 from trainyard.platforms.databricks import states
-from trainyard.platforms.databricks.states import remote_run
+from trainyard.platforms.databricks.states import remote_run, remote_tasks
 
 
 def run(**parts: Any) -> dict[str, Any]:
@@ -74,7 +74,10 @@ ENDS = [
     (ended(result="SUCCESS"), End.SUCCEEDED),
     (ended("RUN_EXECUTION_ERROR", "CLIENT_ERROR", "FAILED"), End.CODE),
     (ended(result="FAILED"), End.CODE),
-    (ended("SUCCESS_WITH_FAILURES", "SUCCESS", "SUCCESS_WITH_FAILURES"), End.CODE),
+    # Whatever failed was provided for by a run_if: every leaf has succeeded.
+    (ended("SUCCESS_WITH_FAILURES", "SUCCESS", "SUCCESS_WITH_FAILURES"), End.SUCCEEDED),
+    (ended(result="SUCCESS_WITH_FAILURES"), End.SUCCEEDED),
+    (ended("SUCCESS_WITH_FAILURES", "SUCCESS", "FAILED"), End.CODE),
     (ended("LIBRARY_INSTALLATION_ERROR", "CLIENT_ERROR", "FAILED"), End.PACKAGES),
     (ended("LIBRARY_INSTALLATION_ERROR", "CLIENT_ERROR", "FAILED", "INTERNAL_ERROR"), End.PACKAGES),
     (ended("USER_CANCELED", "SUCCESS", "CANCELED"), End.CANCELLED),
@@ -148,3 +151,53 @@ def test_a_run_that_is_over_in_unknown_words_is_watched_and_said_to_be_over() ->
     assert (seen.stage, seen.end, seen.over) == (Stage.UNKNOWN, None, True)
     running = remote_run({"run_id": 1, "state": {"life_cycle_state": "RUNNING"}})
     assert not running.over
+
+
+def task(
+    key: str, result: str | None, code: str | None = None, life: str = "TERMINATED", **more: Any
+) -> dict[str, Any]:
+    state = {"life_cycle_state": life} | ({"result_state": result} if result else {})
+    details = {"termination_details": {"code": code, "message": more.pop("message", "")}} if code else {}
+    return {"task_key": key, "run_id": 7, "state": state, "status": {"state": life, **details}, **more}
+
+
+TASKS: list[tuple[dict[str, Any], Stage, End | None, bool]] = [
+    (task("a", "SUCCESS", "SUCCESS"), Stage.ENDED, End.SUCCEEDED, False),
+    (task("a", "FAILED", "RUN_EXECUTION_ERROR"), Stage.ENDED, End.CODE, False),
+    (task("a", "TIMEDOUT", "CANCELED"), Stage.ENDED, End.TIMED_OUT, False),
+    (task("a", "CANCELED", "USER_CANCELED"), Stage.ENDED, End.CANCELLED, False),
+    (task("a", "EXCLUDED", "SKIPPED", "SKIPPED"), Stage.ENDED, None, True),
+    (task("a", "UPSTREAM_FAILED", "SKIPPED"), Stage.ENDED, None, True),
+    (task("a", "UPSTREAM_CANCELED"), Stage.ENDED, None, True),
+    (task("a", "DISABLED", "DISABLED"), Stage.ENDED, None, True),
+    (task("a", None, "SKIPPED", "SKIPPED"), Stage.ENDED, None, True),
+    (task("a", None, life="SKIPPED"), Stage.ENDED, None, True),
+    (task("a", None, life="BLOCKED"), Stage.QUEUED, None, False),
+    (task("a", None, life="RUNNING"), Stage.RUNNING, None, False),
+    (task("a", None, life="HIBERNATING"), Stage.UNKNOWN, None, False),
+    (task("a", "EVAPORATED"), Stage.UNKNOWN, None, False),
+]
+
+
+@pytest.mark.parametrize(("row", "stage", "end", "skipped"), TASKS)
+def test_a_task_that_was_never_started_did_not_fail(
+    row: dict[str, Any], stage: Stage, end: End | None, skipped: bool
+) -> None:
+    (seen,) = remote_tasks({"tasks": [row]})
+    assert (seen.stage, seen.end, seen.skipped) == (stage, end, skipped)
+
+
+def test_of_a_task_that_was_tried_again_the_last_try_counts() -> None:
+    again = [task("a", "SUCCESS", attempt_number=1), task("a", "FAILED", attempt_number=0), task("b", "FAILED")]
+    seen = remote_tasks({"tasks": again})
+    assert [(each.name, each.end) for each in seen] == [("a", End.SUCCEEDED), ("b", End.CODE)]
+
+
+def test_a_failed_run_of_several_says_which_task_failed_and_one_of_one_what_the_platform_says() -> None:
+    overall = ended("RUN_EXECUTION_ERROR", "CLIENT_ERROR", "FAILED")
+    failed = task("prepare", "FAILED", "RUN_EXECUTION_ERROR", message="exit 3")
+    skipped = task("train", "UPSTREAM_FAILED", "SKIPPED", message="upstream")
+    assert remote_run(overall | {"tasks": [failed, skipped]}).message == "task prepare failed: exit 3"
+    assert "task" not in remote_run(overall | {"tasks": [failed]}).message
+    good = ended("SUCCESS", "SUCCESS", "SUCCESS") | {"tasks": [failed, skipped]}
+    assert remote_run(good).message == ""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from trainyard.core.remote import End, RemoteRun, Stage
+from trainyard.core.remote import End, RemoteRun, RemoteTask, Stage
 
 LIFE_CYCLE = {
     "BLOCKED": Stage.QUEUED,
@@ -27,8 +27,9 @@ LIFE_CYCLE = {
 
 TERMINATION_CODE = {
     "SUCCESS": End.SUCCEEDED,
-    # Our runs have one task, so that some tasks failing can only mean it.
-    "SUCCESS_WITH_FAILURES": End.CODE,
+    # Every leaf of the graph succeeded: what failed before was provided for by a run_if (RunResultState; Databricks
+    # documentation, "Configure task dependencies", how the state of a run is determined).
+    "SUCCESS_WITH_FAILURES": End.SUCCEEDED,
     "RUN_EXECUTION_ERROR": End.CODE,
     "LIBRARY_INSTALLATION_ERROR": End.PACKAGES,
     "USER_CANCELED": End.CANCELLED,
@@ -67,7 +68,7 @@ TERMINATION_TYPE = {
 
 RESULT = {
     "SUCCESS": End.SUCCEEDED,
-    "SUCCESS_WITH_FAILURES": End.CODE,
+    "SUCCESS_WITH_FAILURES": End.SUCCEEDED,
     "FAILED": End.CODE,
     "UPSTREAM_FAILED": End.CODE,
     "TIMEDOUT": End.TIMED_OUT,
@@ -77,6 +78,10 @@ RESULT = {
     "DISABLED": End.CONFIGURATION,
     "EXCLUDED": End.CONFIGURATION,
 }
+
+# Results of a task that was never started, because of how others ended or because somebody had disabled it
+# (RunResultState).
+NEVER_STARTED = frozenset({"EXCLUDED", "UPSTREAM_FAILED", "UPSTREAM_CANCELED", "DISABLED"})
 
 
 def remote_run(run: Mapping[str, Any]) -> RemoteRun:
@@ -96,7 +101,7 @@ def remote_run(run: Mapping[str, Any]) -> RemoteRun:
         stage=stage,
         state=_spoken(state, status, details)[:64],
         end=end,
-        message=_message(state, details),
+        message=_of_tasks(run, end) or _message(state, details),
         url=run.get("run_page_url") or None,
         ran_as=run.get("run_as_user_name") or run.get("creator_user_name") or None,
         started_at=_moment(run.get("start_time")),
@@ -104,6 +109,51 @@ def remote_run(run: Mapping[str, Any]) -> RemoteRun:
         mlflow_run_id=_mlflow_run_id(run),
         over=over and end is None,
     )
+
+
+def remote_tasks(run: Mapping[str, Any]) -> tuple[RemoteTask, ...]:
+    """Every task of a run, from the JSON of runs/get, each as it was last tried."""
+    rows: dict[str, Mapping[str, Any]] = {}
+    for row in run.get("tasks") or ():
+        key = str(row.get("task_key", ""))
+        if key not in rows or row.get("attempt_number", 0) >= rows[key].get("attempt_number", 0):
+            rows[key] = row
+    return tuple(remote_task(row) for row in rows.values())
+
+
+def remote_task(row: Mapping[str, Any]) -> RemoteTask:
+    """One task of a run."""
+    seen = remote_run({key: value for key, value in row.items() if key != "tasks"})
+    skipped = seen.stage is Stage.ENDED and _never_started(row)
+    return RemoteTask(
+        name=str(row.get("task_key", "")),
+        remote_id=seen.remote_id,
+        stage=seen.stage,
+        state=seen.state,
+        end=None if skipped else seen.end,
+        skipped=skipped,
+        message=seen.message,
+        started_at=None if skipped else seen.started_at,
+        ended_at=seen.ended_at,
+    )
+
+
+def _never_started(row: Mapping[str, Any]) -> bool:
+    state, details = _object(row, "state"), _object(_object(row, "status"), "termination_details")
+    result = state.get("result_state")
+    return result in NEVER_STARTED or (
+        result in (None, "") and "SKIPPED" in (state.get("life_cycle_state"), details.get("code"))
+    )
+
+
+def _of_tasks(run: Mapping[str, Any], end: End | None) -> str:
+    """Of a run of several tasks that has failed, which of them did; empty for any other."""
+    tasks = remote_tasks(run)
+    if end in (None, End.SUCCEEDED) or len(tasks) < 2:
+        return ""
+    failed = [task for task in tasks if task.end not in (None, End.SUCCEEDED)]
+    spoken = [f"task {task.name} failed" + (f": {task.message}" if task.message else "") for task in failed]
+    return "; ".join(spoken)[:1024]
 
 
 def _mlflow_run_id(run: Mapping[str, Any]) -> str | None:
@@ -131,7 +181,7 @@ def _end(state: Mapping[str, Any], details: Mapping[str, Any]) -> End | None:
         end = TERMINATION_CODE.get(str(code)) or TERMINATION_TYPE.get(str(details.get("type", "")))
         if end is not End.SUCCEEDED:
             return end if end is not None or result is End.SUCCEEDED else result
-        if state.get("result_state") in (None, "", "SUCCESS"):
+        if state.get("result_state") in (None, "", "SUCCESS", "SUCCESS_WITH_FAILURES"):
             return end
         return result
     if state.get("life_cycle_state") in ("INTERNAL_ERROR", "SKIPPED"):
