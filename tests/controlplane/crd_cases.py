@@ -27,10 +27,52 @@ FULL_RUN: Object = RUN | {
     "timeoutSeconds": 600,
     "attemptTimeoutSeconds": 300,
     "queueTimeoutSeconds": 60,
+    "inputs": {"raw": {"uri": "data://sales/2026"}, "labels": {"table": "main.sales.labels"}},
+    "outputs": {"scored": {"table": "data://sales/scored"}, "report": {"uri": "/Volumes/main/sales/out/$(run.uid)"}},
+    "secrets": {"API_KEY": {"store": "team", "key": "api-key"}},
+    "runAs": "trainer",
+    "suspend": False,
     "deletionPolicy": "Cancel",
+    "ttlSecondsAfterFinished": 3600,
+    "planOnly": False,
     "submissionKey": "iris-2026-11",
     "databricks": {"queue": {"enabled": True}, "task": {"new_cluster": {"autoscale": {"max_workers": 2}}}},
 }
+GIT: Object = {
+    "url": "https://git.example.com/flowers/iris.git",
+    "ref": "release/1.4",
+    "path": "training",
+    "secretRef": {"name": "iris-deploy-key"},
+}
+GIT_RUN: Object = RUN | {"code": {"git": GIT}, "entrypoint": {"module": "iris.train"}}
+PATH_RUN: Object = RUN | {"code": {"path": "/Volumes/main/code/iris-1.4"}}
+NOTEBOOK_RUN: Object = RUN | {"entrypoint": {"notebook": "train iris.ipynb"}}
+WHEEL_RUN: Object = RUN | {
+    "code": {"wheel": {"package": "iris==1.4.0", "name": "iris"}},
+    "entrypoint": {"consoleScript": "train-iris"},
+}
+WHEEL_FILE_RUN: Object = WHEEL_RUN | {"code": {"wheel": {"path": "data://wheels/iris-1.4.0-py3-none-any.whl"}}}
+JOB_RUN: Object = {"workspaceRef": {"name": "team"}, "jobRef": {"id": "1234", "parameters": {"day": "$(params.day)"}}}
+NAMED_JOB_RUN: Object = JOB_RUN | {"jobRef": {"name": "nightly iris"}}
+TASKS: list[Object] = [
+    {"name": "fetch", "entrypoint": {"pythonFile": "fetch.py"}},
+    {
+        "name": "train",
+        "entrypoint": {"module": "iris.train"},
+        "compute": {"class": "large"},
+        "environment": {"pip": ["lightgbm==4.6.0"]},
+        "dependsOn": ["fetch"],
+        "runIf": "AllSucceeded",
+        "timeoutSeconds": 60,
+        "retry": {"limit": 1, "when": "Any"},
+    },
+    {"name": "report", "entrypoint": {"notebook": "report.ipynb"}, "dependsOn": ["fetch", "train"], "runIf": "AllDone"},
+    {"name": "publish", "jobRef": {"id": "7"}, "dependsOn": ["train"]},
+    {"name": "tell", "databricks": {"sql_task": {"warehouse_id": "0123"}}, "dependsOn": ["publish"]},
+]
+TASKS_RUN: Object = RUN | {"tasks": TASKS}
+SCRIPTS_RUN: Object = WHEEL_RUN | {"entrypoint": None, "tasks": [{"name": "a", "entrypoint": {"consoleScript": "b"}}]}
+SCRIPTS_RUN.pop("entrypoint")
 WORKSPACE: Object = {
     "databricks": {"host": "https://adb-1.7.azuredatabricks.net"},
     "identity": {"federated": {"serviceAccountName": "trainer"}},
@@ -38,12 +80,62 @@ WORKSPACE: Object = {
 FULL_WORKSPACE: Object = WORKSPACE | {
     "computeClasses": {
         "small": {"jobCluster": {"nodeTypeId": "Standard_D4s_v5", "dataSecurityMode": "SINGLE_USER"}},
-        "quick": {"serverless": {"environmentVersion": "5"}},
+        "quick": {"serverless": {"environmentVersion": "5", "accelerator": "GPU_1xA10"}},
+        "shared": {"existingCluster": {"clusterId": "0101-120000-abcdefgh"}},
+        "pooled": {
+            "jobCluster": {
+                "instancePoolId": "pool-1",
+                "driverInstancePoolId": "pool-2",
+                "autoscale": {"minWorkers": 0, "maxWorkers": 4},
+                "availability": "SpotWithFallback",
+                "firstOnDemand": 1,
+                "instanceProfileArn": "arn:aws:iam::123456789012:instance-profile/trainer",
+                "sparkConf": {"spark.sql.shuffle.partitions": "64"},
+                "policyId": "ABC123",
+                "applyPolicyDefaultValues": True,
+                "dataSecurityMode": "SINGLE_USER",
+            }
+        },
     },
     "runtimes": {"sklearn": {"sparkVersion": "16.4.x-scala2.13", "pip": ["scikit-learn==1.9.1"]}},
     "modelPrefix": "main.ml",
     "experimentRoot": "/Shared/experiments",
+    "dataRoots": {
+        "sales": {"path": "/Volumes/main/sales/raw", "schema": "main.sales"},
+        "lake": {"path": "abfss://raw@account.dfs.core.windows.net/sales"},
+    },
+    "secretStores": {"team": {"databricksScope": "team-iris"}},
+    "runAs": {
+        "identities": {
+            "trainer": {"servicePrincipal": "11111111-2222-3333-4444-555555555555"},
+            "ada": {"user": "a@b.c"},
+        },
+        "default": "trainer",
+        "required": True,
+    },
+    "logDestination": {"volume": "/Volumes/main/ops/logs/training"},
     "defaultPermissions": [{"group": "data-science", "level": "CAN_VIEW"}, {"user": "a@b.c", "level": "CAN_MANAGE"}],
+}
+S3_WORKSPACE: Object = WORKSPACE | {
+    "logDestination": {
+        "s3": {
+            "bucket": "iris-logs",
+            "prefix": "training/iris",
+            "region": "eu-central-1",
+            "roleArn": "arn:aws:iam::123456789012:role/iris-logs",
+        }
+    }
+}
+ADLS_WORKSPACE: Object = WORKSPACE | {
+    "logDestination": {
+        "adls": {
+            "account": "irislogs",
+            "container": "training",
+            "prefix": "iris",
+            "tenantId": "11111111-2222-3333-4444-555555555555",
+            "clientId": "11111111-2222-3333-4444-555555555555",
+        }
+    }
 }
 
 
@@ -83,8 +175,27 @@ def owned(path: str) -> Object:
     return {"databricks": block}
 
 
-ONE_CODE = "code needs exactly one of inline or configMap: add the one that you use, or remove the other"
+ONE_CODE = (
+    "code needs exactly one of inline, configMap, git, path or wheel: add the one that you use, or remove the others"
+)
+ONE_WHEEL = "a wheel needs exactly one of package or path: add the one that you use, or remove the other"
+ONE_ENTRYPOINT = "an entrypoint has at most one of pythonFile, module, consoleScript and notebook: remove the others"
+NO_ARGS = "a notebook takes no args: remove them, and read spec.params with its widgets"
+NO_PASSWORD = "url must hold no user or password: put them into a Secret and name it in secretRef"
+ONE_JOB = "jobRef needs exactly one of id or name: add the one that you use, or remove the other"
+ONE_INPUT = "an input needs exactly one of uri or table: add the one that you use, or remove the other"
+ONE_OUTPUT = "an output needs exactly one of uri or table: add the one that you use, or remove the other"
+JOB_ALONE = "jobRef runs a job that has its own code: remove code, entrypoint and tasks, or use a task with a jobRef"
+NO_CODE = "code is missing: give one of inline, configMap, git, path or wheel, or run a job with jobRef"
+EITHER = "entrypoint and tasks can not stand together: give each task its own entrypoint"
+NO_COMPUTE = "compute is missing: name a class of the workspace's computeClasses, here or in every task"
+ONE_STEP = "each task needs exactly one of entrypoint and jobRef, or a task of the platform's in databricks"
+NO_SUCH_TASK = "dependsOn names a task that is not there: correct the name, or add the task"
+SCRIPT_NEEDS_WHEEL = "consoleScript needs code.wheel: a console script is installed by a wheel"
+WHEEL_NEEDS_START = "code.wheel has no files to start: name a consoleScript or a module in the entrypoint"
 KEY_63 = "a key must have 1 to 63 characters: shorten it"
+KEY_128 = "a key must have 1 to 128 characters: shorten it"
+KEY_255 = "a key must have 1 to 255 characters: shorten it"
 ALIAS = "alias must not be latest or look like a version (v1), which MLflow keeps: choose another"
 BACKOFF = (
     "backoffSeconds (30 when absent) must not exceed maxBackoffSeconds (600 when absent): raise maxBackoffSeconds or "
@@ -92,10 +203,37 @@ BACKOFF = (
 )
 HOST_FORM = "host must be an https URL without a path, user or query: write https://NAME or https://NAME:PORT"
 ONE_CLASS = (
-    "a compute class needs exactly one of jobCluster or serverless: add the one that you use, or remove the other"
+    "a compute class needs exactly one of jobCluster, serverless or existingCluster: add the one that you use, or "
+    "remove the others"
+)
+ONE_MACHINE = (
+    "a job cluster needs exactly one of nodeTypeId or instancePoolId: add the one that you use, or remove the other"
+)
+ONE_SIZE = "numWorkers and autoscale can not stand together: remove one of them"
+DRIVER_POOL = "driverInstancePoolId needs instancePoolId: add it, or remove driverInstancePoolId"
+AUTOSCALE = "minWorkers must not exceed maxWorkers: raise the one or lower the other"
+EMPTY_ROOT = "a data root needs path, or schema, or both: add what it stands for"
+DEFAULT_IDENTITY = "default must be one of identities: add it there, or name another"
+ONE_IDENTITY = (
+    "an identity needs exactly one of servicePrincipal or user: add the one that you use, or remove the other"
+)
+ONE_DESTINATION = (
+    "a log destination needs exactly one of s3, adls or volume: add the one that you use, or remove the others"
 )
 ENVIRONMENT_5 = "environmentVersion must be 5 or later, as earlier ones take no environment variables: raise it"
 ONE_GRANTEE = "a permission needs exactly one of group, user or servicePrincipal: write one entry for each"
+
+
+def below(name: str) -> str:
+    return f"{name} must be a path below the source folder, without empty, . or .. parts: write it as a/b/c"
+
+
+def no_dots(name: str) -> str:
+    return f"{name} must not have . or .. parts: write the place itself"
+
+
+def variables(what: str) -> str:
+    return f"names of {what} become environment variables: use letters, digits and _, and begin with no digit"
 
 
 def within(name: str) -> str:
@@ -104,6 +242,9 @@ def within(name: str) -> str:
 
 def run_case(patch: Object, field: str, message: str) -> Case:
     return Case("MLTrainingRun", RUN, patch, field, message)
+
+
+CLUSTER: Object = {"nodeTypeId": "Standard_D4s_v5", "dataSecurityMode": "SINGLE_USER"}
 
 
 def workspace_cases(kind: str) -> list[Case]:
@@ -122,6 +263,38 @@ def workspace_cases(kind: str) -> list[Case]:
             )
         ),
         case({"computeClasses": {"x": {"jobCluster": None}}}, "spec.computeClasses[x]", ONE_CLASS),
+        *(
+            case({"computeClasses": {"x": {"jobCluster": CLUSTER | patch}}}, f"spec.computeClasses[x].{field}", words)
+            for patch, field, words in (
+                ({"instancePoolId": "p"}, "jobCluster", ONE_MACHINE),
+                ({"numWorkers": 1, "autoscale": {"minWorkers": 1, "maxWorkers": 2}}, "jobCluster", ONE_SIZE),
+                ({"driverInstancePoolId": "p"}, "jobCluster", DRIVER_POOL),
+                ({"autoscale": {"minWorkers": 3, "maxWorkers": 2}}, "jobCluster.autoscale", AUTOSCALE),
+                ({"sparkConf": {"s" * 256: "x"}}, "jobCluster.sparkConf", KEY_255),
+            )
+        ),
+        case(
+            {"computeClasses": {"x": {"jobCluster": {"dataSecurityMode": "SINGLE_USER"}}}},
+            "spec.computeClasses[x].jobCluster",
+            ONE_MACHINE,
+        ),
+        case({"dataRoots": {"x": {}}}, "spec.dataRoots[x]", EMPTY_ROOT),
+        case({"dataRoots": {"x" * 64: {"schema": "a.b"}}}, "spec.dataRoots", KEY_63),
+        case({"secretStores": {"x" * 64: {"databricksScope": "s"}}}, "spec.secretStores", KEY_63),
+        case({"runAs": {"identities": {"x": {"user": "u"}}, "default": "y"}}, "spec.runAs", DEFAULT_IDENTITY),
+        case({"runAs": {"identities": {"x": {}}}}, "spec.runAs.identities[x]", ONE_IDENTITY),
+        case(
+            {"runAs": {"identities": {"x": {"user": "u", "servicePrincipal": "p"}}}},
+            "spec.runAs.identities[x]",
+            ONE_IDENTITY,
+        ),
+        case({"runAs": {"identities": {"x" * 64: {"user": "u"}}}}, "spec.runAs.identities", KEY_63),
+        case({"logDestination": {}}, "spec.logDestination", ONE_DESTINATION),
+        case(
+            {"logDestination": S3_WORKSPACE["logDestination"] | {"volume": "/Volumes/a/b/c"}},
+            "spec.logDestination",
+            ONE_DESTINATION,
+        ),
         case(
             {
                 "computeClasses": {
@@ -147,7 +320,98 @@ def workspace_cases(kind: str) -> list[Case]:
     ]
 
 
+def tasks_case(task: Object, field: str, message: str, base: Object = RUN) -> Case:
+    """The case of a run whose one task is that, with `a` as its name."""
+    return Case("MLTrainingRun", base, {"tasks": [{"name": "a"} | task]}, field, message)
+
+
+def both_case(entrypoint: Object, field: str, message: str) -> list[Case]:
+    """An entrypoint that is refused at the run and in a task."""
+    return [
+        run_case({"entrypoint": entrypoint}, f"spec.entrypoint{field}", message),
+        tasks_case({"entrypoint": entrypoint}, f"spec.tasks[0].entrypoint{field}", message),
+    ]
+
+
+REFUSED_SHAPES = [
+    *(
+        Case("MLTrainingRun", JOB_RUN, patch, "spec.jobRef", JOB_ALONE)
+        for patch in ({"code": {"inline": "x"}}, {"entrypoint": {}}, {"tasks": [{"name": "a", "jobRef": {"id": "1"}}]})
+    ),
+    run_case({"code": None}, "spec.code", NO_CODE),
+    run_case({"code": None, "tasks": []}, "spec.code", NO_CODE),
+    tasks_case({"entrypoint": {}}, "spec.code", NO_CODE, patched(RUN, {"code": None})),
+    tasks_case({"entrypoint": {}}, "spec.entrypoint", EITHER, RUN | {"entrypoint": {"pythonFile": "a.py"}}),
+    run_case({"compute": None}, "spec.compute", NO_COMPUTE),
+    tasks_case({"entrypoint": {}}, "spec.compute", NO_COMPUTE, patched(RUN, {"compute": None})),
+    tasks_case({}, "spec.tasks", ONE_STEP),
+    tasks_case({"entrypoint": {}, "jobRef": {"id": "1"}}, "spec.tasks", ONE_STEP),
+    tasks_case({"entrypoint": {}, "dependsOn": ["b"]}, "spec.tasks", NO_SUCH_TASK),
+    run_case(
+        {"tasks": [{"name": "a", "entrypoint": {}}, {"name": "a", "entrypoint": {}}]},
+        "spec.tasks[1]",
+        'Duplicate value: {"name":"a"}',
+    ),
+    run_case({"entrypoint": {"consoleScript": "train"}}, "spec.code", SCRIPT_NEEDS_WHEEL),
+    tasks_case({"entrypoint": {"consoleScript": "train"}}, "spec.code", SCRIPT_NEEDS_WHEEL),
+    *(
+        Case("MLTrainingRun", WHEEL_RUN, {"entrypoint": entrypoint}, "spec.code", WHEEL_NEEDS_START)
+        for entrypoint in (None, {"consoleScript": None, "pythonFile": "a.py"}, {"consoleScript": None})
+    ),
+    tasks_case({"entrypoint": {"notebook": "a.ipynb"}}, "spec.code", WHEEL_NEEDS_START, SCRIPTS_RUN),
+]
+
+REFUSED_FIELDS = [
+    run_case({"code": {"git": {"url": "https://a.b/c"}}}, "spec.code", ONE_CODE),
+    run_case({"code": {"path": "/Volumes/a/b/c"}}, "spec.code", ONE_CODE),
+    Case("MLTrainingRun", WHEEL_RUN, {"code": {"wheel": {"package": None}}}, "spec.code.wheel", ONE_WHEEL),
+    Case("MLTrainingRun", WHEEL_RUN, {"code": {"wheel": {"path": "data://w/a.whl"}}}, "spec.code.wheel", ONE_WHEEL),
+    *(
+        Case("MLTrainingRun", GIT_RUN, {"code": {"git": {"url": url}}}, "spec.code.git.url", NO_PASSWORD)
+        for url in ("https://ada@a.b/c", "https://ada:secret@a.b/c", "ssh://git:secret@a.b/c")
+    ),
+    *(
+        Case("MLTrainingRun", GIT_RUN, {"code": {"git": {"path": path}}}, "spec.code.git.path", below("path"))
+        for path in ("..", "a/../b", "a//b", "./a", "a/")
+    ),
+    *(
+        Case("MLTrainingRun", PATH_RUN, {"code": {"path": path}}, "spec.code.path", no_dots("path"))
+        for path in ("data://code/../secret", "/Volumes/a/../b", "/Workspace/Users/./ada")
+    ),
+    Case(
+        "MLTrainingRun",
+        WHEEL_FILE_RUN,
+        {"code": {"wheel": {"path": "data://wheels/../a.whl"}}},
+        "spec.code.wheel.path",
+        no_dots("path"),
+    ),
+    *both_case({"pythonFile": "a.py", "module": "a"}, "", ONE_ENTRYPOINT),
+    *both_case({"notebook": "a.ipynb", "args": ["x"]}, "", NO_ARGS),
+    *both_case({"pythonFile": "a/../b.py"}, ".pythonFile", below("pythonFile")),
+    *both_case({"notebook": "a//b.ipynb"}, ".notebook", below("notebook")),
+    tasks_case({"jobRef": {}}, "spec.tasks[0].jobRef", ONE_JOB),
+    tasks_case({"jobRef": {"id": "1", "parameters": {"": "x"}}}, "spec.tasks[0].jobRef.parameters", KEY_128),
+    Case("MLTrainingRun", JOB_RUN, {"jobRef": {"id": None}}, "spec.jobRef", ONE_JOB),
+    Case("MLTrainingRun", JOB_RUN, {"jobRef": {"name": "nightly"}}, "spec.jobRef", ONE_JOB),
+    Case("MLTrainingRun", JOB_RUN, {"jobRef": {"parameters": {"p" * 129: ""}}}, "spec.jobRef.parameters", KEY_128),
+    *(
+        case
+        for data, one in (("inputs", ONE_INPUT), ("outputs", ONE_OUTPUT))
+        for case in (
+            run_case({data: {"my-data": {"uri": "s3://a/b"}}}, f"spec.{data}", variables(data)),
+            run_case({data: {"d" * 64: {"uri": "s3://a/b"}}}, f"spec.{data}", KEY_63),
+            run_case({data: {"x": {}}}, f"spec.{data}[x]", one),
+            run_case({data: {"x": {"uri": "s3://a/b", "table": "a.b.c"}}}, f"spec.{data}[x]", one),
+            run_case({data: {"x": {"uri": "data://a/../b"}}}, f"spec.{data}[x].uri", no_dots("uri")),
+        )
+    ),
+    run_case({"secrets": {"1A": {"store": "s", "key": "k"}}}, "spec.secrets", variables("secrets")),
+    run_case({"secrets": {"A" * 129: {"store": "s", "key": "k"}}}, "spec.secrets", KEY_128),
+]
+
 REFUSED_AT_CREATION = [
+    *REFUSED_SHAPES,
+    *REFUSED_FIELDS,
     run_case({"code": {"inline": None}}, "spec.code", ONE_CODE),
     run_case({"code": {"configMap": {"name": "code"}}}, "spec.code", ONE_CODE),
     run_case({"params": {"": "x"}}, "spec.params", KEY_63),
@@ -182,6 +446,9 @@ FIXED: dict[str, Object] = {
     "params": {"depth": "4"},
     "model": {"alias": None},
     "tags": {"team": "trees"},
+    "inputs": {"raw": {"uri": "data://sales/2027"}},
+    "outputs": {"report": None},
+    "secrets": {"API_KEY": {"key": "other-key"}},
 }
 FIXED_SCALARS: dict[str, Any] = {
     "experiment": "else",
@@ -189,6 +456,8 @@ FIXED_SCALARS: dict[str, Any] = {
     "attemptTimeoutSeconds": 301,
     "queueTimeoutSeconds": 61,
     "submissionKey": "iris-2026-12",
+    "runAs": "ada",
+    "planOnly": True,
 }
 OPTIONAL = [name for name in [*FIXED, *FIXED_SCALARS, "databricks"] if name not in RUN]
 HOST_FIXED = "host can not be changed, or runs of the old one could not be stopped: create another workspace"
@@ -199,6 +468,10 @@ REFUSED_AT_CHANGE = [
     *(changed({name: value}, f"spec.{name}", f"{name} {NEW_RUN}") for name, value in (FIXED | FIXED_SCALARS).items()),
     *(changed({name: None}, f"spec.{name}", f"{name} {NEW_RUN}") for name in OPTIONAL),
     *(changed({name: FULL_RUN[name]}, f"spec.{name}", f"{name} {NEW_RUN}", RUN) for name in OPTIONAL),
+    changed({"tasks": TASKS[:1]}, "spec.tasks", f"tasks {NEW_RUN}", TASKS_RUN),
+    changed({"tasks": None}, "spec.tasks", f"tasks {NEW_RUN}", TASKS_RUN),
+    changed({"tasks": TASKS}, "spec.tasks", f"tasks {NEW_RUN}", RUN),
+    changed({"jobRef": {"id": "4321"}}, "spec.jobRef", f"jobRef {NEW_RUN}", JOB_RUN),
     changed({"databricks": {"queue": {"enabled": False}}}, "spec.databricks", f"databricks {NEW_RUN}"),
     changed({"databricks": {"budget_policy_id": "b"}}, "spec.databricks", f"databricks {NEW_RUN}"),
     *(

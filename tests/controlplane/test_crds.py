@@ -9,21 +9,46 @@ from kubernetes.client import ApiClient, CustomObjectsApi
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config import new_client_from_config
 
-from crdgen.crds import KINDS, root_schema
+from crdgen.crds import KINDS, Kind, root_schema
 from tests.controlplane.crd_cases import (
+    ADLS_WORKSPACE,
     FULL_RUN,
     FULL_WORKSPACE,
+    GIT_RUN,
+    JOB_RUN,
+    NAMED_JOB_RUN,
     NEW_RUN,
+    NOTEBOOK_RUN,
+    PATH_RUN,
     REFUSED_AT_CHANGE,
     REFUSED_AT_CREATION,
     RUN,
+    S3_WORKSPACE,
+    SCRIPTS_RUN,
+    TASKS,
+    TASKS_RUN,
+    WHEEL_FILE_RUN,
+    WHEEL_RUN,
     WORKSPACE,
     Case,
     Object,
     patched,
 )
+from tests.controlplane.crd_patterns import wrong_specs
 from trainyard.api.base import API_VERSION, GROUP, VERSION
 from trainyard_localcluster import LocalCluster
+
+SHAPES = (
+    GIT_RUN,
+    PATH_RUN,
+    NOTEBOOK_RUN,
+    WHEEL_RUN,
+    WHEEL_FILE_RUN,
+    JOB_RUN,
+    NAMED_JOB_RUN,
+    TASKS_RUN,
+    SCRIPTS_RUN,
+)
 
 
 class Server:
@@ -108,6 +133,35 @@ def test_every_rule_of_every_crd_is_refused_by_a_case_above() -> None:
     assert rules - {(case.kind, re.sub(r"\[.*?\]", "[]", case.field), case.message) for case in cases} == set()
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.status is not None], ids=lambda kind: kind.name)
+def test_every_pattern_refuses_what_it_is_there_to_refuse(server: Server, kind: Kind) -> None:
+    accepted = []
+    for field in patterns_in(root_schema(kind)["properties"]["spec"], "spec"):
+        for spec, path in wrong_specs(kind.name, field):
+            if not refused_by_pattern(server, kind.name, spec, path):
+                accepted.append((path, spec))
+    assert accepted == []
+
+
+def refused_by_pattern(server: Server, kind: str, spec: Object, path: str) -> bool:
+    try:
+        server.create(kind, spec)
+    except ApiException as error:
+        return any(field == path and "should match" in words for field, words in complaints(error))
+    return False
+
+
+def patterns_in(node: Object, path: str) -> Iterator[str]:
+    """Every field that has a pattern."""
+    if "pattern" in node:
+        yield path
+    for name, child in node.get("properties", {}).items():
+        yield from patterns_in(child, f"{path}.{name}")
+    for inner in ("items", "additionalProperties"):
+        if inner in node:
+            yield from patterns_in(node[inner], f"{path}[]")
+
+
 def rules_in(node: Object, path: str) -> Iterator[tuple[str, str]]:
     """The field that each rule blames, and its message."""
     for rule in node.get("x-kubernetes-validations", []):
@@ -125,6 +179,12 @@ def rules_in(node: Object, path: str) -> Iterator[tuple[str, str]]:
         ("MLTrainingRun", RUN),
         ("MLTrainingRun", FULL_RUN),
         ("MLTrainingRun", patched(RUN, {"code": {"inline": None, "configMap": {"name": "code"}}})),
+        *(("MLTrainingRun", spec) for spec in SHAPES),
+        ("MLTrainingRun", patched(TASKS_RUN, {"compute": None, "tasks": [TASKS[1] | {"dependsOn": []}]})),
+        ("MLTrainingRun", {"workspaceRef": {"name": "team"}, "tasks": [TASKS[3] | {"dependsOn": []}]}),
+        ("MLTrainingRun", FULL_RUN | {"tasks": []}),
+        ("MLTrainingRun", JOB_RUN | {"tasks": []}),
+        ("MLTrainingRun", patched(NOTEBOOK_RUN, {"entrypoint": {"args": []}})),
         ("MLTrainingRun", RUN | {"timeoutSeconds": 10, "attemptTimeoutSeconds": 10, "queueTimeoutSeconds": 10}),
         ("MLTrainingRun", RUN | {"attemptTimeoutSeconds": 10}),
         ("MLTrainingRun", RUN | {"retry": {"backoffSeconds": 600}}),
@@ -134,6 +194,8 @@ def rules_in(node: Object, path: str) -> Iterator[tuple[str, str]]:
         ("MLWorkspace", WORKSPACE),
         ("MLWorkspace", patched(WORKSPACE, {"databricks": {"host": "https://127.0.0.1:8443"}})),
         ("MLWorkspace", FULL_WORKSPACE),
+        ("MLWorkspace", S3_WORKSPACE),
+        ("MLWorkspace", ADLS_WORKSPACE),
         ("ClusterMLWorkspace", WORKSPACE),
         ("ClusterMLWorkspace", FULL_WORKSPACE | {"allowedNamespaces": ["team-a", "team-b"]}),
     ],
@@ -147,6 +209,11 @@ def test_what_is_right_is_accepted_and_stored_as_it_was_written(server: Server, 
     [
         (RUN, {"cancel": True}),
         (FULL_RUN, {"cancel": True}),
+        *((FULL_RUN, {"suspend": suspend}) for suspend in (True, None)),
+        (RUN, {"suspend": True}),
+        *((FULL_RUN, {"ttlSecondsAfterFinished": ttl}) for ttl in (0, None)),
+        (RUN, {"ttlSecondsAfterFinished": 60}),
+        *((spec, {"cancel": True}) for spec in SHAPES),
         (RUN | {"cancel": False}, {"cancel": True}),
         (RUN | {"cancel": True}, {"retry": {"limit": 0}}),
         (FULL_RUN, {"deletionPolicy": "Orphan"}),
@@ -212,6 +279,7 @@ def test_kubectl_knows_the_short_names_and_the_category(api: LocalCluster) -> No
     served = api.call("GET", f"/apis/{API_VERSION}")["resources"]
     assert {each["name"]: (each["shortNames"], each["categories"]) for each in served if "shortNames" in each} == {
         "mltrainingruns": (["mltr"], ["trainyard"]),
+        "mlrunlogs": (["mlrl"], ["trainyard"]),
         "mlworkspaces": (["mlws"], ["trainyard"]),
         "clustermlworkspaces": (["cmlws"], ["trainyard"]),
     }

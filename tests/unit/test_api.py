@@ -36,12 +36,15 @@ def fields(node: Schema, path: str = "") -> Iterator[tuple[str, Schema, bool]]:
             yield f"{parent}.{name}", field, name in child.get("required", [])
 
 
+def parts(kind: Kind) -> list[tuple[str, Schema]]:
+    """spec, and status where the kind has one: a record has none."""
+    schema = root_schema(kind)["properties"]
+    return [(part, schema[part]) for part in ("spec", "status") if part in schema]
+
+
 @every_kind
 def test_every_field_has_a_description(kind: Kind) -> None:
-    schema = root_schema(kind)["properties"]
-    assert [
-        p for part in ("spec", "status") for p, f, _ in fields(schema[part], part) if not f.get("description")
-    ] == []
+    assert [p for part, schema in parts(kind) for p, f, _ in fields(schema, part) if not f.get("description")] == []
 
 
 @every_kind
@@ -70,8 +73,7 @@ def test_no_schema_writes_a_default_into_the_stored_object(kind: Kind) -> None:
 
 @every_kind
 def test_every_string_list_and_map_has_a_maximum(kind: Kind) -> None:
-    schema = root_schema(kind)["properties"]
-    assert [path for part in ("spec", "status") for path, node in walk(schema[part], part) if unbounded(node)] == []
+    assert [path for part, schema in parts(kind) for path, node in walk(schema, part) if unbounded(node)] == []
 
 
 def unbounded(node: Schema) -> bool:
@@ -92,6 +94,11 @@ def test_a_plural_is_what_airflow_guesses(kind: Kind) -> None:
     assert crd(kind)["spec"]["names"]["plural"] == kind.name.lower() + "s"
 
 
+def test_only_a_record_of_the_operators_has_no_status() -> None:
+    assert {kind.name for kind in KINDS if kind.status is None} == {"MLRunLog"}
+    assert all(("subresources" in crd(kind)["spec"]["versions"][0]) == (kind.status is not None) for kind in KINDS)
+
+
 def test_the_schema_refuses_the_fields_of_the_databricks_block_that_the_translator_refuses() -> None:
     assert set(OWNED_FIELDS) == OWNED
 
@@ -100,7 +107,8 @@ def test_every_field_of_a_run_is_immutable_unless_the_digest_is_blind_to_it() ->
     spec = root_schema(KINDS[0])["properties"]["spec"]
     rules = [rule["rule"] for rule in spec["x-kubernetes-validations"]]
     free = {name for name in spec["properties"] if not any(f"self.{name} == oldSelf.{name}" in rule for rule in rules)}
-    assert free == {"cancel", "deletionPolicy", "retry"} == {path[0] for path in MUTABLE}
+    may_change = {"cancel", "deletionPolicy", "retry", "suspend", "ttlSecondsAfterFinished"}
+    assert free == may_change == {path[0] for path in MUTABLE}
     assert {path for path in MUTABLE if len(path) > 1} == {("retry", "limit")}
 
 

@@ -38,6 +38,16 @@ def below(name: str) -> dict[str, Any]:
     )
 
 
+def no_dots(name: str) -> dict[str, Any]:
+    """A CEL rule that keeps a place below what it names first; parts of `..` would lead out of a data root."""
+    return rules(
+        (
+            "!self.split('/').exists(part, part in ['.', '..'])",
+            f"{name} must not have . or .. parts: write the place itself",
+        )
+    )
+
+
 def one_of(names: tuple[str, ...], message: str) -> dict[str, Any]:
     """A CEL rule: exactly one of the fields is there."""
     present = ", ".join(f"has(self.{name})" for name in names)
@@ -76,7 +86,7 @@ class GitCode(ApiModel):
             "operator allows. Credentials do not belong here: use secretRef.",
             json_schema_extra=rules(
                 (
-                    "!self.matches('^https://[^/]*@')",
+                    "!self.matches('^(https://[^/]*@|ssh://[^/@]*:[^/@]*@)')",
                     "url must hold no user or password: put them into a Secret and name it in secretRef",
                 )
             ),
@@ -132,6 +142,7 @@ class WheelCode(ApiModel):
             default=None,
             description="A wheel that is already on the platform: data://ROOT/PATH, or the platform's own path, on "
             "Databricks /Volumes/... or /Workspace/.... Absent when package is given.",
+            json_schema_extra=no_dots("path"),
         ),
     ] = None
     name: Annotated[
@@ -178,7 +189,11 @@ class Code(ApiModel):
     ] = None
     git: Annotated[
         GitCode | None,
-        Field(default=None, description="A commit of a git repository. Absent when another way is given."),
+        Field(
+            default=None,
+            description="Source files from a git repository, fetched by the operator. What ref means is looked up "
+            "once, and every attempt runs that commit. Absent when another way is given.",
+        ),
     ] = None
     path: Annotated[
         Location | None,
@@ -187,10 +202,15 @@ class Code(ApiModel):
             description="A folder that is already on the platform: data://ROOT/PATH, or the platform's own path, on "
             "Databricks /Workspace/... or /Volumes/.... Its content is not pinned: keep it in a folder per version. "
             "Absent when another way is given.",
+            json_schema_extra=no_dots("path"),
         ),
     ] = None
     wheel: Annotated[
-        WheelCode | None, Field(default=None, description="A built wheel. Absent when another way is given.")
+        WheelCode | None,
+        Field(
+            default=None,
+            description="A built wheel, from an index of packages or on the platform. Absent when another is given.",
+        ),
     ] = None
 
 
@@ -205,8 +225,8 @@ class Entrypoint(ApiModel):
                 "an entrypoint has at most one of pythonFile, module, consoleScript and notebook: remove the others",
             ),
             (
-                "!has(self.notebook) || !has(self.args)",
-                "a notebook takes no args: its widgets get spec.params by name",
+                "!has(self.notebook) || !has(self.args) || self.args.size() == 0",
+                "a notebook takes no args: remove them, and read spec.params with its widgets",
             ),
         )
     }

@@ -25,8 +25,8 @@ class Autoscale(ApiModel):
         )
     }
 
-    min_workers: Annotated[int, Field(ge=0, le=1000, description="Fewest workers.")]
-    max_workers: Annotated[int, Field(ge=1, le=1000, description="Most workers.")]
+    min_workers: Annotated[int, Field(ge=0, le=1000, description="Smallest number of workers beside the driver.")]
+    max_workers: Annotated[int, Field(ge=1, le=1000, description="Largest number of workers beside the driver.")]
 
 
 class JobCluster(ApiModel):
@@ -189,7 +189,7 @@ class Serverless(ApiModel):
         Field(
             default=None,
             max_length=64,
-            pattern=r"^[A-Z0-9_]+$",
+            pattern=r"^[A-Za-z0-9_]+$",
             description="Serverless GPU as the platform names it, for example GPU_1xA10. Absent: none.",
         ),
     ] = None

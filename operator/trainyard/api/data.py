@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from trainyard.api.base import ApiModel, rules
-from trainyard.api.code import one_of
+from trainyard.api.code import no_dots, one_of
 
 DataName = Annotated[str, Field(min_length=1, max_length=63)]
 EnvironmentName = Annotated[str, Field(min_length=1, max_length=128)]
@@ -43,6 +43,7 @@ class Input(ApiModel):
             pattern=_URI,
             description="File or folder: data://ROOT/PATH, by a root of the workspace's dataRoots, or a URI or volume "
             "path of the platform. Absent when table is given.",
+            json_schema_extra=no_dots("uri"),
         ),
     ] = None
     table: Annotated[
@@ -75,6 +76,7 @@ class Output(ApiModel):
             pattern=_URI,
             description="File or folder, as for an input. $(params.NAME), $(run.name), $(run.namespace), $(run.uid) "
             "and $(run.attempt) are replaced. Absent when table is given.",
+            json_schema_extra=no_dots("uri"),
         ),
     ] = None
     table: Annotated[

@@ -26,7 +26,11 @@ class TaskLog(ApiModel):
     ] = None
     missing: Annotated[
         str | None,
-        Field(default=None, max_length=512, description="Why there is no text, where the platform gave none."),
+        Field(
+            default=None,
+            max_length=512,
+            description="Why there is no text, where the platform gave none. Absent: there is one.",
+        ),
     ] = None
 
 
@@ -35,11 +39,15 @@ class MLRunLogSpec(ApiModel):
 
     run_name: Annotated[Name, Field(description="The MLTrainingRun.")]
     run_uid: Annotated[str, Field(max_length=63, description="Its uid.")]
-    attempt: Annotated[int, Field(ge=1, description="Number of the attempt.")]
-    remote_id: Annotated[str | None, Field(default=None, max_length=128, description="The platform's id of it.")] = None
+    attempt: Annotated[int, Field(ge=1, description="Number of the attempt, 1 for the first.")]
+    remote_id: Annotated[
+        str | None, Field(default=None, max_length=128, description="The platform's id of it. Absent: it had none.")
+    ] = None
     at: Annotated[Time, Field(description="When the logs were fetched.")]
     uri: Annotated[
         str | None,
         Field(default=None, max_length=1024, description="Where the workspace keeps the whole logs. Absent: nowhere."),
     ] = None
-    tasks: Annotated[list[TaskLog], Field(default_factory=list, max_length=32, description="One entry per task.")]
+    tasks: Annotated[
+        list[TaskLog], Field(default_factory=list, max_length=32, description="One entry per task. Absent: none.")
+    ]

@@ -69,36 +69,55 @@ def _shape(rule: str, message: str, field: str | None = None) -> Rule:
     return {"rule": rule, "message": message} | ({"fieldPath": f".{field}"} if field else {})
 
 
+# An empty list of tasks is none, as its absence is; clients that fill in what is absent write it so.
+_TASKS = "(has(self.tasks) && self.tasks.size() > 0)"
+_SCRIPT = "has(e.entrypoint) && has(e.entrypoint.consoleScript)"
+_INSTALLED = "has(e.entrypoint) && (has(e.entrypoint.consoleScript) || has(e.entrypoint.module))"
+
 # Which fields go together: code with an entrypoint, or tasks, or a jobRef.
 _SHAPE: tuple[Rule, ...] = (
     _shape(
-        "!has(self.jobRef) || !(has(self.code) || has(self.entrypoint) || has(self.tasks))",
+        f"!has(self.jobRef) || !(has(self.code) || has(self.entrypoint) || {_TASKS})",
         "jobRef runs a job that has its own code: remove code, entrypoint and tasks, or use a task with a jobRef",
         "jobRef",
     ),
     _shape(
-        "has(self.jobRef) || has(self.code) || (has(self.tasks) && self.tasks.all(t, !has(t.entrypoint)))",
+        f"has(self.jobRef) || has(self.code) || ({_TASKS} && self.tasks.all(t, !has(t.entrypoint)))",
         "code is missing: give one of inline, configMap, git, path or wheel, or run a job with jobRef",
+        "code",
     ),
     _shape(
-        "!has(self.tasks) || !has(self.entrypoint)",
+        f"!{_TASKS} || !has(self.entrypoint)",
         "entrypoint and tasks can not stand together: give each task its own entrypoint",
         "entrypoint",
     ),
     _shape(
-        "has(self.compute) || has(self.jobRef) || (has(self.tasks) && "
+        f"has(self.compute) || has(self.jobRef) || ({_TASKS} && "
         "self.tasks.all(t, has(t.compute) || !has(t.entrypoint)))",
         "compute is missing: name a class of the workspace's computeClasses, here or in every task",
+        "compute",
     ),
     _shape(
-        "!has(self.tasks) || self.tasks.all(t, [has(t.entrypoint), has(t.jobRef)].filter(x, x).size() <= 1 && "
+        f"!{_TASKS} || self.tasks.all(t, [has(t.entrypoint), has(t.jobRef)].filter(x, x).size() <= 1 && "
         "(has(t.entrypoint) || has(t.jobRef) || has(t.databricks)))",
         "each task needs exactly one of entrypoint and jobRef, or a task of the platform's in databricks",
         "tasks",
     ),
     _shape(
-        "!has(self.entrypoint) || !has(self.entrypoint.consoleScript) || (has(self.code) && has(self.code.wheel))",
+        f"!{_TASKS} || self.tasks.all(t, !has(t.dependsOn) || t.dependsOn.all(d, self.tasks.exists(o, o.name == d)))",
+        "dependsOn names a task that is not there: correct the name, or add the task",
+        "tasks",
+    ),
+    _shape(
+        "(has(self.code) && has(self.code.wheel)) || "
+        f"!([self].exists(e, {_SCRIPT}) || ({_TASKS} && self.tasks.exists(e, {_SCRIPT})))",
         "consoleScript needs code.wheel: a console script is installed by a wheel",
-        "entrypoint",
+        "code",
+    ),
+    _shape(
+        "!has(self.code) || !has(self.code.wheel) || "
+        f"({_TASKS} ? self.tasks.all(e, !has(e.entrypoint) || {_INSTALLED}) : [self].all(e, {_INSTALLED}))",
+        "code.wheel has no files to start: name a consoleScript or a module in the entrypoint",
+        "code",
     ),
 )

@@ -156,7 +156,7 @@ class Check(ApiModel):
     ] = None
     outcome: Annotated[
         Literal["Passed", "Missing", "Unknown"],
-        Field(description="Unknown: the platform does not let this identity find out."),
+        Field(description="Passed; Missing; or Unknown, where the platform does not let this identity find out."),
     ]
     message: Annotated[
         str, Field(max_length=1024, description="What was found, and the command or page that mends it.")
@@ -256,7 +256,11 @@ class MLTrainingRunStatus(ApiModel):
         ),
     ]
     plan: Annotated[
-        Plan | None, Field(default=None, description="What would be sent; only of a run with planOnly.")
+        Plan | None,
+        Field(
+            default=None,
+            description="What would be sent to the platform, and what every check found; only of a run with planOnly.",
+        ),
     ] = None
     cleanup: Annotated[
         Cleanup | None,

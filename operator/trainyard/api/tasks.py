@@ -93,7 +93,9 @@ class TaskRetry(ApiModel):
 
     limit: Annotated[
         int | None,
-        Field(default=None, ge=0, le=20, description="Times that the task is tried again. Absent: spec.retry.limit."),
+        Field(
+            default=None, ge=0, le=20, description="Number of times that it is tried again. Absent: as in spec.retry."
+        ),
     ] = None
     when: Annotated[
         Literal["Infrastructure", "Any"] | None,

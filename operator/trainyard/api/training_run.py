@@ -159,13 +159,18 @@ class MLTrainingRunSpec(ApiModel):
     workspace_ref: Annotated[WorkspaceRef, Field(description="Where it runs.")]
     code: Annotated[
         Code | None,
-        Field(default=None, description="Where the source comes from. Absent only if nothing but jobs is run."),
+        Field(
+            default=None,
+            description="Where the source comes from: exactly one of inline, configMap, git, path and wheel. Absent "
+            "only if nothing but jobs is run.",
+        ),
     ] = None
     entrypoint: Annotated[
         Entrypoint | None,
         Field(
             default=None,
-            description="What is started. Absent: main.py without arguments, unless tasks or jobRef is given.",
+            description="What is started: a Python file, a module, a console script or a notebook. Absent: main.py "
+            "without arguments, unless tasks or jobRef is given.",
         ),
     ] = None
     tasks: Annotated[
@@ -173,27 +178,30 @@ class MLTrainingRunSpec(ApiModel):
         Field(
             default_factory=list,
             max_length=MOST_TASKS,
-            description="Steps of a run of several, in any order. Absent: the run is one step, entrypoint or jobRef.",
+            description="Steps of a run of several, in any order; dependsOn says which waits for which. Absent: the "
+            "run is one step, entrypoint or jobRef.",
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         ),
     ]
     job_ref: Annotated[
         JobRef | None,
-        Field(default=None, description="A job that lives on the platform, run instead of code. Absent: code is run."),
+        Field(default=None, description="A job that lives on the platform, run in place of code. Absent: code is run."),
     ] = None
     environment: Annotated[
-        Environment | None, Field(default=None, description="Software that the code needs. Absent: the platform's own.")
+        Environment | None,
+        Field(default=None, description="Software that the code needs. Absent: what the compute has."),
     ] = None
     compute: Annotated[
         Compute | None,
-        Field(default=None, description="What it computes on. Absent only if every task names its own, or is a job."),
+        Field(default=None, description="The machines it gets. Absent only if every task names its own, or is a job."),
     ] = None
     params: Annotated[
         dict[ParamName, Annotated[str, Field(max_length=1024)]],
         Field(
             default_factory=dict,
             max_length=64,
-            description="Parameters, used in args as $(params.NAME) and given to notebooks as widgets. Absent: none.",
+            description="Parameters of the run: $(params.NAME) in args stands for them, and notebooks get them as "
+            "widgets. Absent: none.",
         ),
     ]
     inputs: Annotated[
@@ -201,7 +209,8 @@ class MLTrainingRunSpec(ApiModel):
         Field(
             default_factory=dict,
             max_length=16,
-            description="Data that the code reads, by name. Absent: none.",
+            description="Data that the code reads, by name. The code finds each as $(inputs.NAME) in its args and in "
+            "the environment as TRAINYARD_INPUT_NAME, in upper case. Absent: none.",
             json_schema_extra=named_as_variables("names of inputs"),
         ),
     ]
@@ -210,7 +219,9 @@ class MLTrainingRunSpec(ApiModel):
         Field(
             default_factory=dict,
             max_length=16,
-            description="Data that the code writes, by name; status.outputs tells what was written. Absent: none.",
+            description="Data that the code writes, by name. The code finds each as $(outputs.NAME) in its args and in "
+            "the environment as TRAINYARD_OUTPUT_NAME, in upper case; status.outputs tells what was written. "
+            "Absent: none.",
             json_schema_extra=named_as_variables("names of outputs"),
         ),
     ]
@@ -219,8 +230,8 @@ class MLTrainingRunSpec(ApiModel):
         Field(
             default_factory=dict,
             max_length=16,
-            description="Environment variables whose values the platform takes from its own secret store. "
-            "Absent: none.",
+            description="Environment variables, by name, that the platform itself fills from its secret store. The "
+            "values never pass through Kubernetes. Absent: none.",
             json_schema_extra=named_as_variables("names of secrets"),
         ),
     ]
@@ -254,7 +265,8 @@ class MLTrainingRunSpec(ApiModel):
         Field(
             default_factory=dict,
             max_length=16,
-            description="Owner labels put on everything that is started (team, cost centre, contact), beside ours. "
+            description="Owner labels put on everything that is started (team, cost centre, contact), beside "
+            "Trainyard's own. "
             "Absent: none.",
         ),
     ]
