@@ -130,6 +130,11 @@ class SandboxControl:
         """Give a catalog, schema, model, volume or table to an application id, user or group."""
         self.call("PUT", "/owners", {"full_name": full_name, "owner": owner})
 
+    def add_table(self, full_name: str, columns: Mapping[str, str], **fields: Any) -> None:
+        """A table (`catalog.schema.table`) with its schema: SQL types by column, and `owner`, `properties` (strings by
+        name), `comment`."""
+        self.call("POST", "/tables", {"full_name": full_name, "columns": dict(columns), **fields})
+
     def add_volume(self, full_name: str, owner: str = "admins") -> None:
         """A managed volume (`catalog.schema.volume`) with its schema."""
         self.call("POST", "/volumes", {"full_name": full_name, "owner": owner})
