@@ -210,7 +210,6 @@ async def running(settings: Settings) -> AsyncIterator[SandboxState]:
     sockets = (platform_socket, control_socket)
     tasks = [asyncio.create_task(s._serve([sock])) for s, sock in zip(servers, sockets, strict=True)]
     try:
-        await state.engine.start()
         for start in state.on_startup:
             await start()
         await _until_started(servers, tasks)

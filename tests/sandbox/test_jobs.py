@@ -25,7 +25,8 @@ SERVERLESS = [jobs.JobEnvironment("default", compute.Environment(environment_ver
 
 def task(path: str, *parameters: str, **fields: Any) -> jobs.SubmitTask:
     python = jobs.SparkPythonTask(python_file=path, parameters=list(parameters))
-    return jobs.SubmitTask(task_key="train", spark_python_task=python, **({"environment_key": "default"} | fields))
+    settings = {"environment_key": "default", "disable_auto_optimization": True} | fields
+    return jobs.SubmitTask(task_key="train", spark_python_task=python, **settings)
 
 
 def submit(workspace: WorkspaceClient, path: str, *parameters: str, **fields: Any) -> int:

@@ -1,7 +1,7 @@
-"""Jobs 2.2, the part about one-time runs: submit, get, list, cancel, get-output, delete.
+"""Jobs 2.2, the part about runs: submit, get, list, cancel, get-output, delete.
 
-The routes only: shapes are in jobs_shapes.py, refusals in jobs_submit.py, rendering in jobs_view.py; what a run then
-does is the engine's business.
+The routes only; those of saved jobs are in jobs_saved.py. Shapes are in jobs_shapes.py, refusals in jobs_submit.py,
+rendering in jobs_view.py; what a run then does is the engine's business.
 
 Read in: databricks-sdk `service/jobs.py` JobsAPI (docstrings of submit, get_run, list_runs, cancel_run,
 cancel_all_runs, get_run_output, delete_run); Databricks knowledge base, "Ensure idempotency for jobs" (every request
@@ -40,15 +40,25 @@ async def submit(request: Request) -> Response:
     state, principal = sandbox_state(request), caller(request).principal
     body = await json_body(request, shapes.SUBMIT_RUN)
     token = body.get("idempotency_token")
-    known = state.runs.run_id_of_token(token) if token else None
+    known = known_run(state, token)
     if known is not None:
-        if state.runs.get(known) is None:
-            raise invalid_parameter(f"The run with the idempotency token '{token}' has been deleted.")
         return JSONResponse({"run_id": known})
     run_as = check_submit(state, principal, body)
     run = state.runs.create(body.get("run_name", "Untitled"), principal.application_id, run_as, body)
     state.engine.submit(run)
     return JSONResponse({"run_id": run.run_id})
+
+
+def known_run(state: SandboxState, token: str | None) -> int | None:
+    """The run that an idempotency token has made already.
+
+    Raises:
+        ApiError: 400 when that run was deleted.
+    """
+    known = state.runs.run_id_of_token(token) if token else None
+    if known is not None and state.runs.get(known) is None:
+        raise invalid_parameter(f"The run with the idempotency token '{token}' has been deleted.")
+    return known
 
 
 async def get(request: Request) -> Response:
@@ -94,7 +104,7 @@ def _selected(state: SandboxState, principal: Principal, wanted: dict[str, Any])
             (not wanted.get("active_only") or run.active)
             and (not wanted.get("completed_only") or not run.active)
             and wanted.get("job_id") in (None, run.job_id)
-            and wanted.get("run_type") in (None, "SUBMIT_RUN")
+            and wanted.get("run_type") in (None, run.run_type)
             and started >= wanted.get("start_time_from", 0)
             and started <= wanted.get("start_time_to", started)
             and view.may(principal, run, "View")
@@ -130,11 +140,16 @@ def _read_token(token: str | None) -> tuple[str, int]:
 
 
 async def cancel(request: Request) -> Response:
-    """POST /api/2.2/jobs/runs/cancel: asynchronous; 200 also for a run that has ended."""
+    """POST /api/2.2/jobs/runs/cancel: of a run or of one task; asynchronous; 200 also when it has ended."""
     state, principal = sandbox_state(request), caller(request).principal
-    run = _required(state, (await json_body(request, shapes.ONE_RUN))["run_id"])
+    run_id = (await json_body(request, shapes.ONE_RUN))["run_id"]
+    run = _required(state, run_id)
     view.require(principal, run, "Manage Run")
-    state.engine.cancel(run, principal.application_id)
+    found = state.runs.get_task(run_id)
+    if found is None:
+        state.engine.cancel(run, principal.application_id)
+    else:
+        state.engine.cancel_task(*found, principal.application_id)
     return JSONResponse({})
 
 

@@ -1,26 +1,16 @@
-"""Request shapes of Jobs 2.2 runs: which fields each request may have.
+"""Request shapes of Jobs 2.2: which fields each request may have.
 
-jobs_submit.py and jobs.py validate with them. Fields and limits as in databricks-sdk `service/jobs.py` and
-`service/compute.py`: JobsAPI.submit, SubmitTask, SparkPythonTask, JobEnvironment, Environment,
-JobEnvironmentVariablesSpec, ClusterSpec, JobAccessControlRequest, JobRunAs, ListRuns.
+jobs.py and jobs_saved.py validate with them. Fields and limits as in databricks-sdk `service/jobs.py` and
+`service/compute.py`: JobsAPI.submit, create, list and run_now, SubmitTask, Task, SparkPythonTask, NotebookTask,
+PythonWheelTask, RunJobTask, JobEnvironment, Environment, JobEnvironmentVariablesSpec, JobAccessControlRequest,
+JobRunAs, JobParameterDefinition, ListRuns. Clusters and libraries are in cluster_shapes.py.
 """
 
 from __future__ import annotations
 
+from trainyard_sandbox.databricks.cluster_shapes import CLUSTER_SPEC, LIBRARY
 from trainyard_sandbox.schema import AnyJson, Bool, Int, ListOf, MapOf, Obj, Shape, Str
 
-DATA_SECURITY_MODES = (
-    "DATA_SECURITY_MODE_AUTO",
-    "DATA_SECURITY_MODE_DEDICATED",
-    "DATA_SECURITY_MODE_STANDARD",
-    "LEGACY_PASSTHROUGH",
-    "LEGACY_SINGLE_USER",
-    "LEGACY_SINGLE_USER_STANDARD",
-    "LEGACY_TABLE_ACL",
-    "NONE",
-    "SINGLE_USER",
-    "USER_ISOLATION",
-)
 RUN_IF = ("ALL_DONE", "ALL_FAILED", "ALL_SUCCESS", "AT_LEAST_ONE_FAILED", "AT_LEAST_ONE_SUCCESS", "NONE_FAILED")
 PERMISSION_LEVELS = ("CAN_MANAGE", "CAN_MANAGE_RUN", "CAN_VIEW", "IS_OWNER")
 TASK_TYPES = (
@@ -70,59 +60,6 @@ _HEALTH = Obj(
     }
 )
 
-LIBRARY = Obj(
-    {
-        "pypi": Obj({"package": Str(min_length=1), "repo": Str()}, required=("package",)),
-        "whl": Str(),
-        "requirements": Str(),
-        "jar": Str(),
-        "egg": Str(),
-        "maven": AnyJson(),
-        "cran": AnyJson(),
-    }
-)
-
-CLUSTER_SPEC = Obj(
-    {
-        "apply_policy_default_values": Bool(),
-        "autoscale": Obj({"min_workers": Int(minimum=0), "max_workers": Int(minimum=1)}),
-        "autotermination_minutes": Int(minimum=0),
-        "aws_attributes": MapOf(AnyJson()),
-        "azure_attributes": MapOf(AnyJson()),
-        "cluster_log_conf": MapOf(AnyJson()),
-        "cluster_name": Str(),
-        "custom_tags": MapOf(Str(), maximum=45),
-        "data_security_mode": Str(choices=DATA_SECURITY_MODES),
-        "dependency_mode": Str(),
-        "docker_image": MapOf(AnyJson()),
-        "driver_instance_pool_id": Str(),
-        "driver_node_type_flexibility": MapOf(AnyJson()),
-        "driver_node_type_id": Str(),
-        "enable_elastic_disk": Bool(),
-        "enable_local_disk_encryption": Bool(),
-        "gcp_attributes": MapOf(AnyJson()),
-        "init_scripts": ListOf(MapOf(AnyJson()), maximum=10),
-        "instance_pool_id": Str(),
-        "is_single_node": Bool(),
-        "kind": Str(choices=("CLASSIC_PREVIEW",)),
-        "node_type_id": Str(min_length=1),
-        "num_workers": Int(minimum=0),
-        "policy_id": Str(min_length=1),
-        "remote_disk_throughput": Int(),
-        "runtime_engine": Str(choices=("NULL", "PHOTON", "STANDARD")),
-        "single_user_name": Str(min_length=1),
-        "spark_conf": MapOf(Str()),
-        "spark_env_vars": MapOf(Str()),
-        "spark_version": Str(min_length=1),
-        "ssh_public_keys": ListOf(Str(), maximum=10),
-        "total_initial_remote_disk_size": Int(),
-        "use_ml_runtime": Bool(),
-        "worker_node_type_flexibility": MapOf(AnyJson()),
-        "workload_type": MapOf(AnyJson()),
-    },
-    required=("spark_version",),
-)
-
 SPARK_PYTHON_TASK = Obj(
     {
         "python_file": Str(min_length=1),
@@ -132,34 +69,69 @@ SPARK_PYTHON_TASK = Obj(
     required=("python_file",),
 )
 
-_OTHER_TASKS: dict[str, Shape] = {name: MapOf(AnyJson()) for name in TASK_TYPES}
-SUBMIT_TASK = Obj(
-    _OTHER_TASKS
-    | {
-        "spark_python_task": SPARK_PYTHON_TASK,
-        "task_key": Str(min_length=1, max_length=100),
-        "compute": Obj({"hardware_accelerator": Str()}),
-        "depends_on": ListOf(Obj({"task_key": Str(), "outcome": Str()}, required=("task_key",))),
-        "description": Str(),
-        "disable_auto_optimization": Bool(),
-        "disabled": Bool(),
-        "email_notifications": EMAIL_NOTIFICATIONS,
-        "environment_key": Str(min_length=1),
-        "environment_variables_key": Str(min_length=1),
-        "existing_cluster_id": Str(min_length=1),
-        "health": _HEALTH,
-        "libraries": ListOf(LIBRARY),
-        "max_retries": Int(minimum=-1, maximum=2**31 - 1),
-        "min_retry_interval_millis": Int(minimum=0),
-        "new_cluster": CLUSTER_SPEC,
-        "notification_settings": Obj(_NO_ALERTS | {"alert_on_last_attempt": Bool()}),
-        "retry_on_timeout": Bool(),
-        "run_if": Str(choices=RUN_IF),
-        "timeout_seconds": Int(minimum=0, maximum=2**31 - 1),
-        "webhook_notifications": WEBHOOK_NOTIFICATIONS,
+NOTEBOOK_TASK = Obj(
+    {
+        "notebook_path": Str(min_length=1),
+        "base_parameters": MapOf(Str()),
+        "source": Str(choices=("WORKSPACE", "GIT")),
+        "warehouse_id": Str(),
     },
-    required=("task_key",),
+    required=("notebook_path",),
 )
+PYTHON_WHEEL_TASK = Obj(
+    {
+        "package_name": Str(min_length=1),
+        "entry_point": Str(min_length=1),
+        "named_parameters": MapOf(Str()),
+        "parameters": ListOf(Str()),
+    },
+    required=("package_name", "entry_point"),
+)
+RUN_JOB_TASK = Obj(
+    {
+        "job_id": Int(minimum=1),
+        "job_parameters": MapOf(Str()),
+        "dbt_commands": ListOf(Str()),
+        "jar_params": ListOf(Str()),
+        "notebook_params": MapOf(Str()),
+        "pipeline_params": MapOf(AnyJson()),
+        "python_named_params": MapOf(Str()),
+        "python_params": ListOf(Str()),
+        "spark_submit_params": ListOf(Str()),
+        "sql_params": MapOf(Str()),
+    },
+    required=("job_id",),
+)
+
+_OTHER_TASKS: dict[str, Shape] = {name: MapOf(AnyJson()) for name in TASK_TYPES}
+_TASK_FIELDS: dict[str, Shape] = _OTHER_TASKS | {
+    "spark_python_task": SPARK_PYTHON_TASK,
+    "notebook_task": NOTEBOOK_TASK,
+    "python_wheel_task": PYTHON_WHEEL_TASK,
+    "run_job_task": RUN_JOB_TASK,
+    "task_key": Str(min_length=1, max_length=100),
+    "compute": Obj({"hardware_accelerator": Str()}),
+    "depends_on": ListOf(Obj({"task_key": Str(), "outcome": Str()}, required=("task_key",))),
+    "description": Str(),
+    "disable_auto_optimization": Bool(),
+    "disabled": Bool(),
+    "email_notifications": EMAIL_NOTIFICATIONS,
+    "environment_key": Str(min_length=1),
+    "environment_variables_key": Str(min_length=1),
+    "existing_cluster_id": Str(min_length=1),
+    "health": _HEALTH,
+    "libraries": ListOf(LIBRARY),
+    "max_retries": Int(minimum=-1, maximum=2**31 - 1),
+    "min_retry_interval_millis": Int(minimum=0),
+    "new_cluster": CLUSTER_SPEC,
+    "notification_settings": Obj(_NO_ALERTS | {"alert_on_last_attempt": Bool()}),
+    "retry_on_timeout": Bool(),
+    "run_if": Str(choices=RUN_IF),
+    "timeout_seconds": Int(minimum=0, maximum=2**31 - 1),
+    "webhook_notifications": WEBHOOK_NOTIFICATIONS,
+}
+SUBMIT_TASK = Obj(_TASK_FIELDS, required=("task_key",))
+JOB_TASK = Obj(_TASK_FIELDS | {"job_cluster_key": Str(min_length=1)}, required=("task_key",))
 
 ENVIRONMENT = Obj(
     {
@@ -192,28 +164,86 @@ _NAMES: dict[str, Shape] = {
     "service_principal_name": Str(min_length=1),
 }
 
+_COMMON: dict[str, Shape] = {
+    "access_control_list": ListOf(Obj(_NAMES | {"permission_level": Str(choices=PERMISSION_LEVELS)})),
+    "budget_policy_id": Str(),
+    "duration_target": Str(choices=("NO_FLEXIBILITY", "4h", "12h", "24h", "72h")),
+    "email_notifications": EMAIL_NOTIFICATIONS,
+    "environment_variables": ListOf(ENVIRONMENT_VARIABLES, maximum=10),
+    "environments": ListOf(ENVIRONMENT, maximum=10),
+    "git_source": MapOf(AnyJson()),
+    "health": _HEALTH,
+    "notification_settings": Obj(_NO_ALERTS),
+    "performance_target": Str(choices=("PERFORMANCE_OPTIMIZED", "STANDARD", "COST_OPTIMIZED")),
+    "queue": Obj({"enabled": Bool()}, required=("enabled",)),
+    "run_as": Obj(_NAMES),
+    "timeout_seconds": Int(minimum=0, maximum=2**31 - 1),
+    "usage_policy_id": Str(),
+    "webhook_notifications": WEBHOOK_NOTIFICATIONS,
+}
 SUBMIT_RUN = Obj(
-    {
-        "access_control_list": ListOf(Obj(_NAMES | {"permission_level": Str(choices=PERMISSION_LEVELS)})),
-        "budget_policy_id": Str(),
-        "duration_target": Str(choices=("NO_FLEXIBILITY", "4h", "12h", "24h", "72h")),
-        "email_notifications": EMAIL_NOTIFICATIONS,
-        "environment_variables": ListOf(ENVIRONMENT_VARIABLES, maximum=10),
-        "environments": ListOf(ENVIRONMENT, maximum=10),
-        "git_source": MapOf(AnyJson()),
-        "health": _HEALTH,
+    _COMMON
+    | {
         "idempotency_token": Str(max_length=64),
-        "notification_settings": Obj(_NO_ALERTS),
-        "performance_target": Str(choices=("PERFORMANCE_OPTIMIZED", "STANDARD", "COST_OPTIMIZED")),
-        "queue": Obj({"enabled": Bool()}, required=("enabled",)),
-        "run_as": Obj(_NAMES),
         "run_name": Str(max_length=4096),
         "tasks": ListOf(SUBMIT_TASK, maximum=100),
-        "timeout_seconds": Int(minimum=0, maximum=2**31 - 1),
-        "usage_policy_id": Str(),
-        "webhook_notifications": WEBHOOK_NOTIFICATIONS,
     },
     required=("tasks",),
+)
+
+NOT_OFFERED_OF_A_JOB = ("continuous", "parent_path", "schedule", "trigger", "triggers")
+_JOB_CLUSTER = Obj(
+    {"job_cluster_key": Str(min_length=1, max_length=100), "new_cluster": CLUSTER_SPEC},
+    required=("job_cluster_key", "new_cluster"),
+)
+CREATE_JOB = Obj(
+    _COMMON
+    | dict.fromkeys(NOT_OFFERED_OF_A_JOB, AnyJson())
+    | {
+        "deployment": MapOf(AnyJson()),
+        "description": Str(max_length=27700),
+        "edit_mode": Str(choices=("EDITABLE", "UI_LOCKED")),
+        "format": Str(choices=("SINGLE_TASK", "MULTI_TASK")),
+        "job_clusters": ListOf(_JOB_CLUSTER, maximum=100),
+        "max_concurrent_runs": Int(minimum=0, maximum=1000),
+        "name": Str(max_length=4096),
+        "parameters": ListOf(Obj({"name": Str(min_length=1), "default": Str()}, ("name", "default"))),
+        "tags": MapOf(Str(), maximum=25),
+        "tasks": ListOf(JOB_TASK, maximum=100),
+    }
+)
+ONE_JOB = Obj({"job_id": Int(minimum=1)}, required=("job_id",))
+GET_JOB = Obj({"job_id": Int(minimum=1), "include_trigger_state": Bool(), "page_token": Str()}, required=("job_id",))
+LIST_JOBS = Obj(
+    {
+        "expand_tasks": Bool(),
+        "limit": Int(minimum=1, maximum=100),
+        "name": Str(min_length=1),
+        "offset": Int(minimum=0),
+        "page_token": Str(min_length=1),
+    }
+)
+LEGACY_PARAMETERS = (
+    "dbt_commands",
+    "jar_params",
+    "notebook_params",
+    "pipeline_params",
+    "python_named_params",
+    "python_params",
+    "spark_submit_params",
+    "sql_params",
+)
+"""What the SDK's docstrings call deprecated in favour of job parameters; not offered here."""
+RUN_NOW = Obj(
+    dict.fromkeys((*LEGACY_PARAMETERS, "only", "duration_target"), AnyJson())
+    | {
+        "job_id": Int(minimum=1),
+        "idempotency_token": Str(max_length=64),
+        "job_parameters": MapOf(Str()),
+        "performance_target": Str(choices=("PERFORMANCE_OPTIMIZED", "STANDARD", "COST_OPTIMIZED")),
+        "queue": Obj({"enabled": Bool()}, required=("enabled",)),
+    },
+    required=("job_id",),
 )
 
 GET_RUN = Obj(

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from trainyard_sandbox.engine import saved_jobs
+from trainyard_sandbox.engine.output import MAX_LOG_BYTES
 from trainyard_sandbox.engine.runs import Progress, Run, TaskRun
-from trainyard_sandbox.errors import permission_denied
 from trainyard_sandbox.principals import Principal
 from trainyard_sandbox.state import SandboxState
 
@@ -30,15 +31,14 @@ def may(principal: Principal, run: Run, action: str) -> bool:
         mine = entry.get("service_principal_name") == principal.application_id
         if (mine or entry.get("group_name") in principal.groups) and entry["permission_level"] in _LEVELS[action]:
             return True
-    return False
+    # The permissions of a run are those of its job; a one-time run has a job of its own.
+    return saved_jobs.may(principal, run.job_id, action)
 
 
 def require(principal: Principal, run: Run, action: str) -> None:
     """403 unless the principal may do this."""
     if not may(principal, run, action):
-        raise permission_denied(
-            f"User {principal.application_id} does not have {action} or Owner or Admin permissions on job {run.job_id}."
-        )
+        raise saved_jobs.no_right(principal, run.job_id, action)
 
 
 def render_run(state: SandboxState, run: Run, with_tasks: bool = True) -> dict[str, Any]:
@@ -50,14 +50,19 @@ def render_run(state: SandboxState, run: Run, with_tasks: bool = True) -> dict[s
         "original_attempt_run_id": run.run_id,
         "creator_user_name": run.creator,
         "run_name": run.name,
-        "run_type": "SUBMIT_RUN",
-        "trigger": "ONE_TIME",
+        "run_type": run.run_type,
+        "trigger": run.trigger,
         "format": "MULTI_TASK",
         "attempt_number": 0,
         "run_page_url": _page(state, run, run.run_id),
         **_times(state, run.progress),
         **_states(run, run.progress),
     }
+    if run.job_parameters:
+        shown["job_parameters"] = [
+            {"name": name, "default": run.parameter_defaults[name], "value": value}
+            for name, value in run.job_parameters.items()
+        ]
     if with_tasks:
         # "Snapshot of JobSettings.environment_variables as it was at run launch" (SDK docstring of Run).
         if "environment_variables" in run.request:
@@ -67,8 +72,8 @@ def render_run(state: SandboxState, run: Run, with_tasks: bool = True) -> dict[s
 
 
 def render_task(state: SandboxState, run: Run, task: TaskRun) -> dict[str, Any]:
-    """One task of a run."""
-    return {
+    """One attempt of a task of a run."""
+    shown = {
         **task.spec,
         "run_id": task.run_id,
         "run_if": task.spec.get("run_if", "ALL_SUCCESS"),
@@ -77,6 +82,9 @@ def render_task(state: SandboxState, run: Run, task: TaskRun) -> dict[str, Any]:
         **_times(state, task.progress),
         **_states(run, task.progress),
     }
+    if task.cluster_id is not None:
+        shown["cluster_instance"] = {"cluster_id": task.cluster_id}
+    return shown
 
 
 def render_task_run(state: SandboxState, run: Run, task: TaskRun) -> dict[str, Any]:
@@ -84,13 +92,15 @@ def render_task_run(state: SandboxState, run: Run, task: TaskRun) -> dict[str, A
     shown = render_run(state, run, with_tasks=False)
     shown |= {"run_id": task.run_id, "number_in_job": task.run_id, "original_attempt_run_id": task.run_id}
     shown |= {"job_run_id": run.run_id, "run_name": task.task_key, "run_page_url": _page(state, run, task.run_id)}
-    shown |= _times(state, task.progress) | _states(run, task.progress)
+    shown |= _times(state, task.progress) | _states(run, task.progress) | {"attempt_number": task.attempt_number}
     return shown | {"tasks": [render_task(state, run, task)]}
 
 
 def render_output(state: SandboxState, run: Run, task: TaskRun) -> dict[str, Any]:
     """What `runs/get-output` answers for a task run; the logs come when it has ended."""
     shown: dict[str, Any] = {"metadata": render_task_run(state, run, task)}
+    if task.child_run_id is not None:
+        shown["run_job_output"] = {"run_id": task.child_run_id}
     if not task.progress.terminal:
         return shown
     if task.error is not None:
@@ -99,9 +109,19 @@ def render_output(state: SandboxState, run: Run, task: TaskRun) -> dict[str, Any
         shown["error"] = task.progress.message
     if task.error_trace is not None:
         shown["error_trace"] = task.error_trace
+    if task.kind == "notebook_task":
+        shown["notebook_output"] = _notebook_output(task)
     if task.logs is not None:
         shown["logs"], shown["logs_truncated"] = task.logs()
     return shown
+
+
+def _notebook_output(task: TaskRun) -> dict[str, Any]:
+    """`result` is absent unless the notebook called `dbutils.notebook.exit`, and cut after 5 MB (NotebookOutput)."""
+    if task.notebook_result is None:
+        return {}
+    cut = task.notebook_result.encode()[:MAX_LOG_BYTES].decode("utf-8", "ignore")
+    return {"result": cut, "truncated": cut != task.notebook_result}
 
 
 def _page(state: SandboxState, run: Run, run_id: int) -> str:

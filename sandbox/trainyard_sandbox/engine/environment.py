@@ -1,6 +1,6 @@
 """The environment variables that a run's code sees, and nothing of the sandbox's or the operator's own.
 
-run.py starts the code with it; pretend runs look up MLFLOW_RUN_ID in the job's part.
+task_process.py starts the code with it; pretend runs look up MLFLOW_RUN_ID in the job's part.
 
 What a Databricks job finds: MLflow configured for the workspace (Databricks documentation, "Track model development
 using MLflow": tracking URI `databricks`, registry URI `databricks-uc`) and credentials of the run-as identity (SDK
@@ -14,7 +14,6 @@ plain subprocess lacks.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from trainyard_sandbox.engine.runs import Run, TaskRun
 from trainyard_sandbox.state import SandboxState
@@ -25,10 +24,16 @@ RUNTIME_TOKEN_LIFETIME_SECONDS = 7 * 24 * 3600.0
 """How long a run's code may use its token: longer than any run of a sandbox."""
 
 
-def job_environment(run: Run, task: TaskRun) -> dict[str, str]:
-    """The variables that the submitted job itself asks for."""
-    cluster: dict[str, Any] = task.spec.get("new_cluster", {})
-    variables: dict[str, str] = dict(cluster.get("spark_env_vars", {}))
+def job_environment(run: Run, task: TaskRun, cluster_variables: dict[str, str] | None = None) -> dict[str, str]:
+    """The variables that the job itself asks for.
+
+    Args:
+        cluster_variables: those of the task's cluster with secrets resolved; without them, those submitted. A secret's
+            reference in a serverless variable is not resolved: the documentation of serverless environment variables
+            ("any Unicode string") names no such form.
+    """
+    variables: dict[str, str] = dict(task.spec.get("new_cluster", {}).get("spark_env_vars", {}))
+    variables |= cluster_variables or {}
     key = task.spec.get("environment_variables_key")
     for entry in run.request.get("environment_variables", []):
         if entry["environment_variables_key"] == key:
@@ -37,9 +42,9 @@ def job_environment(run: Run, task: TaskRun) -> dict[str, str]:
 
 
 def run_environment(
-    state: SandboxState, run: Run, task: TaskRun, token: IssuedToken, work_dir: Path, python_path: list[Path]
+    state: SandboxState, run: Run, token: IssuedToken, work_dir: Path, python_path: list[Path]
 ) -> dict[str, str]:
-    """The whole environment of a task's process."""
+    """What a task's process finds, apart from the job's own variables."""
     environment = {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "HOME": str(work_dir),
@@ -61,4 +66,4 @@ def run_environment(
         python_path = [*python_path, PATHS_HOOK]
     if python_path:
         environment["PYTHONPATH"] = ":".join(str(path) for path in python_path)
-    return environment | job_environment(run, task)
+    return environment

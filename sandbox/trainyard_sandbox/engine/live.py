@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Any
 
 from trainyard_sandbox.engine.runs import Outcome, Run, TaskRun
 
@@ -37,7 +38,7 @@ class LiveTask:
         """The outcome of an attempt that was asked to stop."""
         return self.stop_with or Outcome(result_state="CANCELED")
 
-    async def first(self, work: asyncio.Future[object]) -> bool:
+    async def first(self, work: asyncio.Future[Any]) -> bool:
         """Wait for the work or a stop; whether it is to be stopped."""
         stop = asyncio.ensure_future(self.stopping.wait())
         try:
@@ -49,7 +50,7 @@ class LiveTask:
     async def sleep(self, seconds: float) -> bool:
         """Wait so long or until a stop; whether it is to be stopped."""
         if seconds > 0:
-            pause: asyncio.Future[object] = asyncio.ensure_future(asyncio.sleep(seconds))
+            pause = asyncio.ensure_future(asyncio.sleep(seconds))
             await self.first(pause)
             pause.cancel()
         return self.stopping.is_set()

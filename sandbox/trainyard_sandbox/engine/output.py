@@ -1,6 +1,6 @@
 """What a run wrote: the end of its log, and the error of a failed script, as `runs/get-output` shows them.
 
-run.py hands the log file here. Nothing is ever written.
+task_process.py hands the log file here. Nothing is ever written.
 
 Read in: databricks-sdk `jobs.get_run_output` ("Databricks restricts this API to returning the first 5 MB of the
 output") and RunOutput.logs / logs_truncated. The vendor's page on logs says the last 5 MB, which is what a person

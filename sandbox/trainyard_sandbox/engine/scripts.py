@@ -38,6 +38,7 @@ SCRIPT_SHAPE = Obj(
         "times": Int(minimum=1),
         "states": ListOf(Obj({"state": Str(choices=LIFE_CYCLE_STATES), "seconds": Number()}, ("state", "seconds"))),
         "outcome": OUTCOME_SHAPE,
+        "tasks": MapOf(OUTCOME_SHAPE),
         "cancel_seconds": Number(),
         "logs": Str(),
         "error": Str(),
@@ -54,7 +55,8 @@ class Script:
 
     Args:
         states: (life-cycle state, seconds to stay in it), in order; terminal states belong in `outcome`.
-        outcome: how it ends after the last state.
+        outcome: how it ends after the last state; without one, by its tasks, and well when none is scripted.
+        tasks: how single tasks end, by task key; the others end well, or do not run, as their conditions say.
         run_name: only runs whose name this regular expression matches wholly.
         tag: only runs whose cluster has this tag, written `key=value`.
         times: for how many runs; None for all.
@@ -64,7 +66,8 @@ class Script:
     """
 
     states: list[tuple[str, float]] = field(default_factory=lambda: [("PENDING", 0.05), ("RUNNING", 0.1)])
-    outcome: Outcome = field(default_factory=Outcome)
+    outcome: Outcome | None = None
+    tasks: dict[str, Outcome] = field(default_factory=dict)
     run_name: str | None = None
     tag: str | None = None
     times: int | None = None
@@ -106,6 +109,8 @@ def parse_script(document: dict[str, Any]) -> Script:
             raise invalid_parameter("A terminal state belongs in 'outcome', not in 'states'.")
     if "outcome" in given:
         given["outcome"] = parse_outcome(given["outcome"])
+    if "tasks" in given:
+        given["tasks"] = {key: parse_outcome(outcome) for key, outcome in given["tasks"].items()}
     return Script(**given)
 
 
