@@ -40,7 +40,7 @@ generate: $(STAMP) ## write crds/, docs/reference/ and the chart's copy of the C
 	@$(BIN)/python hack/generate.py
 
 pins: $(STAMP) ## resolve requirements/*.in into requirements/*.txt
-	@for name in operator sandbox dev; do \
+	@for name in operator sandbox dev moto; do \
 	  $(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --python-version 3.11 --universal \
 	    requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
 	done
@@ -59,4 +59,6 @@ $(STAMP): $(REQUIREMENTS)
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 	  -e . -e sandbox -e hack/localcluster
+	@"$(PYTHON)" -m venv $(VENV)/moto
+	@$(VENV)/moto/bin/pip install --quiet --disable-pip-version-check -r requirements/moto.txt
 	@touch $@

@@ -1,1 +1,1 @@
-"""Where the text of a run's logs is kept, as a workspace says. Called by `controllers`. No SDK is loaded by an import."""
+"""Where the text of a run's logs is kept, as a workspace says. Called by `controllers`."""
