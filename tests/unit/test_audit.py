@@ -200,7 +200,7 @@ ANSWERS: list[tuple[str, str, bytes, type[TrainyardError], str]] = [
     ("/x", "307 Temporary Redirect", b"", Refused, "RedirectRefused"),
     ("/x", "200 OK", b"<html>sign in</html>", Unreachable, "PlatformAnswerMalformed"),
     ("/x", "200 OK", b'{"cut": ', Unreachable, "PlatformAnswerMalformed"),
-    ("/x", "200 OK", b'{"a": "' + b"a" * 20_000 + b'"}', Unreachable, "PlatformAnswerMalformed"),
+    ("/x", "200 OK", b'{"a": "' + b"a" * 20_000 + b'"}', Unreachable, "AnswerTooLarge"),
 ]
 
 

@@ -6,8 +6,10 @@ import pytest
 
 from trainyard.core.errors import Denied, Missing, Refused
 from trainyard.core.remote import End, RemoteRun, Stage
-from trainyard.platforms.base import ModelWanted
-from trainyard.platforms.databricks.outcome import Outcome, last_words, spoken
+from trainyard.platforms.base import ModelWanted, Wanted
+from trainyard.platforms.databricks.logged import spoken
+from trainyard.platforms.databricks.logs import printed
+from trainyard.platforms.databricks.outcome import Outcome
 
 VALUES = [
     (0.75, "0.75"),
@@ -42,14 +44,14 @@ WORDS = [
 
 @pytest.mark.parametrize(("output", "words"), WORDS)
 def test_last_words_are_told_without_colours_and_tokens(output: dict[str, str], words: str) -> None:
-    text = last_words(output)
+    text = printed(output).last_words()
     assert text.startswith(words)
     for secret in ("\x1b", "dapi-abc", "abc.def", JWT):
         assert secret not in text
 
 
 def test_last_words_are_the_last_and_bounded() -> None:
-    text = last_words({"error": "E", "logs": "\n".join(f"line {n} " + "x" * 300 for n in range(100_000))})
+    text = printed({"error": "E", "logs": "\n".join(f"line {n} " + "x" * 300 for n in range(100_000))}).last_words()
     assert text.endswith("x" * 300)
     assert "line 99999" in text
     assert len(text) <= 2000
@@ -80,8 +82,9 @@ DONE = RemoteRun("1", Stage.ENDED, "TERMINATED", End.SUCCEEDED)
 WANTED = ModelWanted("main.ml.iris", "champion", {"a": "b"})
 
 
-def collect(client: Client, remote: RemoteRun = DONE, wanted: ModelWanted | None = WANTED) -> Any:
-    return Outcome(client).collect(remote, "mine", wanted)  # type: ignore[arg-type]  # the one method that is used
+def collect(client: Client, remote: RemoteRun = DONE, model: ModelWanted | None = WANTED, **more: Any) -> Any:
+    outcome = Outcome(client, "https://dbc.example")  # type: ignore[arg-type]  # the methods that are used
+    return outcome.collect(remote, "mine", Wanted(model, **more))
 
 
 def test_the_newest_version_of_this_run_is_taken_never_the_latest() -> None:
@@ -135,7 +138,7 @@ def test_an_mlflow_run_that_nobody_closed_is_closed_as_the_run_ended(end: End, s
 @pytest.mark.parametrize("error", [Denied("no CAN EDIT"), Missing("just deleted"), Refused("ended already")])
 def test_an_mlflow_run_that_can_not_be_closed_does_not_hold_up_the_result(error: Exception) -> None:
     running = {"run": {"info": {"status": "RUNNING"}, "data": {"metrics": [{"key": "loss", "value": 0.5}]}}}
-    result = collect(Client(**{"mlflow/runs/get": running, "runs/update": error}), wanted=None)
+    result = collect(Client(**{"mlflow/runs/get": running, "runs/update": error}), model=None)
     assert (result.metrics, result.shortfall) == ({"loss": "0.5"}, None)
 
 
@@ -150,13 +153,13 @@ def test_a_failed_run_has_failed_whether_its_words_can_be_read_or_not() -> None:
 
 
 def test_a_deleted_mlflow_run_does_not_change_how_the_training_ended() -> None:
-    result = collect(Client(**{"mlflow/runs/get": Missing("gone")}), wanted=None)
+    result = collect(Client(**{"mlflow/runs/get": Missing("gone")}), model=None)
     assert (result.metrics, result.error) == ({}, "")
 
 
 def test_at_most_a_hundred_metrics_are_told() -> None:
     metrics = [{"key": f"m{n:03}", "value": n} for n in range(150)]
-    result = collect(Client(**{"mlflow/runs/get": {"run": {"data": {"metrics": metrics}}}}), wanted=None)
+    result = collect(Client(**{"mlflow/runs/get": {"run": {"data": {"metrics": metrics}}}}), model=None)
     assert len(result.metrics) == 100
 
 

@@ -175,7 +175,7 @@ def test_of_two_mlflow_runs_of_one_attempt_the_older_is_taken(
     connection: DatabricksConnection, request_for: Any
 ) -> None:
     request = request_for()
-    experiment_id = connection._experiment(request.experiment)
+    experiment_id = connection._mlflow.experiment(request.experiment)
     tags = [{"key": key, "value": value} for key, value in request.tags.items()]
     made = []
     for start in (2_000, 1_000, 3_000):

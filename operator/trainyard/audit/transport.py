@@ -32,6 +32,8 @@ DEFAULT_RETRY_AFTER = 5.0
 # 0, or a date that has passed, would have a refused request repeated at once, for ever.
 SHORTEST_RETRY_AFTER = 1.0
 CHUNK = 64 * 1024
+# What a file's content is sent as; every other answer has to be JSON, or a sign-in page would pass for one.
+FILE = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ class AuditedAdapter(HTTPAdapter):
                 request,
                 **{**options, "stream": True, "timeout": (self._bounds.connect, self._bounds.read)},
             )
-            body = self._read(response, deadline, host)
+            body = self._read(response, deadline, host, has_body=request.method != "HEAD")
         except requests.Timeout as error:
             raise Unreachable(f"{host} did not answer within {self._bounds.read:g} s") from error
         except (requests.RequestException, HTTPError, OSError) as error:
@@ -150,7 +152,7 @@ class AuditedAdapter(HTTPAdapter):
         answer = Answer(request.method or "", request.url or "", response.status_code, response.headers, body, sent)
         return response, answer
 
-    def _read(self, response: requests.Response, deadline: float, host: str) -> bytes:
+    def _read(self, response: requests.Response, deadline: float, host: str, *, has_body: bool) -> bytes:
         # read1 returns what has come; read(n) would wait for n bytes and let a trickle outlast any deadline.
         parts: list[bytes] = []
         size = 0
@@ -159,12 +161,13 @@ class AuditedAdapter(HTTPAdapter):
             size += len(part)
             if size > self._bounds.body:
                 response.close()
-                raise Unreachable(f"{host} sent more than {self._bounds.body} bytes", reason="PlatformAnswerMalformed")
+                raise Unreachable(f"{host} sent more than {self._bounds.body} bytes", reason="AnswerTooLarge")
             if time.monotonic() > deadline:
                 response.close()
                 raise Unreachable(f"{host} did not finish its answer within {self._bounds.total:g} s")
         expected = response.headers.get("Content-Length")
-        if expected and expected.isdigit() and "Content-Encoding" not in response.headers and size < int(expected):
+        whole = not has_body or "Content-Encoding" in response.headers
+        if expected and expected.isdigit() and not whole and size < int(expected):
             raise Unreachable(f"{host} broke off its answer")
         response.raw.release_conn()
         return b"".join(parts)
@@ -185,6 +188,8 @@ class AuditedAdapter(HTTPAdapter):
             error = self._dialect.error(answer)
             if error is not None:
                 raise error
+        elif answer.headers.get("Content-Type") == FILE:
+            return
         elif answer.body and answer.json() is None and answer.body.strip() != b"null":
             raise Unreachable(f"{host} answered with something else than JSON", reason="PlatformAnswerMalformed")
 

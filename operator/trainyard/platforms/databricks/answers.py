@@ -35,6 +35,7 @@ _AGAIN = frozenset({"ABORTED", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED", "
 QUOTA_RETRY_AFTER = 60.0
 
 RUNS = "/jobs/runs/"
+FILES = "/api/2.0/fs/"
 
 
 class DatabricksDialect:
@@ -117,6 +118,9 @@ def _unexplained(answer: Answer) -> PlatformError:
         return Unauthenticated(f"{host} answered 401")
     if answer.status == 403:
         return Denied(f"{host} answered 403 without saying why; a proxy or an IP access list may stand in between")
+    if answer.status == 404 and answer.method == "HEAD" and answer.path.startswith(FILES):
+        # An answer to HEAD has no body to say more in (RFC 9110, 9.3.2). That a file is not there decides nothing.
+        return Missing(f"{answer.path.removeprefix(FILES)} does not exist")
     return Unreachable(f"{host} answered {answer.status} without saying why", reason="PlatformAnswerMalformed")
 
 

@@ -68,6 +68,38 @@ class DatabricksClient:
                 raise TypeError(f"{path} answered with a {type(answer).__name__}")
             return answer
 
+        return self._judged(ask)
+
+    def head(self, path: str, *names: str) -> dict[str, str]:
+        """The named headers of what lies at a path; errors as `do`."""
+
+        def ask(workspace: "WorkspaceClient") -> dict[str, str]:
+            answer = workspace.api_client.do("HEAD", path, response_headers=list(names))
+            return {name: str(answer[name]) for name in names if answer.get(name)}
+
+        return self._judged(ask)
+
+    def put_file(self, path: str, content: bytes) -> None:
+        """Writes a file, over one that is there (databricks-sdk files.upload); errors as `do`."""
+
+        def ask(workspace: "WorkspaceClient") -> None:
+            headers = {"Content-Type": "application/octet-stream"}
+            workspace.api_client.do("PUT", path, query={"overwrite": True}, headers=headers, data=content)
+
+        self._judged(ask)
+
+    def get_file(self, path: str) -> bytes:
+        """The content of a file (databricks-sdk files.download); errors as `do`."""
+
+        def ask(workspace: "WorkspaceClient") -> bytes:
+            headers = {"Accept": "application/octet-stream"}
+            answer = workspace.api_client.do("GET", path, headers=headers, raw=True)
+            with answer["contents"] as stream:
+                return bytes(stream.read())
+
+        return self._judged(ask)
+
+    def _judged(self, ask: Callable[["WorkspaceClient"], T]) -> T:
         try:
             return self.call(ask)
         except Refused as error:

@@ -4,7 +4,6 @@ Called in a lane's threads. Each step may be repeated after a crash: files are n
 its path, the MLflow run by a tag that holds the submission token, the run itself by its idempotency token.
 """
 
-import base64
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -17,16 +16,17 @@ from trainyard.core.remote import Finding, RemoteRun, Result, Submitted
 from trainyard.core.snapshot import Target
 from trainyard.identity.base import TokenSource
 from trainyard.platforms.base import START_WITHIN, Account, Request, Wanted
-from trainyard.platforms.databricks import names
-from trainyard.platforms.databricks.answers import ALREADY_EXISTS
 from trainyard.platforms.databricks.client import DatabricksClient
+from trainyard.platforms.databricks.grants import Grants
+from trainyard.platforms.databricks.named_jobs import NamedJobs, with_job_ids
 from trainyard.platforms.databricks.outcome import Outcome
+from trainyard.platforms.databricks.preparation import Preparation
 from trainyard.platforms.databricks.states import remote_run
 from trainyard.platforms.databricks.translate import with_variables
+from trainyard.platforms.databricks.uploads import Uploads
 from trainyard.platforms.limits import QuotaReached
 
 JOBS = "/api/2.2/jobs"
-MLFLOW = "/api/2.0/mlflow"
 WORKSPACE = "/api/2.0/workspace"
 # The most that runs/list gives (databricks-sdk service/jobs.py, list_runs).
 PAGE = 25
@@ -42,7 +42,11 @@ class DatabricksConnection:
     def __init__(self, target: Target, tokens: TokenSource, log: AuditLog, bounds: Bounds | None = None) -> None:
         self._principal = target.principal
         self._client = DatabricksClient(target.host, tokens, log, bounds or Bounds())
-        self._outcome = Outcome(self._client)
+        self._uploads = Uploads(self._client)
+        self._grants = Grants(self._client)
+        self._jobs = NamedJobs(self._client)
+        self._mlflow = Preparation(self._client)
+        self._outcome = Outcome(self._client, target.host)
 
     def whoami(self) -> Account:
         """Proves that the identity works and may use the workspace."""
@@ -57,21 +61,37 @@ class DatabricksConnection:
 
     def submit(self, request: Request) -> Submitted:
         """Uploads the code, makes or finds the MLflow run, and starts the run, unless that took too long."""
-        begun = time.monotonic()
+        deadline = time.monotonic() + START_WITHIN
         try:
-            self._upload(request)
-            experiment_id = self._experiment(request.experiment or "")
-            mlflow_run_id = self._mlflow_run(experiment_id, request)
+            body, mlflow_run_id = self._prepared(request, deadline)
         except Refused as error:
             # A path that is taken or a full store is for a person to clear; only runs/submit judges the run itself.
             raise Denied(error.message, reason=error.reason) from error
-        body = with_variables(request.body, {"MLFLOW_RUN_ID": mlflow_run_id, "MLFLOW_EXPERIMENT_ID": experiment_id})
-        if time.monotonic() - begun > START_WITHIN:
+        if time.monotonic() > deadline:
             raise Unreachable("preparing the submission took too long; nothing was started")
         answer = self._start(body)
         if "run_id" not in answer:
             raise Unreachable("runs/submit answered without a run id", reason="PlatformAnswerMalformed")
         return Submitted(str(answer["run_id"]), mlflow_run_id, datetime.now(UTC))
+
+    def _prepared(self, request: Request, deadline: float) -> tuple[Mapping[str, Any], str | None]:
+        """The request complete, and the MLflow run of this attempt: all that has to be there before it is started."""
+        body = request.body
+        if request.jobs:
+            # First, for it is cheap and may well need a person.
+            body = with_job_ids(body, {task: self._jobs.id_of(name) for task, name in sorted(request.jobs.items())})
+        if request.files:
+            self._uploads.upload(request, deadline)
+            if request.runs_as is not None:
+                self._grants.source(request.runs_as, request.code_folder)
+        if request.experiment is None:
+            return body, None
+        experiment_id = self._mlflow.experiment(request.experiment)
+        mlflow_run_id = self._mlflow.run(experiment_id, request)
+        if request.runs_as is not None:
+            self._grants.experiment(request.runs_as, experiment_id)
+        ids = {"MLFLOW_RUN_ID": mlflow_run_id, "MLFLOW_EXPERIMENT_ID": experiment_id}
+        return with_variables(body, ids), mlflow_run_id
 
     def _start(self, body: Mapping[str, Any]) -> dict[str, Any]:
         try:
@@ -111,7 +131,7 @@ class DatabricksConnection:
 
     def collect(self, remote: RemoteRun, mlflow_run_id: str | None, wanted: Wanted) -> Result:
         """What an ended run left."""
-        return self._outcome.collect(remote, mlflow_run_id, wanted.model)
+        return self._outcome.collect(remote, mlflow_run_id, wanted)
 
     def preflight(self, request: Request) -> tuple[Finding, ...]:
         """What each need of the request meets. None is declared yet."""
@@ -141,78 +161,3 @@ class DatabricksConnection:
             if not following:
                 return
             query["page_token"] = following
-
-    def _upload(self, request: Request) -> None:
-        """Files as plain files. The last one by name is written last: its presence means that all are there."""
-        *others, last = sorted(request.files)
-        if self._is_there(f"{request.code_folder}/{last}"):
-            return
-        self._mkdirs(request.code_folder)
-        for name in (*others, last):
-            body = {
-                "path": f"{request.code_folder}/{name}",
-                "content": base64.b64encode(request.files[name]).decode("ascii"),
-                # AUTO and SOURCE make a notebook, without its suffix, of a file with a notebook's header.
-                "format": "RAW",
-                "overwrite": True,
-            }
-            self._client.do("POST", f"{WORKSPACE}/import", body=body)
-
-    def _is_there(self, path: str) -> bool:
-        try:
-            self._client.do("GET", f"{WORKSPACE}/get-status", query={"path": path})
-        except Missing:
-            return False
-        return True
-
-    def _mkdirs(self, path: str) -> None:
-        self._client.do("POST", f"{WORKSPACE}/mkdirs", body={"path": path})
-
-    def _experiment(self, path: str) -> str:
-        try:
-            return self._experiment_by_name(path)
-        except Missing:
-            self._mkdirs(path.rpartition("/")[0] or "/")
-        try:
-            answer = self._client.do("POST", f"{MLFLOW}/experiments/create", body={"name": path})
-        except Refused as error:
-            if error.reason != ALREADY_EXISTS:
-                raise
-            # Another run of the same experiment was quicker.
-            return self._experiment_by_name(path)
-        return _text(answer, "experiment_id")
-
-    def _experiment_by_name(self, path: str) -> str:
-        answer = self._client.do("GET", f"{MLFLOW}/experiments/get-by-name", query={"experiment_name": path})
-        return _text(answer.get("experiment", {}), "experiment_id")
-
-    def _mlflow_run(self, experiment_id: str, request: Request) -> str:
-        """The MLflow run of this attempt, made at most once."""
-        search = {
-            "experiment_ids": [experiment_id],
-            "filter": f"tags.`{names.TAG_TOKEN}` = '{request.submission_token}'",
-            # Two that submit the same attempt at once may each make one; from then on both take the older.
-            "order_by": ["attributes.start_time ASC"],
-            "max_results": 1,
-        }
-        found = self._client.do("POST", f"{MLFLOW}/runs/search", body=search).get("runs", [])
-        if found:
-            return _text(found[0].get("info", {}), "run_id")
-        made = self._client.do(
-            "POST",
-            f"{MLFLOW}/runs/create",
-            body={
-                "experiment_id": experiment_id,
-                "run_name": request.label,
-                "start_time": int(time.time() * 1000),
-                "tags": [{"key": key, "value": value} for key, value in request.tags.items()],
-            },
-        )
-        return _text(made.get("run", {}).get("info", {}), "run_id")
-
-
-def _text(document: Mapping[str, Any], key: str) -> str:
-    value = document.get(key)
-    if not value:
-        raise Unreachable(f"the platform's answer lacks {key}", reason="PlatformAnswerMalformed")
-    return str(value)

@@ -1,184 +1,176 @@
-"""What an ended run left behind: metrics, the error's last lines, the model version that its MLflow run made.
+"""What an ended run left behind: metrics, model version, outputs, tasks, logs, and who has to act if it failed.
 
-Called by `connection` in a lane's thread. Every step may be repeated. What is missing is reported as a shortfall, never
-passed over: a training whose model is not there has not done what was asked.
+Called by `connection` in a lane's thread; the parts live in `logged`, `models`, `outputs`, `logs`, `failures`. Every
+step may be repeated. What is missing is reported as a shortfall, never passed over.
 """
 
-import math
-import re
-import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import structlog
-
 from trainyard.core.errors import Denied, Missing, Refused
-from trainyard.core.remote import End, ModelVersion, RemoteRun, Result
-from trainyard.platforms.base import ModelWanted
+from trainyard.core.remote import End, RemoteRun, RemoteTask, Result, Written
+from trainyard.platforms.base import Wanted
 from trainyard.platforms.databricks.client import DatabricksClient
-
-log = structlog.get_logger(__name__)
-
-# A (reason, message), see `core.remote.Result`.
-Shortfall = tuple[str, str]
+from trainyard.platforms.databricks.failures import Evidence, Verdict, judge, reason_in, worst
+from trainyard.platforms.databricks.logged import Logged, MlflowRuns
+from trainyard.platforms.databricks.logs import ERROR_LENGTH, Printed, TaskOutputs, kept
+from trainyard.platforms.databricks.models import Models
+from trainyard.platforms.databricks.outputs import Outputs
+from trainyard.platforms.databricks.redaction import clean
+from trainyard.platforms.databricks.states import remote_tasks
 
 JOBS = "/api/2.2/jobs"
-MLFLOW = "/api/2.0/mlflow"
-UNITY_CATALOG = "/api/2.1/unity-catalog"
-MAX_METRICS = 100
-MAX_METRIC_NAME = 250
-# As the status holds them (api/run_status.py); a float's repr has at most 24 characters.
-MAX_METRIC_VALUE = 32
-ERROR_LINES = 20
-ERROR_LENGTH = 2000
+CLUSTERS = "/api/2.1/clusters"
+MAX_TASK_MESSAGE = 512
 
-# A training may print its environment; a token in it must not reach the status (invariant 4).
-_TOKENS = re.compile(r"eyJ[\w-]+\.[\w-]+(\.[\w-]*)?|\bdapi[0-9a-f-]{16,}|(?<=Bearer )\S+|(?<=TOKEN=)\S+")
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
-_LIVE = frozenset({"RUNNING", "SCHEDULED"})
-_MLFLOW_STATUS = {End.SUCCEEDED: "FINISHED", End.CANCELLED: "KILLED", End.TIMED_OUT: "KILLED"}
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One task with all that is known of it. `failed`: it was started, and did not end well."""
+
+    seen: RemoteTask
+    row: Mapping[str, Any] = field(default_factory=dict)
+    output: Printed = field(default_factory=Printed)
+    verdict: Verdict | None = None
+
+    @property
+    def failed(self) -> bool:
+        return self.seen.end not in (None, End.SUCCEEDED)
 
 
 class Outcome:
-    """Collects results through one client."""
+    """Collects results through one client. `host` is the workspace's origin."""
 
-    def __init__(self, client: DatabricksClient) -> None:
+    def __init__(self, client: DatabricksClient, host: str) -> None:
         self._client = client
+        self._mlflow = MlflowRuns(client, host)
+        self._models = Models(client)
+        self._outputs = Outputs(client)
+        self._task_outputs = TaskOutputs(client)
 
-    def collect(self, remote: RemoteRun, mlflow_run_id: str | None, wanted: ModelWanted | None) -> Result:
+    def collect(self, remote: RemoteRun, mlflow_run_id: str | None, wanted: Wanted) -> Result:
         """See `platforms.base.Connection.collect`."""
-        metrics, unread = self._metrics(remote, mlflow_run_id) if mlflow_run_id else ({}, None)
-        if remote.end is not End.SUCCEEDED:
-            return Result(metrics=metrics, error=self._error(remote))
-        if wanted is None:
-            return Result(metrics=metrics, shortfall=unread)
-        model, shortfall = self._model(mlflow_run_id, wanted)
-        return Result(metrics=metrics, model=model, shortfall=shortfall or unread)
+        logged = self._mlflow.read(remote, mlflow_run_id) if mlflow_run_id else Logged()
+        succeeded = remote.end is End.SUCCEEDED
+        reads = wanted.log_characters > 0 or wanted.keep is not None
+        tasks = self._tasks(remote, reads) if reads or wanted.tasks or not succeeded else []
+        logs, logs_uri = kept(((each.seen.name, each.output) for each in tasks), wanted) if reads else ((), None)
+        found = Result(
+            metrics=logged.metrics,
+            params=logged.params,
+            mlflow_url=logged.url,
+            tasks=tuple(_judged(each) for each in tasks) if wanted.tasks else (),
+            logs=logs,
+            logs_uri=logs_uri,
+        )
+        if not succeeded:
+            end, error = _failure(remote, tasks)
+            return replace(found, end=None if end is remote.end else end, error=error)
+        outputs: dict[str, Written] = self._outputs.found(wanted.outputs)
+        if wanted.model is None:
+            return replace(found, outputs=outputs, shortfall=logged.unread)
+        model, shortfall = self._models.made_by(mlflow_run_id, wanted.model)
+        return replace(found, outputs=outputs, model=model, shortfall=shortfall or logged.unread)
 
-    def _metrics(self, remote: RemoteRun, mlflow_run_id: str) -> tuple[dict[str, str], Shortfall | None]:
-        """Last values, or why there are none."""
+    def _tasks(self, remote: RemoteRun, reads: bool) -> list[_Task]:
+        """Every task; empty where the platform no longer shows the run. Failed ones are judged."""
         try:
-            run = self._client.do("GET", f"{MLFLOW}/runs/get", query={"run_id": mlflow_run_id}).get("run", {})
-        except Missing:
-            # Deleted by a person: no metrics, but no reason to call the training anything else than it was.
-            return {}, None
-        except (Denied, Refused) as error:
-            return {}, (
-                "MetricsNotReadable",
-                f"the training ended well, but the metrics of its MLflow run {mlflow_run_id} can not be read: "
-                f"{error.message} Grant the principal CAN READ on the experiment and create a new run.",
-            )
-        if run.get("info", {}).get("status") in _LIVE:
-            self._close(remote, mlflow_run_id)
-        logged = run.get("data", {}).get("metrics", [])
-        values = sorted((str(metric["key"])[:MAX_METRIC_NAME], spoken(metric.get("value"))) for metric in logged)
-        return dict(values[:MAX_METRICS]), None
-
-    def _close(self, remote: RemoteRun, mlflow_run_id: str) -> None:
-        """Closes an MLflow run that the code never closed, or it would show as running for ever. A courtesy only."""
-        status = _MLFLOW_STATUS.get(remote.end or End.CODE, "FAILED")
-        ended = int((remote.ended_at.timestamp() if remote.ended_at else time.time()) * 1000)
-        body = {"run_id": mlflow_run_id, "status": status, "end_time": ended}
-        try:
-            self._client.do("POST", f"{MLFLOW}/runs/update", body=body)
-        except (Denied, Missing, Refused) as error:
-            log.info("MLflow run left open", mlflow_run=mlflow_run_id, reason=error.reason, error=error.message)
-
-    def _error(self, remote: RemoteRun) -> str:
-        """Why the platform says that it failed, and the end of what the code printed."""
-        try:
-            run = self._client.do("GET", f"{JOBS}/runs/get", query={"run_id": remote.remote_id})
-            # Output belongs to the task's run; the parent's is refused.
-            task_id = next((task["run_id"] for task in run.get("tasks", []) if task.get("run_id")), None)
-            if task_id is None:
-                return remote.message
-            output = self._client.do("GET", f"{JOBS}/runs/get-output", query={"run_id": task_id})
+            rows = self._rows(remote.remote_id)
         except (Denied, Missing, Refused):
-            # A run that never started has no output, and one that ended has ended, readable or not.
-            return remote.message
-        return last_words(output) or remote.message
+            return []
+        seen = {task.name: task for task in remote_tasks({"tasks": rows})}
+        by_id = {str(row.get("run_id", "")): row for row in rows}
+        tasks = [_Task(task, by_id.get(task.remote_id, {})) for task in seen.values()]
+        return [self._read(task) if reads or task.failed else task for task in tasks]
 
-    def _model(self, mlflow_run_id: str | None, wanted: ModelWanted) -> tuple[ModelVersion | None, Shortfall | None]:
-        """The version that this MLflow run registered, with its alias and tags, or why there is none."""
-        try:
-            found = [row for row in self._versions(wanted.full_name) if row.get("run_id") == mlflow_run_id]
-        except Missing:
-            found = []
-        except (Denied, Refused) as error:
-            return None, ("ModelNotReadable", f"{error.message} Grant EXECUTE on {wanted.full_name} and its schema.")
-        if mlflow_run_id is None or not found:
-            return None, (
-                "ModelNotRegistered",
-                f"the training ended well, but registered no version of {wanted.full_name}. Have the code log its "
-                "model with registered_model_name=os.environ['TRAINYARD_MODEL_NAME'], in the MLflow run it is given.",
-            )
-        newest = max(found, key=lambda row: int(row["version"]))
-        version = str(newest["version"])
-        if newest.get("status") not in (None, "READY"):
-            return None, (
-                "ModelNotReady",
-                f"version {version} of {wanted.full_name} is {newest['status']}: its files were not all "
-                "uploaded. Look at the run's log and start a new run.",
-            )
-        return self._decorate(wanted, version)
-
-    def _versions(self, full_name: str) -> Iterator[dict[str, Any]]:
-        """Every version; the platform guarantees no order, and a page may be empty though more follow."""
-        query: dict[str, Any] = {"max_results": 1000}
+    def _rows(self, remote_id: str) -> list[dict[str, Any]]:
+        """runs/get shows at most 100 tasks at a time (databricks-sdk jobs.get_run)."""
+        query: dict[str, Any] = {"run_id": remote_id}
+        rows: list[dict[str, Any]] = []
         while True:
-            answer = self._client.do("GET", f"{UNITY_CATALOG}/models/{full_name}/versions", query=query)
-            yield from answer.get("model_versions", [])
+            answer = self._client.do("GET", f"{JOBS}/runs/get", query=query)
+            rows += answer.get("tasks") or []
             if not answer.get("next_page_token"):
-                return
+                return rows
             query["page_token"] = answer["next_page_token"]
 
-    def _decorate(self, wanted: ModelWanted, version: str) -> tuple[ModelVersion, Shortfall | None]:
-        """Tags first, the alias last: who follows the alias finds a version that is complete."""
-        bare = ModelVersion(wanted.full_name, version, f"models:/{wanted.full_name}/{version}")
+    def _read(self, task: _Task) -> _Task:
+        read = replace(task, output=self._task_outputs.of(task.seen))
+        return replace(read, verdict=judge(self._evidence(read))) if read.failed else read
+
+    def _evidence(self, task: _Task) -> Evidence:
+        end = task.seen.end or End.INFRASTRUCTURE
+        evidence = Evidence(
+            end,
+            message=task.seen.message,
+            error=task.output.error,
+            trace=task.output.trace,
+            shared="existing_cluster_id" in task.row,
+        )
+        cluster_id = (task.row.get("cluster_instance") or {}).get("cluster_id")
+        if end not in (End.INFRASTRUCTURE, End.CONFIGURATION) or not cluster_id:
+            return evidence
+        if reason_in(f"{evidence.message}\n{evidence.error}") != ("", ""):
+            return evidence
+        return self._with_cluster(evidence, str(cluster_id))
+
+    def _with_cluster(self, evidence: Evidence, cluster_id: str) -> Evidence:
+        """With why the cluster ended, where this identity may see it."""
         try:
-            for key, value in wanted.tags.items():
-                body = {"name": wanted.full_name, "version": version, "key": key, "value": value}
-                self._client.do("POST", f"{MLFLOW}/unity-catalog/model-versions/set-tag", body=body)
-        except (Denied, Missing, Refused) as error:
-            advice = f"{error.message} Grant APPLY TAG on {wanted.full_name} to the principal."
-            return bare, ("ModelTagsDenied", f"version {version} is registered, but not tagged: {advice}")
-        if wanted.alias is None:
-            return bare, None
-        try:
-            path = f"{UNITY_CATALOG}/models/{wanted.full_name}/aliases/{wanted.alias}"
-            self._client.do("PUT", path, body={"version_num": int(version)})
-        except (Denied, Missing, Refused) as error:
-            advice = f"{error.message} Only the model's owner, or who has MANAGE on it, may set an alias."
-            return bare, (
-                "ModelAliasDenied",
-                f"version {version} is registered, but does not have alias {wanted.alias!r}: {advice}",
-            )
-        return ModelVersion(bare.name, bare.version, bare.uri, wanted.alias), None
+            cluster = self._client.do("GET", f"{CLUSTERS}/get", query={"cluster_id": cluster_id})
+        except (Denied, Missing, Refused):
+            return evidence
+        if cluster.get("state") in ("RUNNING", "RESIZING"):
+            # It lives: whatever its last end was about, it was not this run.
+            return evidence
+        reason = cluster.get("termination_reason") or {}
+        parameters = reason.get("parameters") or {}
+        # Keys: Clusters API 2.0, TerminationParameter.
+        spoken = [str(text) for key, text in sorted(parameters.items()) if key.endswith("_message")]
+        return replace(
+            evidence,
+            message="\n".join(filter(None, [evidence.message, str(cluster.get("state_message") or ""), *spoken])),
+            reason=str(reason.get("code") or ""),
+            reason_type=str(reason.get("type") or ""),
+            ended_by=str(parameters.get("username") or ""),
+        )
 
 
-def spoken(value: Any) -> str:
-    """A metric's value as text. MLflow writes what JSON has no number for as NaN, Infinity and -Infinity.
-
-    Its SQL stores put the largest float in the place of an infinity (documentation of mlflow.log_metric); no metric
-    has that value of its own accord, so it is told as what it stands for.
-    """
-    if isinstance(value, float):
-        if math.isnan(value):
-            return "NaN"
-        if math.isinf(value) or abs(value) == sys.float_info.max:
-            return "Infinity" if value > 0 else "-Infinity"
-        return repr(value)
-    # ProtoJSON leaves out a value that is the type's default.
-    return "0.0" if value is None else str(value)[:MAX_METRIC_VALUE]
+def _judged(task: _Task) -> RemoteTask:
+    """The task as it is told: its end as exactly as can be known, and the last line of why."""
+    if task.verdict is None:
+        return replace(task.seen, message=clean(task.seen.message)[:MAX_TASK_MESSAGE])
+    said = task.output.error or task.output.last_words().rpartition("\n")[2] or task.seen.message
+    message = ": ".join(filter(None, [task.verdict.advice, clean(said)]))
+    return replace(task.seen, end=task.verdict.end, message=message[:MAX_TASK_MESSAGE])
 
 
-def last_words(output: Mapping[str, Any]) -> str:
-    """The error and the last lines of what was printed, without colours and tokens, bounded."""
-    error = str(output.get("error") or "").strip()
-    printed = str(output.get("error_trace") or output.get("logs") or "")
-    lines = [line.rstrip() for line in printed[-64 * 1024 :].splitlines() if line.strip()][-ERROR_LINES:]
-    tail = "\n".join(lines)
-    text = tail if error in tail else f"{error}\n{tail}".strip()
-    return _TOKENS.sub("[token]", _ANSI.sub("", text))[-ERROR_LENGTH:]
+def _failure(remote: RemoteRun, tasks: list[_Task]) -> tuple[End | None, str]:
+    """How the run ended, and why for people: of several tasks that failed, by the one that most needs a person."""
+    message = clean(remote.message)
+    failed = [task for task in tasks if task.verdict is not None]
+    if remote.end in (End.CANCELLED, End.TIMED_OUT) or not failed:
+        verdict = judge(Evidence(remote.end or End.INFRASTRUCTURE, message=message))
+        said = next((task.output.last_words() for task in failed), "")
+        return verdict.end, _error([verdict.advice], said or message)
+    end = worst(task.verdict.end for task in failed if task.verdict is not None)
+    first = next(task for task in failed if task.verdict is not None and task.verdict.end is end)
+    prefix = [_which(first, failed, tasks), first.verdict.advice if first.verdict else ""]
+    return end, _error(prefix, first.output.last_words() or clean(first.seen.message) or message)
+
+
+def _which(first: _Task, failed: list[_Task], tasks: list[_Task]) -> str:
+    """Which task failed; nothing in a run of one."""
+    if len(tasks) < 2:
+        return ""
+    others = ", ".join(task.seen.name for task in failed if task is not first)
+    return f"task {first.seen.name} failed" + (f" (as did {others})" if others else "")
+
+
+def _error(prefix: list[str], said: str) -> str:
+    """Bounded; of what was said, the last part is kept."""
+    before = ": ".join(filter(None, prefix))[: ERROR_LENGTH // 2]
+    if not before:
+        return said[-ERROR_LENGTH:]
+    return f"{before}: {said}"[: len(before) + 2] + said[-(ERROR_LENGTH - len(before) - 2) :] if said else before

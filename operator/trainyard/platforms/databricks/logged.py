@@ -1,0 +1,107 @@
+"""What a run logged to MLflow: last metrics, parameters, its page. Closes an MLflow run that nobody closed.
+
+Called by `outcome`. What can not be read is a shortfall, never passed over; closing is a courtesy only.
+"""
+
+import math
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from trainyard.core.errors import Denied, Missing, Refused
+from trainyard.core.remote import End, RemoteRun
+from trainyard.platforms.databricks.client import DatabricksClient
+from trainyard.platforms.databricks.redaction import clean
+
+log = structlog.get_logger(__name__)
+
+MLFLOW = "/api/2.0/mlflow"
+# As the status holds them (api/run_status.py); a float's repr has at most 24 characters.
+MAX_METRICS = 100
+MAX_PARAMS = 100
+MAX_NAME = 250
+MAX_METRIC_VALUE = 32
+MAX_PARAM_VALUE = 500
+
+_LIVE = frozenset({"RUNNING", "SCHEDULED"})
+_MLFLOW_STATUS = {End.SUCCEEDED: "FINISHED", End.CANCELLED: "KILLED", End.TIMED_OUT: "KILLED"}
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """What was found; `unread` is the (reason, message) why there is nothing though there may be."""
+
+    metrics: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    url: str | None = None
+    unread: tuple[str, str] | None = None
+
+
+class MlflowRuns:
+    """Reads through one client. `host` is the workspace's origin, for the pages."""
+
+    def __init__(self, client: DatabricksClient, host: str) -> None:
+        self._client = client
+        self._host = host.rstrip("/")
+
+    def read(self, remote: RemoteRun, mlflow_run_id: str) -> Logged:
+        """What the MLflow run holds, or why it can not be told."""
+        try:
+            run = self._client.do("GET", f"{MLFLOW}/runs/get", query={"run_id": mlflow_run_id}).get("run", {})
+        except Missing:
+            # Deleted by a person: no metrics, but no reason to call the training anything else than it was.
+            return Logged()
+        except (Denied, Refused) as error:
+            advice = f"{error.message} Grant the principal CAN READ on the experiment and create a new run."
+            return Logged(
+                unread=(
+                    "MetricsNotReadable",
+                    f"the training ended well, but the metrics of its MLflow run {mlflow_run_id} can not be read: "
+                    f"{advice}",
+                )
+            )
+        info, data = run.get("info", {}), run.get("data", {})
+        if info.get("status") in _LIVE:
+            self._close(remote, mlflow_run_id)
+        metrics = sorted((str(each["key"])[:MAX_NAME], spoken(each.get("value"))) for each in data.get("metrics", []))
+        params = sorted((str(each["key"])[:MAX_NAME], _param(each)) for each in data.get("params", []))
+        return Logged(dict(metrics[:MAX_METRICS]), dict(params[:MAX_PARAMS]), self._page(info, mlflow_run_id))
+
+    def _page(self, info: Mapping[str, Any], mlflow_run_id: str) -> str | None:
+        """The page that mlflow itself prints (mlflow tracking/_tracking_service/client.py, _log_url)."""
+        experiment_id = info.get("experiment_id")
+        return f"{self._host}/ml/experiments/{experiment_id}/runs/{mlflow_run_id}" if experiment_id else None
+
+    def _close(self, remote: RemoteRun, mlflow_run_id: str) -> None:
+        """Closes an MLflow run that the code never closed, or it would show as running for ever."""
+        status = _MLFLOW_STATUS.get(remote.end or End.CODE, "FAILED")
+        ended = int((remote.ended_at.timestamp() if remote.ended_at else time.time()) * 1000)
+        body = {"run_id": mlflow_run_id, "status": status, "end_time": ended}
+        try:
+            self._client.do("POST", f"{MLFLOW}/runs/update", body=body)
+        except (Denied, Missing, Refused) as error:
+            log.info("MLflow run left open", mlflow_run=mlflow_run_id, reason=error.reason, error=error.message)
+
+
+def spoken(value: Any) -> str:
+    """A metric's value as text. MLflow writes what JSON has no number for as NaN, Infinity and -Infinity.
+
+    Its SQL stores put the largest float in the place of an infinity (documentation of mlflow.log_metric); no metric
+    has that value of its own accord, so it is told as what it stands for.
+    """
+    if isinstance(value, float):
+        if math.isnan(value):
+            return "NaN"
+        if math.isinf(value) or abs(value) == sys.float_info.max:
+            return "Infinity" if value > 0 else "-Infinity"
+        return repr(value)
+    # ProtoJSON leaves out a value that is the type's default.
+    return "0.0" if value is None else str(value)[:MAX_METRIC_VALUE]
+
+
+def _param(each: Mapping[str, Any]) -> str:
+    return clean(str(each.get("value", "")))[:MAX_PARAM_VALUE]
