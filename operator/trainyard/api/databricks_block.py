@@ -14,9 +14,9 @@ OWNED_FIELDS: dict[str, tuple[str, str]] = {
     "environments": ("array", "use spec.environment"),
     "git_source": ("object", "use spec.code"),
     "idempotency_token": ("string", "the operator sets it; see spec.submissionKey"),
-    "run_as": ("object", "it runs as the workspace's identity"),
+    "run_as": ("object", "use spec.runAs"),
     "run_name": ("string", "the operator sets it, and finds the run by it"),
-    "task.depends_on": ("array", "a run has one task"),
+    "task.depends_on": ("array", "use dependsOn of spec.tasks"),
     "task.disable_auto_optimization": ("boolean", "use spec.retry"),
     "task.environment_key": ("string", "use spec.environment"),
     "task.environment_variables_key": ("string", "the operator sets it"),
@@ -24,18 +24,22 @@ OWNED_FIELDS: dict[str, tuple[str, str]] = {
     "task.job_cluster_key": ("string", "use spec.compute.class"),
     "task.max_retries": ("integer", "use spec.retry"),
     "task.min_retry_interval_millis": ("integer", "use spec.retry"),
+    "task.notebook_task": ("object", "use spec.entrypoint"),
+    "task.python_wheel_task": ("object", "use spec.entrypoint"),
     "task.retry_on_timeout": ("boolean", "use spec.retry"),
+    "task.run_if": ("string", "use runIf of spec.tasks"),
+    "task.run_job_task": ("object", "use spec.jobRef"),
     "task.spark_python_task": ("object", "use spec.entrypoint"),
     "task.task_key": ("string", "the operator sets it"),
     "task.timeout_seconds": ("integer", "use spec.attemptTimeoutSeconds"),
-    "tasks": ("array", "use task, an object that is merged into the run's one task"),
+    "tasks": ("array", "use spec.tasks, or task, an object that is merged into every task"),
     "timeout_seconds": ("integer", "use spec.attemptTimeoutSeconds"),
 }
 
 _FREE = {"x-kubernetes-preserve-unknown-fields": True}
 _TASK = (
-    "Merged into the one task of the request, for example new_cluster or libraries. Absent: the task stays as the "
-    "operator makes it."
+    "Merged into every task that the operator makes, for example new_cluster or libraries; a job is not given what "
+    "belongs to compute. Absent: the tasks stay as the operator makes them."
 )
 
 

@@ -1,6 +1,7 @@
 """Names that Trainyard gives to things on Databricks: labels, folders, tags, environment variables. Pure."""
 
 import hashlib
+import importlib.resources
 import re
 
 from trainyard.core.errors import TranslationError
@@ -11,13 +12,25 @@ TAG_NAME = "trainyard.dev/name"
 TAG_UID = "trainyard.dev/uid"
 TAG_ATTEMPT = "trainyard.dev/attempt"
 TAG_TOKEN = "trainyard.dev/submission-token"  # noqa: S105 - the name of a tag
+TAG_CLUSTER = "trainyard.dev/cluster"
+TAG_COMMIT = "trainyard.dev/commit"
+TAG_REQUESTED_BY = "trainyard.dev/requested-by"
 OUR_TAGS = "trainyard"
+# Keys of Unity Catalog's tags, also those of model versions, may have none of these
+# (https://docs.databricks.com/database-objects/tags.html, "Constraints").
+NOT_IN_MODEL_TAG = frozenset(".,-=/:")
 
 TASK_KEY = "train"
 ENVIRONMENT_KEY = "trainyard"
 
 MLFLOW_VARIABLES = frozenset({"MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID"})
 OUR_VARIABLES = "TRAINYARD_"
+REGISTRY_VARIABLE = "MLFLOW_REGISTRY_URI"
+TASK_VARIABLE = "TRAINYARD_TASK"
+# A folder of uploads is named by the code's digest alone, so that the launcher, which is put beside the code, needs a
+# name that changes with its content.
+LAUNCHER = importlib.resources.files(__package__).joinpath("launcher.py").read_bytes()
+LAUNCHER_FILE = f"_trainyard_launcher_{hashlib.sha256(LAUNCHER).hexdigest()[:8]}.py"
 
 # A cluster's tags become tags of cloud resources. This is what AWS and Azure both take (Azure refuses < > % & \ ? / in
 # keys); Google's lower-casing is the platform's own doing.
@@ -42,6 +55,11 @@ def code_folder(principal: str, cluster: str, digest: str) -> str:
     """
     shared = hashlib.sha256(cluster.encode()).hexdigest()[:8]
     return f"{home(principal)}/.trainyard/code/{shared}/{digest.removeprefix('sha256:')}"
+
+
+def model_tag(key: str) -> str:
+    """One of our tags as a model version can carry it: trainyard.dev/uid becomes trainyard_uid."""
+    return key.replace(".dev/", "_").replace("-", "_")
 
 
 def cluster_tag(text: str) -> str:

@@ -1,8 +1,9 @@
-"""`spec.databricks`: an RFC 7396 merge over the translated request. Pure.
+"""`spec.databricks` and `spec.tasks[].databricks`: an RFC 7396 merge over the translated request. Pure.
 
-RFC 7396 replaces lists as a whole, and the request's one task stands in a list. So the block shows it as an object:
-`spec.databricks.task` merges into the task, and `tasks` itself is the operator's. Everything else is merged where
-`jobs/runs/submit` has it; fields that this version does not know go to the platform, which judges them.
+RFC 7396 replaces lists as a whole, and the request's tasks stand in a list. So the block shows a task as an object:
+`spec.databricks.task` merges into every task that the operator makes, and `spec.tasks[].databricks` then into that one;
+`tasks` itself is the operator's. Everything else is merged where `jobs/runs/submit` has it; fields that this version
+does not know go to the platform, which judges them.
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Any
 
 from trainyard.core.errors import TranslationError
 from trainyard.platforms.databricks.names import MLFLOW_VARIABLES, OUR_TAGS, OUR_VARIABLES
+from trainyard.platforms.databricks.steps import Step
 
 # What exactly-once, the deadlines and the identity stand on.
 OWNED = frozenset(
@@ -28,7 +30,11 @@ OWNED = frozenset(
         "task.job_cluster_key",
         "task.max_retries",
         "task.min_retry_interval_millis",
+        "task.notebook_task",
+        "task.python_wheel_task",
         "task.retry_on_timeout",
+        "task.run_if",
+        "task.run_job_task",
         "task.spark_python_task",
         "task.task_key",
         "task.timeout_seconds",
@@ -36,33 +42,83 @@ OWNED = frozenset(
         "timeout_seconds",
     }
 )
-# Objects that may be added to but not taken away, because our tags and variables are in them.
-_KEPT = ("task", "task.new_cluster", "task.new_cluster.custom_tags", "task.new_cluster.spark_env_vars")
+# Objects of a task that may be added to but not taken away, because our tags and variables are in them.
+_KEPT = ("new_cluster", "new_cluster.custom_tags", "new_cluster.spark_env_vars")
+# What belongs to code, and not to a job that brings its own.
+_COMPUTE = frozenset({"compute", "libraries", "new_cluster"})
+# A loop starts its task again as well.
+_NESTED = ("max_retries", "retry_on_timeout", "min_retry_interval_millis", "disable_auto_optimization")
 
 _INSTEAD = {
-    "tasks": "use task, which merges into the one task of the request",
-    "timeout_seconds": "use spec.attemptTimeoutSeconds",
-    "task.timeout_seconds": "use spec.attemptTimeoutSeconds",
-    "task.max_retries": "use spec.retry",
-    "task.spark_python_task": "use spec.entrypoint",
-    "task.existing_cluster_id": "use spec.compute.class",
     "environments": "use spec.environment",
+    "run_as": "use spec.runAs",
+    "task.depends_on": "use dependsOn of spec.tasks",
+    "task.existing_cluster_id": "use spec.compute.class",
+    "task.max_retries": "use spec.retry",
+    "task.notebook_task": "use spec.entrypoint",
+    "task.python_wheel_task": "use spec.entrypoint",
+    "task.run_if": "use runIf of spec.tasks",
+    "task.run_job_task": "use spec.jobRef",
+    "task.spark_python_task": "use spec.entrypoint",
+    "task.timeout_seconds": "use spec.attemptTimeoutSeconds, or timeoutSeconds of spec.tasks",
+    "tasks": "use spec.tasks, and task, which merges into every task",
+    "timeout_seconds": "use spec.attemptTimeoutSeconds",
 }
 
 
-def merged(body: Mapping[str, Any], block: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The request with the run's `spec.databricks` merged over it.
+def refuse_owned(block: Mapping[str, Any] | None) -> None:
+    """Checks the run's `spec.databricks`, before anything is merged.
 
     Raises:
         TranslationError: OverrideForbidden, naming the field.
     """
     if not block:
-        return dict(body)
-    _refuse_owned(block)
-    document = {key: value for key, value in body.items() if key != "tasks"} | {"task": body["tasks"][0]}
-    result = merge_patch(document, block)
-    task = result.pop("task")
-    return {**result, "tasks": [task]}
+        return
+    for path in sorted(OWNED):
+        if _look(block, path)[0]:
+            raise _forbidden(f"spec.databricks.{path}", _INSTEAD.get(path, "the operator owns it"))
+    if "task" in block:
+        _check_task(block["task"], "spec.databricks.task", makes_task=False)
+
+
+def merged(body: Mapping[str, Any], block: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The request with the run's `spec.databricks` merged over it, but for `task`, which `merged_task` takes."""
+    result: dict[str, Any] = merge_patch(body, {key: value for key, value in (block or {}).items() if key != "task"})
+    return result
+
+
+def merged_task(task: Mapping[str, Any], step: Step, block: Mapping[str, Any] | None) -> dict[str, Any]:
+    """One task with what the run's block says of every task, and then what the step's own says.
+
+    Raises:
+        TranslationError: OverrideForbidden, naming the field.
+    """
+    for_all = (block or {}).get("task", {})
+    result: dict[str, Any] = merge_patch(
+        task, {key: value for key, value in for_all.items() if not step.job or key not in _COMPUTE}
+    )
+    if step.block:
+        _check_task(step.block, f"{step.field}.databricks", makes_task=not step.ours)
+        result = merge_patch(result, step.block)
+    if "for_each_task" in result:
+        result["for_each_task"] = _once_each(result["for_each_task"], f"{step.field}.databricks.for_each_task")
+    return result
+
+
+def kind_of(step: Step) -> str:
+    """The kind of a task that the step's block makes.
+
+    Raises:
+        TranslationError: it names none, or several.
+    """
+    kinds = sorted(key for key, value in (step.block or {}).items() if key.endswith("_task") and value is not None)
+    if len(kinds) != 1:
+        raise TranslationError(
+            f"{step.field}.databricks",
+            f"a task without entrypoint and jobRef needs exactly one field that ends with _task, and has "
+            f"{', '.join(kinds) or 'none'}",
+        )
+    return kinds[0]
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
@@ -78,23 +134,35 @@ def merge_patch(target: Any, patch: Any) -> Any:
     return result
 
 
-def _refuse_owned(block: Mapping[str, Any]) -> None:
-    for path in sorted(OWNED):
-        found, _ = _look(block, path)
-        if found:
-            raise _forbidden(path, _INSTEAD.get(path, "the operator owns it"))
+def _check_task(block: Any, field: str, *, makes_task: bool) -> None:
+    """Refuses what the operator owns in a task, and its kind, unless it is the block that makes it."""
+    if not isinstance(block, Mapping):
+        raise _forbidden(field, "must be an object: what the operator puts there stays")
+    for name in sorted(block):
+        is_kind = name.endswith("_task")
+        if (is_kind and not makes_task) or (not is_kind and f"task.{name}" in OWNED):
+            raise _forbidden(f"{field}.{name}", _INSTEAD.get(f"task.{name}", "the operator owns it"))
     for path in _KEPT:
         found, value = _look(block, path)
         if found and not isinstance(value, Mapping):
-            raise _forbidden(path, "must be an object: what the operator puts there stays")
-    _, variables = _look(block, "task.new_cluster.spark_env_vars")
-    for name in variables or ():
+            raise _forbidden(f"{field}.{path}", "must be an object: what the operator puts there stays")
+    for name in _look(block, "new_cluster.spark_env_vars")[1] or ():
         if name in MLFLOW_VARIABLES or name.startswith(OUR_VARIABLES):
-            raise _forbidden(f"task.new_cluster.spark_env_vars.{name}", "the operator owns it")
-    _, tags = _look(block, "task.new_cluster.custom_tags")
-    for name in tags or ():
+            raise _forbidden(f"{field}.new_cluster.spark_env_vars.{name}", "the operator owns it")
+    for name in _look(block, "new_cluster.custom_tags")[1] or ():
         if name.lower().startswith(OUR_TAGS):
-            raise _forbidden(f"task.new_cluster.custom_tags.{name}", "the operator owns it")
+            raise _forbidden(f"{field}.new_cluster.custom_tags.{name}", "the operator owns it")
+
+
+def _once_each(loop: Any, field: str) -> Any:
+    """A loop whose task the platform does not start again by itself."""
+    if not isinstance(loop, Mapping) or not isinstance(loop.get("task"), Mapping):
+        return loop
+    for name in _NESTED:
+        if name in loop["task"]:
+            raise _forbidden(f"{field}.task.{name}", "use spec.retry")
+    once = {"max_retries": 0, "retry_on_timeout": False, "disable_auto_optimization": True}
+    return {**loop, "task": {**loop["task"], **once}}
 
 
 def _look(block: Mapping[str, Any], path: str) -> tuple[bool, Any]:
@@ -106,5 +174,5 @@ def _look(block: Mapping[str, Any], path: str) -> tuple[bool, Any]:
     return True, value
 
 
-def _forbidden(path: str, why: str) -> TranslationError:
-    return TranslationError(f"spec.databricks.{path}", why, reason="OverrideForbidden")
+def _forbidden(field: str, why: str) -> TranslationError:
+    return TranslationError(field, why, reason="OverrideForbidden")

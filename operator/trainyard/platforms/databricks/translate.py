@@ -1,53 +1,63 @@
 """From one attempt in portable terms to the request of Databricks' jobs/runs/submit. Pure.
 
-Called by `controllers` before anything is sent. Field names and limits are those of databricks-sdk service/jobs.py and
-service/compute.py (SubmitRun, SubmitTask, ClusterSpec, JobEnvironmentVariablesSpec).
+Called by `controllers` before anything is sent. The parts: steps.py (which tasks), entry.py (what each starts),
+computing.py (where), data.py (on what), tasks.py (put together), overrides.py (spec.databricks), asking.py (the rights
+that all this takes). Field names and limits are those of databricks-sdk service/jobs.py (SubmitRun).
 """
 
-import re
-from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trainyard.api.training_run import Entrypoint, MLTrainingRunSpec
-from trainyard.api.workspace import ComputeClass, JobCluster, MLWorkspaceSpec, Permission, Runtime
+from trainyard.api.training_run import MLTrainingRunSpec
+from trainyard.api.workspace import MLWorkspaceSpec, Permission, RunAsIdentity
 from trainyard.core.errors import TranslationError
-from trainyard.platforms.base import Job, ModelWanted, Request, Wanted
-from trainyard.platforms.databricks import names
-from trainyard.platforms.databricks.overrides import merged
+from trainyard.platforms.base import Job, ModelWanted, Request, RunsAs, Wanted
+from trainyard.platforms.databricks import names, overrides
+from trainyard.platforms.databricks.asking import needs_of
+from trainyard.platforms.databricks.data import Data, data_of, secret_references, variables
+from trainyard.platforms.databricks.entry import Source, is_launched, notebooks_of, source_of
+from trainyard.platforms.databricks.learned import with_variables
+from trainyard.platforms.databricks.references import References, listed, mentions_mlflow
+from trainyard.platforms.databricks.steps import remaining, steps_of
+from trainyard.platforms.databricks.tasks import RUNS_CODE, Made, Wanting, tasks_of
 
-# JobEnvironmentVariablesSpec: at most 20 entries, values of at most 512 characters. Kept on job clusters as well, so
-# that a run does not depend on its compute class.
-MAX_VARIABLES = 20
-MAX_VARIABLE_LENGTH = 512
-
-_PARAM = re.compile(r"\$\$\(|\$\(params\.([^()]*)\)")
+__all__ = ["translate", "wanted", "with_variables"]
 
 
 def translate(job: Job) -> Request:
     """The attempt as a request.
 
     Raises:
-        TranslationError: ComputeClassUnknown, RuntimeUnknown, ModelPrefixMissing, EntrypointMissing, ParameterUnknown,
-            OverrideForbidden or InvalidSpec; names the field.
+        TranslationError: naming the field, with one of these reasons: CloudUnknown, ComputeClassInvalid,
+            ComputeClassUnknown, ComputeClassesDiffer, DataRootUnknown, EntrypointMissing, InvalidSpec,
+            ModelPrefixMissing, OverrideForbidden, ParameterUnknown, ReferenceUnknown, RunAsRequired, RunAsUnknown,
+            RuntimeUnknown, SecretStoreUnknown, SecretsNeedJobCluster, SparkVersionMissing, TooManyEnvironments.
     """
-    entrypoint = job.spec.entrypoint or Entrypoint()
-    if entrypoint.file not in job.files:
-        raise TranslationError(
-            "spec.entrypoint.pythonFile",
-            f"{entrypoint.file!r} is not in the code, which has {_listed(job.files)}",
-            reason="EntrypointMissing",
-        )
-    folder = names.code_folder(job.target.principal, job.cluster, job.code_digest)
+    overrides.refuse_owned(job.spec.databricks)
+    steps = remaining(steps_of(job.spec), job.done_tasks)
+    if not steps:
+        raise TranslationError("spec.tasks", "every task has been done by an earlier attempt")
+    runs_as = _runs_as(job)
+    data, source = data_of(job), source_of(job)
+    secrets = secret_references(job.spec, job.workspace)
+    references = References(
+        job,
+        inputs={name: place.text for name, place in data.inputs.items()},
+        outputs={name: place.text for name, place in data.outputs.items()},
+    )
+    made = tasks_of(Wanting(job, source, references, _variables(job, data), secrets), steps)
     label = names.label(job.namespace, job.name, job.attempt, job.submission_token)
-    body = merged(_body(job, entrypoint, folder, label), job.spec.databricks)
     return Request(
-        body=body,
+        body=overrides.merged(_body(job, label, runs_as, made), job.spec.databricks),
         label=label,
-        code_folder=folder,
-        files=job.files,
-        experiment=_experiment(job),
+        code_folder=source.upload,
+        files=_files(job, source, made),
+        experiment=_experiment(job, made),
         tags=_tags(job),
         submission_token=job.submission_token,
+        notebooks=notebooks_of(source.files or {}, [step.entrypoint for step in steps if step.entrypoint]),
+        jobs=made.jobs,
+        runs_as=runs_as,
+        needs=needs_of(job, runs_as, _model_wanted(job), data, secrets, source, steps, made.tasks),
     )
 
 
@@ -55,40 +65,14 @@ def wanted(job: Job) -> Wanted:
     """What has to be fetched when the job has ended.
 
     Raises:
-        TranslationError: ModelPrefixMissing.
+        TranslationError: as `translate` does of model, outputs and tasks.
     """
-    model = job.spec.model
-    if model is None:
-        return Wanted()
-    return Wanted(model=ModelWanted(_model_name(job.spec, job.workspace) or "", model.alias, dict(model.tags)))
+    outputs = {name: (place.uri, place.table) for name, place in data_of(job).outputs.items()}
+    steps = remaining(steps_of(job.spec), job.done_tasks) if job.spec.tasks else []
+    return Wanted(model=_model_wanted(job), outputs=outputs, tasks=tuple(step.name for step in steps))
 
 
-def with_variables(body: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, Any]:
-    """The request with more environment variables for the code, wherever its compute takes them."""
-    task = dict(body["tasks"][0])
-    if "new_cluster" in task:
-        cluster = task["new_cluster"]
-        task["new_cluster"] = {**cluster, "spark_env_vars": {**cluster.get("spark_env_vars", {}), **variables}}
-        return {**body, "tasks": [task]}
-    (entry,) = body["environment_variables"]
-    spec = {**entry["spec"], "variables": {**entry["spec"].get("variables", {}), **variables}}
-    return {**body, "environment_variables": [{**entry, "spec": spec}]}
-
-
-def _body(job: Job, entrypoint: Entrypoint, folder: str, label: str) -> dict[str, Any]:
-    task = {
-        "task_key": names.TASK_KEY,
-        "spark_python_task": {
-            "python_file": f"/Workspace{folder}/{entrypoint.file}",
-            "parameters": _arguments(entrypoint.args, job.spec.params),
-            "source": "WORKSPACE",
-        },
-        # The platform must never start a second, paid attempt behind the operator's back; serverless
-        # auto-optimization does just that unless told not to.
-        "max_retries": 0,
-        "retry_on_timeout": False,
-        "disable_auto_optimization": True,
-    }
+def _body(job: Job, label: str, runs_as: RunsAs | None, made: Made) -> dict[str, Any]:
     body: dict[str, Any] = {
         "run_name": label,
         "idempotency_token": job.submission_token,
@@ -97,132 +81,63 @@ def _body(job: Job, entrypoint: Entrypoint, folder: str, label: str) -> dict[str
     }
     if job.workspace.default_permissions:
         body["access_control_list"] = [_access(grant) for grant in job.workspace.default_permissions]
-    variables = _variables(job)
-    packages = _packages(job)
-    compute = _compute_class(job.spec, job.workspace)
-    if compute.serverless is not None:
-        environment = {"environment_version": compute.serverless.environment_version, "dependencies": packages}
-        body["environments"] = [{"environment_key": names.ENVIRONMENT_KEY, "spec": environment}]
-        body["environment_variables"] = [
-            {"environment_variables_key": names.ENVIRONMENT_KEY, "spec": {"variables": variables}}
-        ]
-        task |= {"environment_key": names.ENVIRONMENT_KEY, "environment_variables_key": names.ENVIRONMENT_KEY}
-    elif compute.job_cluster is not None:
-        task["new_cluster"] = _cluster(job, compute.job_cluster, variables)
-        if packages:
-            task["libraries"] = [{"pypi": {"package": package}} for package in packages]
-    return {**body, "tasks": [task]}
+    if runs_as is not None:
+        body["run_as"] = {f"{runs_as.kind}_name": runs_as.name}
+    return {**body, **made.shared, "tasks": made.tasks}
 
 
-def _cluster(job: Job, shape: JobCluster, variables: dict[str, str]) -> dict[str, Any]:
-    runtime = _runtime(job.spec, job.workspace)
-    spark_version = shape.spark_version or (runtime.spark_version if runtime else None)
-    if spark_version is None:
+def _files(job: Job, source: Source, made: Made) -> dict[str, bytes]:
+    """What is uploaded: the code, and the launcher where one is needed."""
+    files = dict(job.files) if source.files is not None else {}
+    if any(is_launched(task) for task in made.tasks):
+        files[names.LAUNCHER_FILE] = names.LAUNCHER
+    return files
+
+
+def _runs_as(job: Job) -> RunsAs | None:
+    """Whom the code runs as, where that is not the submitter.
+
+    Raises:
+        TranslationError: RunAsUnknown or RunAsRequired.
+    """
+    mapping = job.workspace.run_as
+    identities = {name: _identity(each) for name, each in mapping.identities.items()} if mapping is not None else {}
+    name = job.spec.run_as or (mapping.default if mapping is not None else None)
+    if name is not None and name not in identities:
         raise TranslationError(
-            "spec.environment.runtime",
-            f"neither compute class {_class(job.spec)!r} nor a runtime names a sparkVersion; name a runtime "
-            "that has one, or have it added to the workspace",
-            reason="SparkVersionMissing",
+            "spec.runAs",
+            f"{name!r} is not an identity of the workspace's runAs, which has {listed(identities)}",
+            reason="RunAsUnknown",
         )
-    cluster: dict[str, Any] = {
-        "spark_version": spark_version,
-        "node_type_id": shape.node_type_id,
-        "data_security_mode": shape.data_security_mode,
-        "spark_env_vars": variables,
-        "custom_tags": names.cluster_tags(
-            {
-                **job.spec.tags,
-                "trainyard-namespace": job.namespace,
-                "trainyard-name": job.name,
-                "trainyard-uid": job.uid,
-                "trainyard-attempt": str(job.attempt),
-            }
-        ),
-    }
-    # ClusterSpec: is_single_node, and modes named DATA_SECURITY_MODE_*, belong to this kind; with is_single_node the
-    # platform sets the number of workers and the Spark settings itself.
-    if not shape.num_workers:
-        cluster |= {"kind": "CLASSIC_PREVIEW", "is_single_node": True}
-    else:
-        cluster["num_workers"] = shape.num_workers
-        if shape.data_security_mode.startswith("DATA_SECURITY_MODE_"):
-            cluster["kind"] = "CLASSIC_PREVIEW"
-    if shape.policy_id is not None:
-        cluster["policy_id"] = shape.policy_id
-    return cluster
+    others = {name: each for name, each in identities.items() if each.name != job.target.principal}
+    if mapping is not None and mapping.required and name not in others:
+        raise TranslationError(
+            "spec.runAs",
+            "the workspace requires that code does not run as the identity that submits it; name one of "
+            f"{listed(others)}",
+            reason="RunAsRequired",
+        )
+    return others.get(name or "")
 
 
-def _arguments(args: list[str], params: Mapping[str, str]) -> list[str]:
-    return [_substituted(arg, f"spec.entrypoint.args[{index}]", params) for index, arg in enumerate(args)]
+def _identity(identity: RunAsIdentity) -> RunsAs:
+    if identity.service_principal is not None:
+        return RunsAs("service_principal", identity.service_principal)
+    return RunsAs("user", identity.user or "")
 
 
-def _substituted(arg: str, field: str, params: Mapping[str, str]) -> str:
-    def value(match: re.Match[str]) -> str:
-        if match[0] == "$$(":
-            return "$("
-        if match[1] not in params:
-            raise TranslationError(
-                field,
-                f"$(params.{match[1]}) is not in spec.params, which has {_listed(params)}",
-                reason="ParameterUnknown",
-            )
-        return params[match[1]]
-
-    return _PARAM.sub(value, arg)
-
-
-def _variables(job: Job) -> dict[str, str]:
-    variables = {
+def _variables(job: Job, data: Data) -> dict[str, str]:
+    found = {
         "TRAINYARD_NAMESPACE": job.namespace,
         "TRAINYARD_NAME": job.name,
         "TRAINYARD_ATTEMPT": str(job.attempt),
     }
     model = _model_name(job.spec, job.workspace)
     if model is not None:
-        variables["TRAINYARD_MODEL_NAME"] = model
+        found["TRAINYARD_MODEL_NAME"] = model
         # MLflow 2 would register in the workspace's own registry; the name is one of Unity Catalog's.
-        variables["MLFLOW_REGISTRY_URI"] = "databricks-uc"
-    for name, value in variables.items():
-        if len(value) > MAX_VARIABLE_LENGTH:
-            raise TranslationError("spec", f"variable {name} is longer than {MAX_VARIABLE_LENGTH} characters")
-    if len(variables) + len(names.MLFLOW_VARIABLES) > MAX_VARIABLES:
-        raise TranslationError("spec", f"more than {MAX_VARIABLES} environment variables")
-    return variables
-
-
-def _packages(job: Job) -> list[str]:
-    runtime = _runtime(job.spec, job.workspace)
-    own = job.spec.environment.pip if job.spec.environment else []
-    return [*(runtime.pip if runtime else []), *own]
-
-
-def _compute_class(spec: MLTrainingRunSpec, workspace: MLWorkspaceSpec) -> ComputeClass:
-    compute = workspace.compute_classes.get(_class(spec))
-    if compute is None:
-        raise TranslationError(
-            "spec.compute.class",
-            f"{_class(spec)!r} is not a compute class of the workspace, which has {_listed(workspace.compute_classes)}",
-            reason="ComputeClassUnknown",
-        )
-    return compute
-
-
-def _class(spec: MLTrainingRunSpec) -> str:
-    return spec.compute.class_ if spec.compute is not None else ""
-
-
-def _runtime(spec: MLTrainingRunSpec, workspace: MLWorkspaceSpec) -> Runtime | None:
-    name = spec.environment.runtime if spec.environment else None
-    if name is None:
-        return None
-    runtime = workspace.runtimes.get(name)
-    if runtime is None:
-        raise TranslationError(
-            "spec.environment.runtime",
-            f"{name!r} is not a runtime of the workspace, which has {_listed(workspace.runtimes)}",
-            reason="RuntimeUnknown",
-        )
-    return runtime
+        found[names.REGISTRY_VARIABLE] = "databricks-uc"
+    return {**found, **variables(data)}
 
 
 def _model_name(spec: MLTrainingRunSpec, workspace: MLWorkspaceSpec) -> str | None:
@@ -238,7 +153,35 @@ def _model_name(spec: MLTrainingRunSpec, workspace: MLWorkspaceSpec) -> str | No
     return f"{workspace.model_prefix}.{spec.model.name}"
 
 
-def _experiment(job: Job) -> str:
+def _model_wanted(job: Job) -> ModelWanted | None:
+    name, model = _model_name(job.spec, job.workspace), job.spec.model
+    if name is None or model is None:
+        return None
+    for key in model.tags:
+        if key.lower().startswith(names.OUR_TAGS):
+            raise TranslationError(
+                "spec.model.tags", f"{key!r}: keys that start with {names.OUR_TAGS} are the operator's"
+            )
+        if names.NOT_IN_MODEL_TAG.intersection(key):
+            raise TranslationError(
+                "spec.model.tags",
+                f"{key!r}: Unity Catalog takes none of {' '.join(sorted(names.NOT_IN_MODEL_TAG))} in keys",
+            )
+    ours = {names.model_tag(key): value for key, value in _our_tags(job).items()}
+    return ModelWanted(name, model.alias, {**model.tags, **ours})
+
+
+def _experiment(job: Job, made: Made) -> str | None:
+    """Where the attempt's MLflow run is made; None where nothing would know of it."""
+    runs_code = any(RUNS_CODE.intersection(task) for task in made.tasks)
+    if not runs_code and not any(mentions_mlflow(task.get("run_job_task", {})) for task in made.tasks):
+        if job.spec.model is not None:
+            raise TranslationError(
+                "spec.model",
+                "the model is found by the MLflow run that made it, and no job is told of that run; give one the "
+                "parameter $(mlflow.runId), or leave spec.model out",
+            )
+        return None
     root = job.workspace.experiment_root or names.home(job.target.principal)
     return f"{root.removeprefix('/Workspace')}/{job.spec.experiment or job.namespace}"
 
@@ -249,12 +192,23 @@ def _tags(job: Job) -> dict[str, str]:
             raise TranslationError("spec.tags", f"{key!r}: keys that start with {names.OUR_TAGS} are the operator's")
     return {
         **job.spec.tags,
-        names.TAG_NAMESPACE: job.namespace,
-        names.TAG_NAME: job.name,
-        names.TAG_UID: job.uid,
+        **_our_tags(job),
         names.TAG_ATTEMPT: str(job.attempt),
         names.TAG_TOKEN: job.submission_token,
     }
+
+
+def _our_tags(job: Job) -> dict[str, str]:
+    """What says whose it is: as far as it is known."""
+    tags = {
+        names.TAG_CLUSTER: job.cluster,
+        names.TAG_NAMESPACE: job.namespace,
+        names.TAG_NAME: job.name,
+        names.TAG_UID: job.uid,
+        names.TAG_COMMIT: job.commit,
+        names.TAG_REQUESTED_BY: job.requested_by,
+    }
+    return {key: value for key, value in tags.items() if value}
 
 
 def _access(grant: Permission) -> dict[str, str]:
@@ -265,7 +219,3 @@ def _access(grant: Permission) -> dict[str, str]:
         "service_principal_name": grant.service_principal,
     }
     return {**{key: value for key, value in who.items() if value is not None}, "permission_level": grant.level}
-
-
-def _listed(found: Iterable[str]) -> str:
-    return ", ".join(sorted(found)) or "none"

@@ -1,0 +1,162 @@
+"""Data, secrets and places: what spec.inputs, .outputs, .secrets and data:// mean in a workspace. Pure.
+
+Called by the translator, and again for what has to be fetched of an ended run, so that both name the same places.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from trainyard.api.training_run import MLTrainingRunSpec, Output
+from trainyard.api.workspace import DataRoot, MLWorkspaceSpec
+from trainyard.core.errors import TranslationError
+from trainyard.platforms.base import Job
+from trainyard.platforms.databricks import names
+from trainyard.platforms.databricks.references import References, listed
+
+_SCHEME = "data://"
+_VOLUME = re.compile(r"/Volumes/([^/]+)/([^/]+)/([^/]+)(/.*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an input or output lies: a URI or path of files, or the full name of a table."""
+
+    uri: str | None = None
+    table: str | None = None
+
+    @property
+    def text(self) -> str:
+        """As the code gets it."""
+        return self.uri or self.table or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """All that a run reads and writes, by name."""
+
+    inputs: Mapping[str, Place]
+    outputs: Mapping[str, Place]
+
+
+def data_of(job: Job) -> Data:
+    """The run's inputs and outputs, with data:// and references replaced.
+
+    Raises:
+        TranslationError: DataRootUnknown, ParameterUnknown, ReferenceUnknown or InvalidSpec.
+    """
+    roots = job.workspace.data_roots
+    references = References(job)
+    inputs = {
+        name: _place(each.uri, each.table, f"spec.inputs[{name}]", roots) for name, each in job.spec.inputs.items()
+    }
+    outputs = {name: _output(name, each, references, roots) for name, each in job.spec.outputs.items()}
+    return Data(inputs, outputs)
+
+
+def variables(data: Data) -> dict[str, str]:
+    """The environment variables that tell the code where its data lies.
+
+    Raises:
+        TranslationError: two names become one variable.
+    """
+    found: dict[str, str] = {}
+    for kind, places in (("INPUT", data.inputs), ("OUTPUT", data.outputs)):
+        for name, place in places.items():
+            variable = f"{names.OUR_VARIABLES}{kind}_{name.upper()}"
+            if variable in found:
+                raise TranslationError(
+                    f"spec.{kind.lower()}s[{name}]", f"another one becomes {variable} as well; give one another name"
+                )
+            found[variable] = place.text
+    return found
+
+
+def secret_references(spec: MLTrainingRunSpec, workspace: MLWorkspaceSpec) -> dict[str, tuple[str, str]]:
+    """For each variable that the platform fills from its secret store, its (scope, key).
+
+    Raises:
+        TranslationError: SecretStoreUnknown, or a name that the operator uses itself.
+    """
+    found = {}
+    for name, secret in spec.secrets.items():
+        field = f"spec.secrets[{name}]"
+        if name in (*names.MLFLOW_VARIABLES, names.REGISTRY_VARIABLE) or name.startswith(names.OUR_VARIABLES):
+            raise TranslationError(field, f"{name} is a variable of the operator's; choose another name")
+        store = workspace.secret_stores.get(secret.store)
+        if store is None:
+            raise TranslationError(
+                f"{field}.store",
+                f"{secret.store!r} is not a secret store of the workspace, which has {listed(workspace.secret_stores)}",
+                reason="SecretStoreUnknown",
+            )
+        found[name] = (store.databricks_scope, secret.key)
+    return found
+
+
+def platform_path(location: str, field: str, workspace: MLWorkspaceSpec) -> str:
+    """A place for code: a path of the workspace or of a volume.
+
+    Raises:
+        TranslationError: DataRootUnknown, or it is neither.
+    """
+    path = _files(location, field, workspace.data_roots).rstrip("/")
+    if not path.startswith(("/Workspace/", "/Volumes/")):
+        raise TranslationError(field, f"is {path}, but code can lie below /Workspace and /Volumes only")
+    return path
+
+
+def volume_of(path: str) -> tuple[str, str, str] | None:
+    """(catalog, schema, volume) of a path below /Volumes; None for any other place."""
+    match = _VOLUME.fullmatch(path.removeprefix("dbfs:"))
+    return (match[1], match[2], match[3]) if match else None
+
+
+def _output(name: str, output: Output, references: References, roots: Mapping[str, DataRoot]) -> Place:
+    field = f"spec.outputs[{name}]"
+    uri = references.replaced(output.uri, f"{field}.uri") if output.uri is not None else None
+    return _place(uri, output.table, field, roots)
+
+
+def _place(uri: str | None, table: str | None, field: str, roots: Mapping[str, DataRoot]) -> Place:
+    if uri is None:
+        return Place(table=_table(table or "", f"{field}.table", roots))
+    found = _files(uri, f"{field}.uri", roots)
+    if found.startswith("/Volumes/") and volume_of(found) is None:
+        raise TranslationError(f"{field}.uri", f"{found} names no volume: write /Volumes/CATALOG/SCHEMA/VOLUME/...")
+    return Place(uri=found)
+
+
+def _files(uri: str, field: str, roots: Mapping[str, DataRoot]) -> str:
+    if ".." in uri.split("/"):
+        raise TranslationError(field, "must have no .. part")
+    if not uri.startswith(_SCHEME):
+        return uri
+    name, _, rest = uri.removeprefix(_SCHEME).partition("/")
+    path = _root(name, field, roots).path
+    if path is None:
+        raise TranslationError(
+            field, f"data root {name!r} of the workspace holds tables only: it has no path", reason="DataRootUnknown"
+        )
+    return f"{path}/{rest}" if rest else path
+
+
+def _table(table: str, field: str, roots: Mapping[str, DataRoot]) -> str:
+    if not table.startswith(_SCHEME):
+        return table
+    name, _, rest = table.removeprefix(_SCHEME).partition("/")
+    schema = _root(name, field, roots).schema_
+    if schema is None:
+        raise TranslationError(
+            field, f"data root {name!r} of the workspace holds files only: it has no schema", reason="DataRootUnknown"
+        )
+    return f"{schema}.{rest}"
+
+
+def _root(name: str, field: str, roots: Mapping[str, DataRoot]) -> DataRoot:
+    root = roots.get(name)
+    if root is None:
+        raise TranslationError(
+            field, f"{name!r} is not a data root of the workspace, which has {listed(roots)}", reason="DataRootUnknown"
+        )
+    return root
