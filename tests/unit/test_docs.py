@@ -20,8 +20,8 @@ from trainyard.api.workspace import ClusterMLWorkspaceSpec, MLWorkspaceSpec
 from trainyard.cli.main import app
 from trainyard.core.conditions import TRUE_IN, TYPES
 from trainyard.core.decide import IN_STAGE
-from trainyard.core.ending import STOP_PHASE
 from trainyard.core.remote import End
+from trainyard.core.stops import STOP_PHASE
 from trainyard.platforms.databricks.answers import ALREADY_EXISTS
 
 ROOT = Path(__file__).resolve().parents[2]

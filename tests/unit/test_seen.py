@@ -7,9 +7,11 @@ import pytest
 
 from trainyard.controllers.apiserver import ApiServer
 from trainyard.controllers.readiness import Readiness
+from trainyard.controllers.run_logs import RunLogs
 from trainyard.controllers.runs import RunController
 from trainyard.controllers.sessions import Sessions
 from trainyard.controllers.store import Store
+from trainyard.controllers.uploads import Uploads
 from trainyard.core.errors import Missing, Unreachable
 from trainyard.core.remote import Observed, RemoteRun, Stage, Trouble
 from trainyard.core.snapshot import Limits
@@ -24,7 +26,8 @@ class Seen:
 
     def __init__(self, **observed: object) -> None:
         nothing = cast(ApiServer, None), cast(Sessions, None), cast(Readiness, None)
-        self.controller = RunController(Store(), *nothing, Limits(), lambda: self.now)
+        nothing_kept = cast(Uploads, None), cast(RunLogs, None)
+        self.controller = RunController(Store(), *nothing, *nothing_kept, Limits(), lambda: self.now)
         self.now = NOW
         self.controller._observed["uid"] = Observed(attempt=1, **observed)  # type: ignore[arg-type]
 

@@ -12,6 +12,11 @@ ENDPOINT_HOST_HELP = (
     "Host, beside a workspace's own and the public clouds' account hosts, that may serve a token endpoint. Repeatable."
 )
 
+GIT_HOST_HELP = (
+    "Host, beside the public forges', that source code may be fetched from: HOST, HOST:PORT or *.SUFFIX. Repeatable."
+)
+CLUSTER_HELP = "What this cluster is called on platforms. Absent: the uid of the namespace kube-system."
+
 
 class LogFormat(StrEnum):
     """How logs are written."""
@@ -69,6 +74,45 @@ def operator(
             help="Seconds that trouble with a platform lasts before the status says so; less is not worth a write.",
         ),
     ] = 15.0,
+    cluster_name: Annotated[str | None, typer.Option(envvar="TRAINYARD_CLUSTER_NAME", help=CLUSTER_HELP)] = None,
+    allowed_git_host: Annotated[
+        list[str] | None, typer.Option(envvar="TRAINYARD_ALLOWED_GIT_HOSTS", help=GIT_HOST_HELP)
+    ] = None,
+    git_ca_file: Annotated[
+        Path | None,
+        typer.Option(envvar="TRAINYARD_GIT_CA_FILE", help="Certificates (PEM) for git, instead of the system's."),
+    ] = None,
+    git_work_dir: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="TRAINYARD_GIT_WORK_DIR",
+            help="Folder for what is being fetched, of this process alone. Absent: a fresh temporary one.",
+        ),
+    ] = None,
+    git_seconds: Annotated[
+        float, typer.Option(envvar="TRAINYARD_GIT_SECONDS", min=1, help="Seconds that one fetch may take.")
+    ] = 60.0,
+    git_max_bytes: Annotated[
+        int, typer.Option(envvar="TRAINYARD_GIT_MAX_BYTES", min=1, help="Bytes that a run's source may have.")
+    ] = 20 * 1024 * 1024,
+    git_max_files: Annotated[
+        int, typer.Option(envvar="TRAINYARD_GIT_MAX_FILES", min=1, help="Files that a run's source may have.")
+    ] = 500,
+    git_fetch_bytes: Annotated[
+        int,
+        typer.Option(
+            envvar="TRAINYARD_GIT_FETCH_BYTES", min=1, help="Bytes that one fetch may write to disk, history left out."
+        ),
+    ] = 256 * 1024 * 1024,
+    log_characters: Annotated[
+        int,
+        typer.Option(
+            envvar="TRAINYARD_LOG_CHARACTERS",
+            min=0,
+            max=262_144,
+            help="Last characters of each task's log that an MLRunLog keeps; 0 makes none.",
+        ),
+    ] = 65_536,
     log_format: Annotated[
         LogFormat, typer.Option(envvar="TRAINYARD_LOG_FORMAT", help="Form of the logs on stderr.")
     ] = LogFormat.json,
@@ -86,6 +130,7 @@ def operator(
     from trainyard.cli.wiring import run_operator  # late: kopf and kubernetes cost a second that --help need not pay
     from trainyard.controllers.settings import OperatorSettings
     from trainyard.core.snapshot import Limits
+    from trainyard.sources.git import GitLimits
 
     if not namespace and not all_namespaces:
         raise typer.BadParameter("say what to watch: --all-namespaces, or --namespace NAME")
@@ -99,6 +144,14 @@ def operator(
         databricks_audience=databricks_audience,
         poll_seconds=poll_seconds,
         workspace_recheck_seconds=workspace_recheck_seconds,
+        cluster_name=cluster_name,
+        allowed_git_hosts=tuple(_split(allowed_git_host)),
+        git_ca_file=git_ca_file,
+        git_work_dir=git_work_dir,
+        git_limits=GitLimits(
+            seconds=git_seconds, total_bytes=git_max_bytes, files=git_max_files, fetched_bytes=git_fetch_bytes
+        ),
+        log_characters=log_characters,
         log_format=log_format.value,
         audit_file=audit_file,
         liveness_port=liveness_port,

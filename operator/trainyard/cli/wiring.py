@@ -2,9 +2,12 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import structlog
 from kubernetes import client, config
@@ -18,6 +21,7 @@ from trainyard.controllers.sessions import Sessions
 from trainyard.controllers.settings import OperatorSettings
 from trainyard.identity.federated import FederatedTokens
 from trainyard.identity.hosts import DEFAULT_ALLOWED, DEFAULT_TOKEN_HOSTS, HostPolicy
+from trainyard.sources.git import DEFAULT_GIT_HOSTS, GitFetcher
 from trainyard.telemetry import logs
 from trainyard.telemetry.metrics import REGISTRY
 
@@ -30,27 +34,57 @@ def run_operator(settings: OperatorSettings) -> int:
     """Runs the operator until SIGTERM or SIGINT. Returns the exit code: 0 stopped, 1 failed, 2 can not start."""
     logs.configure(settings.log_format)
     _drop_foreign_credentials()
-    try:
-        policy = HostPolicy(
-            [*DEFAULT_ALLOWED, *settings.allowed_hosts], [*DEFAULT_TOKEN_HOSTS, *settings.allowed_token_hosts]
-        )
-        api = _api_client(settings)
-        kube = Kube(api)
-        kube.require_kinds(GROUP, VERSION, [kind.plural for kind in KINDS.values()])
-        audit = AuditLog(sys.stdout) if settings.audit_file == "-" else AuditLog.to_file(_path(settings.audit_file))
-        tokens = FederatedTokens(kube, policy, settings.databricks_audience, audit)
-    except (ValueError, OSError, KubeError, config.ConfigException) as error:
-        log.error("can not start", error=str(error))  # noqa: TRY400 - the message is for an administrator
-        return USAGE
-    if settings.metrics_port is not None:
-        start_http_server(settings.metrics_port, registry=REGISTRY)
-    operator = Operator(settings, kube, Sessions(kube, policy, tokens, audit, settings.poll_seconds))
-    try:
-        asyncio.run(_until_told(operator))
-    except Exception:
-        log.exception("the operator failed")
-        return FAILED
+    with ExitStack() as stack:
+        try:
+            operator = _built(settings, stack)
+        except (ValueError, OSError, KubeError, config.ConfigException) as error:
+            log.error("can not start", error=str(error))  # noqa: TRY400 - the message is for an administrator
+            return USAGE
+        if settings.metrics_port is not None:
+            start_http_server(settings.metrics_port, registry=REGISTRY)
+        try:
+            asyncio.run(_until_told(operator))
+        except Exception:
+            log.exception("the operator failed")
+            return FAILED
     return OK
+
+
+def _built(settings: OperatorSettings, stack: ExitStack) -> Operator:
+    """The operator. What it leaves on this machine goes with the stack."""
+    policy = HostPolicy(
+        [*DEFAULT_ALLOWED, *settings.allowed_hosts], [*DEFAULT_TOKEN_HOSTS, *settings.allowed_token_hosts]
+    )
+    kube = Kube(_api_client(settings))
+    kube.require_kinds(GROUP, VERSION, [kind.plural for kind in KINDS.values()])
+    audit = AuditLog(sys.stdout) if settings.audit_file == "-" else AuditLog.to_file(_path(settings.audit_file))
+    tokens = FederatedTokens(kube, policy, settings.databricks_audience, audit)
+    sessions = Sessions(kube, policy, tokens, audit, settings.poll_seconds)
+    return Operator(settings, kube, sessions, _repositories(settings, stack), _cluster_name(settings, kube))
+
+
+def _repositories(settings: OperatorSettings, stack: ExitStack) -> GitFetcher:
+    if settings.git_ca_file is not None and not settings.git_ca_file.is_file():
+        raise ValueError(f"--git-ca-file {settings.git_ca_file} is not a file")
+    if shutil.which("git") is None:
+        log.warning("git is not installed; runs with spec.code.git will not start")
+    work_dir = settings.git_work_dir or Path(stack.enter_context(TemporaryDirectory(prefix="trainyard-git-")))
+    hosts = [*DEFAULT_GIT_HOSTS, *settings.allowed_git_hosts]
+    fetcher = GitFetcher(settings.git_limits, hosts, work_dir, ca_file=settings.git_ca_file)
+    stack.callback(fetcher.close)
+    return fetcher
+
+
+def _cluster_name(settings: OperatorSettings, kube: Kube) -> str:
+    """What this cluster is called on platforms."""
+    if settings.cluster_name is not None:
+        return settings.cluster_name
+    try:
+        return kube.namespace_uid("kube-system")
+    except KubeError as error:
+        # Runs must not wait for it. But another address of the same API server would be another name.
+        log.warning("the cluster has no name of its own; give --cluster-name", error=error.message, instead=kube.host)
+        return kube.host
 
 
 async def _until_told(operator: Operator) -> None:

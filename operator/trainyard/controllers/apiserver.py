@@ -40,6 +40,28 @@ class ApiServer:
         """The text entries of a ConfigMap."""
         return await self._off_loop(self._kube.config_map, namespace, name)
 
+    async def secret(self, namespace: str, name: str) -> dict[str, Any]:
+        """One Secret; never kept."""
+        return await self._off_loop(self._kube.secret, namespace, name)
+
+    async def own_name(self) -> str | None:
+        """The user that the operator is, if the API server tells it."""
+        try:
+            return await self._off_loop(self._kube.own_name)
+        except KubeError as error:
+            log.info("the API server does not tell who we are", error=error.message)
+            return None
+
+    async def create(self, kind: Kind, namespace: str, body: Mapping[str, Any]) -> None:
+        """Creates an object; raises ConflictError if one of its name is there."""
+        WRITES.labels("object").inc()
+        await self._off_loop(self._kube.create, kind, namespace, body)
+
+    async def delete(self, kind: Kind, obj: Mapping[str, Any]) -> None:
+        """Deletes the object as it was read; raises ConflictError if it has changed."""
+        WRITES.labels("deletion").inc()
+        await self._off_loop(self._kube.delete, kind, obj)
+
     async def write_status(self, kind: Kind, obj: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:
         """Replaces the status of the object as it was read; raises ConflictError if it has changed."""
         WRITES.labels("status").inc()

@@ -1,7 +1,8 @@
 """The few requests that the operator makes of the API server. Used by the controllers and, for tokens, by `identity`.
 
 Every call is synchronous, bounded in time and safe from several threads; controllers call it off the event loop.
-It reads no Secret and writes nothing but status, finalizers, events and token requests.
+It reads no Secret but those that runs name for their git repositories, where a team has let it, and writes nothing but
+status, finalizers, events, run logs and token requests; it deletes finished runs whose time is over.
 """
 
 from collections.abc import Callable, Mapping
@@ -60,6 +61,8 @@ class Kube:
     def __init__(self, api: client.ApiClient) -> None:
         self._custom = client.CustomObjectsApi(api)
         self._core = client.CoreV1Api(api)
+        self._authentication = client.AuthenticationV1Api(api)
+        self.host = str(api.configuration.host)
 
     def require_kinds(self, group: str, version: str, plurals: list[str]) -> None:
         """Raises KubeError naming the kinds that the API server does not have."""
@@ -145,6 +148,54 @@ class Kube:
                 GROUP, VERSION, kind.plural, meta["name"], body, _request_timeout=TIMEOUT, _content_type=merge
             )
         )
+
+    def create(self, kind: Kind, namespace: str, body: Mapping[str, Any]) -> None:
+        """Creates an object of a namespaced kind. Raises ConflictError if one of its name is there."""
+        _asked(
+            lambda: self._custom.create_namespaced_custom_object(
+                GROUP, VERSION, namespace, kind.plural, dict(body), _request_timeout=TIMEOUT
+            )
+        )
+
+    def delete(self, kind: Kind, obj: Mapping[str, Any]) -> None:
+        """Deletes the object of a namespaced kind, if it is still the one that was read, to the version.
+
+        Raises ConflictError if not.
+        """
+        meta = obj["metadata"]
+        options = {
+            "preconditions": {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]},
+            "propagationPolicy": "Background",
+        }
+        _asked(
+            lambda: self._custom.delete_namespaced_custom_object(
+                GROUP,
+                VERSION,
+                meta["namespace"],
+                kind.plural,
+                meta["name"],
+                body=cast(Any, options),  # the client takes plain JSON as well as its own model
+                _request_timeout=TIMEOUT,
+            )
+        )
+
+    def namespace_uid(self, name: str) -> str:
+        """The uid of a namespace."""
+        found = _asked(lambda: self._core.read_namespace(name, _request_timeout=TIMEOUT))
+        return str(found.metadata.uid)
+
+    def own_name(self) -> str:
+        """The user that the API server takes this operator for."""
+        body: Any = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        answer = _asked(lambda: self._authentication.create_self_subject_review(body, _request_timeout=TIMEOUT))
+        return str(answer.status.user_info.username)
+
+    def secret(self, namespace: str, name: str) -> dict[str, Any]:
+        """One Secret, as `sources.git.credential_of` reads it: metadata, type, and data in Base64."""
+        found = _asked(lambda: self._core.read_namespaced_secret(name, namespace, _request_timeout=TIMEOUT))
+        annotations = dict(found.metadata.annotations or {})
+        metadata = {"namespace": namespace, "name": name, "annotations": annotations}
+        return {"metadata": metadata, "type": found.type, "data": dict(found.data or {})}
 
     def config_map(self, namespace: str, name: str) -> dict[str, bytes]:
         """The text entries of a ConfigMap, as bytes."""

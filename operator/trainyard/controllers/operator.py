@@ -15,13 +15,17 @@ import structlog
 
 from trainyard.api.base import GROUP, VERSION
 from trainyard.controllers.apiserver import ApiServer
+from trainyard.controllers.code import CodeFinder, Repositories
 from trainyard.controllers.kube import CLUSTER_WORKSPACE, RUN, WORKSPACE, Kind, Kube, KubeError
+from trainyard.controllers.preflight import Preflight
 from trainyard.controllers.queue import KeyedQueue
 from trainyard.controllers.readiness import Readiness
+from trainyard.controllers.run_logs import RunLogs
 from trainyard.controllers.runs import RunController
 from trainyard.controllers.sessions import Sessions
 from trainyard.controllers.settings import OperatorSettings
-from trainyard.controllers.store import Key, Object, Store, key_of, workspace_key
+from trainyard.controllers.store import Key, Object, Store, finished, key_of, workspace_key
+from trainyard.controllers.uploads import Uploads
 from trainyard.controllers.workspaces import WorkspaceController
 from trainyard.core.errors import TrainyardError
 from trainyard.core.remote import RemoteRun
@@ -42,17 +46,21 @@ def utc_now() -> datetime:
 
 
 class Operator:
-    """One operator process."""
+    """One operator process. `cluster` is what this Kubernetes cluster is called on platforms."""
 
-    def __init__(self, settings: OperatorSettings, kube: Kube, sessions: Sessions) -> None:
+    def __init__(
+        self, settings: OperatorSettings, kube: Kube, sessions: Sessions, repositories: Repositories, cluster: str
+    ) -> None:
         self._settings = settings
         self._store = Store()
         self._sessions = sessions
         self._queue: KeyedQueue[Key] = KeyedQueue(time.monotonic)
-        self._keys: dict[str, Key] = {}  # uid of a run → its key, for what sweeps see
         self._api = api = ApiServer(kube)
-        readiness = Readiness(self._store, api, sessions, settings.limits)
-        self._runs = RunController(self._store, api, sessions, readiness, settings.limits, utc_now)
+        code, preflight = CodeFinder(api, repositories), Preflight(sessions)
+        readiness = Readiness(self._store, sessions, code, preflight, settings.limits, cluster)
+        uploads = Uploads(self._store, sessions, cluster)
+        logs = RunLogs(api, settings.log_characters, utc_now)
+        self._runs = RunController(self._store, api, sessions, readiness, uploads, logs, settings.limits, utc_now)
         recheck = timedelta(seconds=settings.workspace_recheck_seconds)
         self._workspaces = WorkspaceController(self._store, api, sessions, recheck, utc_now)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -120,8 +128,6 @@ class Operator:
             self._store.remove(key, obj["metadata"]["uid"])
             self._gone(key, obj)
         elif self._store.put(key, obj):
-            if key.kind == RUN.name:
-                self._keys[str(obj["metadata"]["uid"])] = key
             self._queue.add(key)
         self._wake_referrers(key, obj)
 
@@ -129,7 +135,6 @@ class Operator:
         uid = str(obj["metadata"]["uid"])
         if self._store.get(key) is None:  # another object may have taken the name
             self._queue.forget(key)
-        self._keys.pop(uid, None)
         if key.kind == RUN.name:
             self._runs.forget(uid)
         else:
@@ -138,8 +143,9 @@ class Operator:
     def _wake_referrers(self, key: Key, obj: Object) -> None:
         """A workspace wakes its runs; a run wakes its workspace if that waits for it to be let go."""
         if key.kind != RUN.name:
-            for run, _ in self._store.runs_of(key):
-                self._queue.add(run)
+            for run, known in self._store.runs_of(key):
+                if not finished(known):
+                    self._queue.add(run)
             return
         workspace = workspace_key(obj)
         held = self._store.get(workspace)
@@ -147,7 +153,7 @@ class Operator:
             self._queue.add(workspace)
 
     def _seen(self, uid: str, what: RemoteRun | TrainyardError) -> None:
-        key = self._keys.get(uid)
+        key = self._runs.key(uid)
         if key is not None and self._runs.seen(uid, what):
             self._queue.add(key)
 

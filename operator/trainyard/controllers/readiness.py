@@ -1,58 +1,85 @@
-"""Gathers what a new attempt needs (workspace, identity, code, translation) and says what is missing.
+"""Gathers what a new attempt needs (workspace, identity, code, translation, rights) and says what is missing.
 
-Called by the run controller before it asks `core.decide`. Sends nothing that costs money.
+Called by the run controller before it asks `core.decide`. Starts nothing and changes nothing on a platform.
 """
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from trainyard.api.code import DEFAULT_FILE
-from trainyard.api.training_run import Attempt, Entrypoint
-from trainyard.api.workspace import ClusterMLWorkspaceSpec, MLWorkspaceSpec, WorkspaceStatus
-from trainyard.controllers.apiserver import ApiServer
-from trainyard.controllers.kube import CLUSTER_WORKSPACE, ForbiddenError, KubeError, NotFoundError
-from trainyard.controllers.sessions import Sessions
+from trainyard.api.training_run import Attempt
+from trainyard.api.workspace import ClusterMLWorkspaceSpec, LogDestination, MLWorkspaceSpec, WorkspaceStatus
+from trainyard.controllers.code import CodeFinder, Source
+from trainyard.controllers.kube import CLUSTER_WORKSPACE
+from trainyard.controllers.planning import plan_of
+from trainyard.controllers.preflight import Findings, Preflight
+from trainyard.controllers.sessions import Sessions, target_of
 from trainyard.controllers.snapshots import first_error
 from trainyard.controllers.store import Key, Store
-from trainyard.core.errors import IdentityError, PlatformError, TranslationError, Unreachable
+from trainyard.core.errors import IdentityError, PlatformError, TrainyardError, TranslationError, Unreachable
 from trainyard.core.snapshot import Blocked, Limits, Ready, RunSnapshot, Target
 from trainyard.core.times import parse
-from trainyard.core.tokens import code_digest, submission_token
-from trainyard.core.transition import live
+from trainyard.core.tokens import submission_token
+from trainyard.core.transition import live, newest
 from trainyard.platforms.base import Job, Request, Wanted
 from trainyard.platforms.registry import platform_of
 
 
-class Readiness:
-    """Looks references up in the store, and code in the API server."""
+@dataclass(frozen=True, slots=True)
+class _Gathered:
+    """What a run refers to, found."""
 
-    def __init__(self, store: Store, api: ApiServer, sessions: Sessions, limits: Limits) -> None:
+    workspace: MLWorkspaceSpec
+    target: Target
+    source: Source
+
+
+class Readiness:
+    """Looks references up in the store, and asks for what is not there. `cluster` is what this cluster is called."""
+
+    def __init__(
+        self, store: Store, sessions: Sessions, code: CodeFinder, preflight: Preflight, limits: Limits, cluster: str
+    ) -> None:
         self._store = store
-        self._api = api
         self._sessions = sessions
+        self._code = code
+        self._preflight = preflight
         self._limits = limits
+        self._cluster = cluster
 
     async def of(self, run: RunSnapshot) -> Ready | Blocked:
         """Ready with the target of a new attempt, or what is in the way."""
         found = await self._gather(run)
         if isinstance(found, Blocked):
             return found
-        workspace, target, files = found
+        attempt = live(run.status)
         try:
-            number = len(run.status.attempts) + 1
-            platform_of(workspace).translate(self._job(run, workspace, target, files, number))
+            request = platform_of(found.workspace).translate(self._job(run, found, found.target, attempt))
         except TranslationError as error:
             return Blocked(error.reason, error.message, waiting=False)
-        return Ready(target, code_digest(files))
+        # An intent that is written goes on: what it lacks, the platform itself will say.
+        findings = await self._findings(run, found.target, request) if attempt is None else ()
+        if isinstance(findings, Blocked):
+            return findings
+        ready = Ready(
+            found.target,
+            found.source.digest,
+            found.source.commit,
+            request.runs_as.name if request.runs_as is not None else None,
+        )
+        if not _planned(run):
+            return _permitted(ready, findings)
+        key = self._workspace_key(run)
+        plan = plan_of(request, found.source, key.name, found.target.principal, findings)
+        return Ready(ready.target, ready.code_digest, ready.commit, ready.run_as, plan)
 
     async def request(self, run: RunSnapshot, attempt: Attempt) -> Request:
         """The newest attempt in its platform's terms. Raises TranslationError, or IdentityError for what is missing."""
         found = await self._gather(run)
         if isinstance(found, Blocked):
             raise IdentityError(found.message, reason=found.reason, waiting=found.waiting)
-        workspace, _, files = found
-        return platform_of(workspace).translate(self._job(run, workspace, _target(attempt), files, attempt.number))
+        return platform_of(found.workspace).translate(self._job(run, found, target_of(attempt), attempt))
 
     async def wanted(self, run: RunSnapshot, attempt: Attempt) -> Wanted:
         """What has to be fetched of the ended attempt."""
@@ -60,23 +87,35 @@ class Readiness:
             return Wanted()
         spec = self._workspace_spec(run)
         if isinstance(spec, Blocked):
+            if run.spec.model is None and not run.spec.outputs:
+                # Nothing of it needs the workspace's mappings; a task is called on the platform what the spec calls it.
+                return Wanted(tasks=tuple(task.name for task in run.spec.tasks))
             raise IdentityError(spec.message, reason=spec.reason, waiting=spec.waiting)
-        return platform_of(spec).wanted(self._job(run, spec, _target(attempt), {}, attempt.number))
+        source = Source({}, attempt.code_digest, attempt.commit)
+        found = _Gathered(spec, target_of(attempt), source)
+        return platform_of(spec).wanted(self._job(run, found, found.target, attempt))
 
-    async def _gather(self, run: RunSnapshot) -> Blocked | tuple[MLWorkspaceSpec, Target, dict[str, bytes]]:
+    def log_destination(self, run: RunSnapshot) -> LogDestination | None:
+        """Where the run's workspace keeps whole logs, as far as it can be read."""
+        spec = self._workspace_spec(run) if run.spec is not None else None
+        return spec.log_destination if isinstance(spec, MLWorkspaceSpec) else None
+
+    async def _gather(self, run: RunSnapshot) -> Blocked | _Gathered:
         workspace = self._workspace(run)
         if isinstance(workspace, Blocked):
             return workspace
         try:
             target = await self._sessions.target(workspace, run.namespace)
-        except IdentityError as error:
-            return Blocked(error.reason, error.message, waiting=error.waiting)
-        except Unreachable as error:
-            return Blocked(error.reason, error.message, waiting=True)
-        except PlatformError as error:
-            return Blocked(error.reason, error.message, waiting=False)
-        files = await self._files(run)
-        return files if isinstance(files, Blocked) else (workspace, target, files)
+        except (IdentityError, PlatformError) as error:
+            return _in_the_way(error)
+        source = await self._code.of(run)
+        return source if isinstance(source, Blocked) else _Gathered(workspace, target, source)
+
+    async def _findings(self, run: RunSnapshot, target: Target, request: Request) -> Findings | Blocked:
+        try:
+            return await self._preflight.of(target, run.namespace, request, afresh=_planned(run))
+        except (IdentityError, PlatformError) as error:
+            return _in_the_way(error)
 
     def _workspace(self, run: RunSnapshot) -> MLWorkspaceSpec | Blocked:
         """The workspace's spec, if a new attempt may use it now."""
@@ -122,39 +161,12 @@ class Readiness:
         ref = run.spec.workspace_ref
         return Key(ref.kind, "" if ref.kind == CLUSTER_WORKSPACE.name else run.namespace, ref.name)
 
-    async def _files(self, run: RunSnapshot) -> dict[str, bytes] | Blocked:
-        """The source files by name, or why they can not be had."""
+    def _job(self, run: RunSnapshot, found: _Gathered, target: Target, attempt: Attempt | None) -> Job:
+        """The attempt, or the next one, in portable terms."""
         assert run.spec is not None  # noqa: S101
-        entry = (run.spec.entrypoint or Entrypoint()).file or DEFAULT_FILE
-        code = run.spec.code
-        if code is None:
-            return {}
-        if code.inline is not None:
-            return {entry: code.inline.encode()}
-        if code.config_map is None:
-            return Blocked("InvalidSpec", "this way to name code is not understood", waiting=False)
-        name = code.config_map.name
-        try:
-            files = await self._api.config_map(run.namespace, name)
-        except NotFoundError:
-            return Blocked(
-                "CodeNotFound", f"ConfigMap {name} does not exist in {run.namespace}; create it", waiting=True
-            )
-        except ForbiddenError:
-            message = f"the operator may not read ConfigMap {run.namespace}/{name}; grant it 'get' there"
-            return Blocked("OperatorForbidden", message, waiting=False)
-        except KubeError as error:
-            return Blocked(error.reason, error.message, waiting=True)
-        if entry not in files:
-            found = ", ".join(sorted(files)) or "nothing"
-            message = f"spec.entrypoint.pythonFile {entry} is not a key of ConfigMap {name}, which holds {found}"
-            return Blocked("CodeNotFound", message, waiting=True)
-        return files
-
-    def _job(
-        self, run: RunSnapshot, workspace: MLWorkspaceSpec, target: Target, files: dict[str, bytes], number: int
-    ) -> Job:
-        assert run.spec is not None  # noqa: S101
+        last = newest(run.status)
+        number = attempt.number if attempt is not None else last.number + 1 if last is not None else 1
+        done = (task.name for task in attempt.tasks if task.attempt is not None) if attempt is not None else ()
         return Job(
             namespace=run.namespace,
             name=run.name,
@@ -162,11 +174,14 @@ class Readiness:
             attempt=number,
             submission_token=submission_token(run.spec.submission_key or run.uid, number),
             spec=run.spec,
-            workspace=workspace,
+            workspace=found.workspace,
             target=target,
-            files=files,
-            code_digest=code_digest(files),
+            files=found.source.files,
+            code_digest=found.source.digest,
             timeout_seconds=self._timeout(run),
+            cluster=self._cluster,
+            commit=found.source.commit,
+            done_tasks=frozenset(done),
         )
 
     def _timeout(self, run: RunSnapshot) -> int:
@@ -175,10 +190,27 @@ class Readiness:
         allowed = run.spec.attempt_timeout_seconds or self._limits.default_attempt_timeout
         if run.spec.timeout_seconds is None:
             return allowed
-        started = parse(run.status.started_at) if run.status.started_at else datetime.now(UTC)
+        since = run.status.resumed_at or run.status.started_at
+        started = parse(since) if since else datetime.now(UTC)
         left = run.spec.timeout_seconds - int((datetime.now(UTC) - started).total_seconds())
         return max(1, min(allowed, left))
 
 
-def _target(attempt: Attempt) -> Target:
-    return Target(attempt.platform, attempt.host, attempt.principal, attempt.mode, attempt.service_account)
+def _planned(run: RunSnapshot) -> bool:
+    return run.spec is not None and bool(run.spec.plan_only)
+
+
+def _permitted(ready: Ready, findings: Findings) -> Ready | Blocked:
+    """Ready, unless something is known to be missing. What can not be found out is the platform's to refuse."""
+    missing = [finding for finding in findings if finding.outcome == "Missing"]
+    if not missing:
+        return ready
+    listed = "; ".join(f"{each.name} ({each.field}): {each.message}" for each in missing)
+    count = "a right is" if len(missing) == 1 else f"{len(missing)} rights are"
+    return Blocked("PermissionMissing", f"{count} missing, and nothing was started: {listed}", waiting=False)
+
+
+def _in_the_way(error: TrainyardError) -> Blocked:
+    """An error of asking, as something to wait for or to be mended."""
+    waiting = error.waiting if isinstance(error, IdentityError) else isinstance(error, Unreachable)
+    return Blocked(error.reason, error.message, waiting=waiting)

@@ -15,9 +15,11 @@ from trainyard.audit.context import ResourceRef, audit_context
 from trainyard.controllers.apiserver import ApiServer
 from trainyard.controllers.kube import RUN, ConflictError, NotFoundError
 from trainyard.controllers.readiness import Readiness
+from trainyard.controllers.run_logs import RunLogs
 from trainyard.controllers.sessions import Session, Sessions
 from trainyard.controllers.snapshots import run_snapshot
-from trainyard.controllers.store import Key, Store
+from trainyard.controllers.store import Key, Object, Store
+from trainyard.controllers.uploads import Uploads
 from trainyard.core import actions
 from trainyard.core.conditions import FINAL
 from trainyard.core.decide import decide
@@ -29,8 +31,8 @@ from trainyard.platforms.base import SUBMIT_SECONDS
 
 log = structlog.get_logger(__name__)
 
-# Seconds that the platform may take for one action. Submitting is several requests.
-DEADLINES = {"submit": SUBMIT_SECONDS, "locate": 60.0, "cancel": 30.0, "collect": 60.0}
+# Seconds that the platform may take for one action. Submitting and collecting are several requests.
+DEADLINES = {"submit": SUBMIT_SECONDS, "locate": 60.0, "cancel": 30.0, "collect": 120.0}
 # A decision leads to an action leads to a decision; more rounds than this in one reconcile is a bug worth seeing.
 MOST_ROUNDS = 16
 LOOKING = actions.Watch.__name__
@@ -46,6 +48,8 @@ class RunController:
         api: ApiServer,
         sessions: Sessions,
         readiness: Readiness,
+        uploads: Uploads,
+        logs: RunLogs,
         limits: Limits,
         clock: Callable[[], datetime],
     ) -> None:
@@ -53,10 +57,13 @@ class RunController:
         self._api = api
         self._sessions = sessions
         self._readiness = readiness
+        self._uploads = uploads
+        self._logs = logs
         self._limits = limits
         self._now = clock
         self._observed: dict[str, Observed] = {}
         self._failures: dict[str, int] = {}
+        self._keys: dict[str, Key] = {}  # of the runs that are observed, for what sweeps see
 
     async def reconcile(self, key: Key) -> datetime | None:
         """Brings one run as far as it goes now. Returns when to look again, if the clock alone may change something."""
@@ -65,7 +72,7 @@ class RunController:
             if obj is None:
                 return None
             run = run_snapshot(obj)
-            observed = self._of(run)
+            observed = self._of(run, key)
             known = Known(run, await self._ready(run), observed, self._limits, self._now())
             decision = decide(known)
             for note in decision.notes:  # before the status: after it, a crash would lose them
@@ -86,7 +93,7 @@ class RunController:
             if decision.action is None:
                 self._tidy(run)
                 return decision.wake_at
-            if not await self._perform(key, run_snapshot(obj), decision.action):
+            if not await self._perform(key, obj, decision.action):
                 return decision.wake_at
         log.warning("too many rounds", run=str(key))
         return self._now() + timedelta(seconds=1)
@@ -112,13 +119,18 @@ class RunController:
         changed = after.remote != before.remote or after.vanished != before.vanished
         return changed or after.trouble is not before.trouble
 
+    def key(self, uid: str) -> Key | None:
+        """The key of a run that has not finished."""
+        return self._keys.get(uid)
+
     def forget(self, uid: str) -> None:
-        """Drops what is remembered of a run whose object is gone."""
+        """Drops what is remembered of a run that has finished, or whose object is gone."""
         self._observed.pop(uid, None)
+        self._keys.pop(uid, None)
         self._failures.pop(uid, None)
         self._sessions.leave(uid)
 
-    def _of(self, run: RunSnapshot) -> Observed:
+    def _of(self, run: RunSnapshot, key: Key) -> Observed:
         """What is remembered of the newest attempt; a new attempt starts with nothing."""
         last = newest(run.status)
         number = last.number if last is not None else 0
@@ -126,6 +138,7 @@ class RunController:
         if observed is None or observed.attempt != number:
             observed = Observed(attempt=number)
             self._observed[run.uid] = observed
+            self._keys[run.uid] = key
             self._failures.pop(run.uid, None)
             self._sessions.leave(run.uid)
         if run.deleting_since is not None and observed.deletion_seen_at is None:
@@ -134,32 +147,41 @@ class RunController:
         return observed
 
     async def _ready(self, run: RunSnapshot) -> Ready | Blocked:
-        attempt = live(run.status)
-        seen = self._observed[run.uid]
+        """What a new attempt needs, asked for only where one may be made or submitted."""
+        if run.spec is None or run.status.phase in FINAL or run.deleting_since is not None:
+            return NOT_NEEDED
+        attempt, seen = live(run.status), self._observed[run.uid]
         followed = attempt is not None and (attempt.remote_id or seen.submitted or seen.located)
-        if run.spec is None or run.status.phase in FINAL or run.deleting_since is not None or followed:
+        if followed or run.status.stop is not None or run.spec.cancel or run.spec.suspend:
             return NOT_NEEDED
         with audit_context(resource=_ref(run), action="preflight"):
             return await self._readiness.of(run)
 
-    async def _perform(self, key: Key, run: RunSnapshot, action: actions.Action) -> bool:
-        """Does the action and remembers what came of it. Returns whether to decide again at once."""
+    async def _perform(self, key: Key, obj: Object, action: actions.Action) -> bool:
+        """Does the action, for the object that was decided on. Returns whether to decide again at once."""
+        run = run_snapshot(obj)
         if isinstance(action, actions.AddFinalizer | actions.RemoveFinalizer):
             return await self._set_finalizer(key, add=isinstance(action, actions.AddFinalizer))
-        attempt = newest(run.status)
+        if isinstance(action, actions.DeleteRun):
+            return await self._delete(key, obj)
+        tried, attempt = type(action).__name__, newest(run.status)
         assert attempt is not None  # noqa: S101  (every other action is about an attempt)
         try:
-            session = self._sessions.pinned(run.namespace, attempt)
-            with audit_context(resource=_ref(run), action=type(action).__name__.lower(), attempt=attempt.number):
-                return await self._ask_platform(run, attempt, session, action)
+            with audit_context(resource=_ref(run), action=tried.lower(), attempt=attempt.number):
+                if isinstance(action, actions.CleanUp):
+                    self._remember(run.uid, cleaned=await self._uploads.clean(run), trouble=None)
+                    return True
+                session = self._sessions.pinned(run.namespace, attempt)
+                return await self._ask_platform(obj, run, attempt, session, action)
         except TrainyardError as error:
-            tried = type(action).__name__
             before = self._observed.get(run.uid, Observed()).trouble
             self._remember(run.uid, trouble=self._trouble(run.uid, before, error, tried))
             log.info("trouble", run=str(key), action=tried, reason=error.reason, error=error.message)
             return True
 
-    async def _ask_platform(self, run: RunSnapshot, attempt: Attempt, session: Session, action: actions.Action) -> bool:
+    async def _ask_platform(
+        self, obj: Object, run: RunSnapshot, attempt: Attempt, session: Session, action: actions.Action
+    ) -> bool:
         connection = session.connection
         if isinstance(action, actions.Watch):
             if attempt.remote_id is not None:
@@ -167,6 +189,7 @@ class RunController:
             return False
         if isinstance(action, actions.Submit):
             request = await self._readiness.request(run, attempt)
+            await self._uploads.may_begin(attempt)
             submitted = await session.call("submit", connection.submit, request, deadline=DEADLINES["submit"])
             self._remember(run.uid, submitted=submitted, trouble=None)
         elif isinstance(action, actions.Locate):
@@ -189,18 +212,33 @@ class RunController:
             else:
                 self._remember(run.uid, cancel_sent_at=self._now(), trouble=None)
         elif isinstance(action, actions.Collect):
-            await self._collect(run, attempt, session)
+            await self._collect(obj, run, attempt, session)
         return True
 
-    async def _collect(self, run: RunSnapshot, attempt: Attempt, session: Session) -> None:
+    async def _collect(self, obj: Object, run: RunSnapshot, attempt: Attempt, session: Session) -> None:
         remote = self._observed[run.uid].remote
         assert remote is not None  # noqa: S101  (the rule looked)
         assert remote.stage is Stage.ENDED  # noqa: S101
         wanted = await self._readiness.wanted(run, attempt)
+        wanted = replace(wanted, log_characters=self._logs.characters)
         result = await session.call(
             "collect", session.connection.collect, remote, attempt.mlflow_run_id, wanted, deadline=DEADLINES["collect"]
         )
+        result = await self._logs.keep(obj, run, attempt, result, None)
         self._remember(run.uid, result=result, trouble=None)
+
+    async def _delete(self, key: Key, obj: Object) -> bool:
+        """Deletes the run's object, if it has not changed since. Returns whether to decide again at once."""
+        uid = obj["metadata"]["uid"]
+        try:
+            await self._api.delete(RUN, obj)
+        except ConflictError:
+            await self._refresh(key)
+            return True
+        except NotFoundError:
+            self._store.remove(key, uid)
+        self.forget(uid)
+        return False
 
     async def _set_finalizer(self, key: Key, *, add: bool) -> bool:
         obj = self._store.get(key)
@@ -251,7 +289,11 @@ class RunController:
         )
 
     def _tidy(self, run: RunSnapshot) -> None:
-        if run.status.phase in FINAL and run.uid in self._observed:
+        """Nothing is remembered of a finished run but how its clean-up goes."""
+        if run.status.phase not in FINAL or run.uid not in self._observed:
+            return
+        trouble = self._observed[run.uid].trouble
+        if trouble is None or trouble.action != actions.CleanUp.__name__:
             self.forget(run.uid)
 
 

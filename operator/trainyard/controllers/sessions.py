@@ -44,6 +44,11 @@ class SessionKey:
     namespace: str
 
 
+def target_of(attempt: Attempt) -> Target:
+    """Where an attempt was sent and as whom."""
+    return Target(attempt.platform, attempt.host, attempt.principal, attempt.mode, attempt.service_account)
+
+
 class Session:
     """One connection with its lane and its sweep."""
 
@@ -113,7 +118,14 @@ class Sessions:
 
     def pinned(self, namespace: str, attempt: Attempt) -> Session:
         """The session that an attempt was made with, whatever its workspace says now."""
-        target = Target(attempt.platform, attempt.host, attempt.principal, attempt.mode, attempt.service_account)
+        return self.at(target_of(attempt), namespace)
+
+    def at(self, target: Target, namespace: str) -> Session:
+        """The session with that target as a ServiceAccount of that namespace. Sends nothing.
+
+        Raises:
+            IdentityError: HostNotAllowed.
+        """
         self._policy.check(target.host)
         return self._session(SessionKey(target, namespace))
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from trainyard.core.snapshot import Limits
+from trainyard.sources.git import GitLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,29 @@ class OperatorSettings:
 
     workspace_recheck_seconds: float = 300.0
     """Pause between checks of a ready workspace: a revoked policy is noticed within this time."""
+
+    cluster_name: str | None = None
+    """What this Kubernetes cluster is called on platforms: in tags, and in the folder of uploads, so that no two
+    clusters clean up each other's. None is the uid of the namespace kube-system, which is unique and stays."""
+
+    allowed_git_hosts: tuple[str, ...] = ()
+    """Hosts beyond the public forges' that source code may be fetched from (patterns, see identity.hosts)."""
+
+    git_ca_file: Path | None = None
+    """Certificates (PEM) that replace the system's when git is asked; None is the system's."""
+
+    git_work_dir: Path | None = None
+    """Folder for what is being fetched, of this process alone; None is a fresh one in the system's temporary folder."""
+
+    git_limits: GitLimits = field(default_factory=GitLimits)
+    """What one fetch may take; the reasons are in sources.git."""
+
+    log_characters: int = 65_536
+    """Characters of each task's log in the MLRunLog: the last few hundred lines, which is where errors are. 0 makes no
+    MLRunLog."""
+
+    allowed_log_hosts: tuple[str, ...] = ()
+    """Hosts beyond Amazon's and Azure's that logs may be kept at (patterns, see identity.hosts)."""
 
     log_format: Literal["json", "console"] = "json"
     """json for collectors, console for people."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from trainyard.controllers.kube import CLUSTER_WORKSPACE, RUN, WORKSPACE
+from trainyard.core.conditions import FINAL
 
 
 class Key(NamedTuple):
@@ -49,7 +50,7 @@ class Store:
         known = self._objects.get(key)
         if known is not None and _older(obj, known):
             return False
-        self._objects[key] = obj
+        self._objects[key] = _slim(key.kind, obj)
         if key.kind == RUN.name:
             self._runs_of.setdefault(workspace_key(obj), set()).add(key)
         return True
@@ -71,9 +72,29 @@ class Store:
         for key in sorted(self._runs_of.get(workspace, ())):
             yield key, self._objects[key]
 
+    def all_of(self, kind: str) -> Iterator[tuple[Key, Object]]:
+        """Every object of that kind, in no order."""
+        return ((key, obj) for key, obj in self._objects.items() if key.kind == kind)
+
     def count(self, kind: str) -> int:
         """How many objects of that kind are known."""
         return sum(1 for key in self._objects if key.kind == kind)
+
+
+def finished(obj: Object) -> bool:
+    """Whether a run is in a final phase: nothing but its own clock or a change of its own changes it any more."""
+    return (obj.get("status") or {}).get("phase") in FINAL
+
+
+def _slim(kind: str, obj: Object) -> Object:
+    """The object without what no decision reads: who set which field, and the source text of a finished run.
+
+    Finished runs may stay for ever, ten thousand of them with 64 KiB of inline code each.
+    """
+    kept = {**obj, "metadata": {name: value for name, value in obj["metadata"].items() if name != "managedFields"}}
+    if kind == RUN.name and finished(kept) and "code" in kept.get("spec", {}):
+        kept["spec"] = {name: value for name, value in kept["spec"].items() if name != "code"}
+    return kept
 
 
 def _older(obj: Object, known: Object) -> bool:

@@ -22,10 +22,10 @@ from trainyard.controllers.snapshots import first_error, run_snapshot
 from trainyard.controllers.store import Key, Store
 from trainyard.core.actions import Note
 from trainyard.core.conditions import FINAL
-from trainyard.core.ending import PASSING
 from trainyard.core.errors import IdentityError, TrainyardError, Unreachable
 from trainyard.core.times import parse, stamp
 from trainyard.core.transition import clip, live
+from trainyard.core.waiting import PASSING
 from trainyard.platforms.base import Account
 
 log = structlog.get_logger(__name__)

@@ -25,3 +25,27 @@ PLATFORM_CALLS = Counter(
     ["platform", "call", "result"],
     registry=REGISTRY,
 )
+GIT_SECONDS = Histogram(
+    "trainyard_git_fetch_time_seconds",
+    "Seconds until the source of a run was there, or not, by result (ok or the error's reason).",
+    ["result"],
+    buckets=(0.1, 0.5, 1, 2, 5, 10, 20, 60, 120),
+    registry=REGISTRY,
+)
+PREFLIGHT = Counter(
+    "trainyard_preflight_findings_total",
+    "What checks before a submission found, by outcome (Passed, Missing, Unknown).",
+    ["outcome"],
+    registry=REGISTRY,
+)
+LOGS = Counter(
+    "trainyard_logs_total",
+    "Logs of tasks and attempts, by where they are kept (object, destination) and result (kept, failed).",
+    ["where", "result"],
+    registry=REGISTRY,
+)
+UPLOADS_REMOVED = Counter(
+    "trainyard_uploads_removed_total",
+    "Folders of uploaded code removed after their runs had finished.",
+    registry=REGISTRY,
+)
