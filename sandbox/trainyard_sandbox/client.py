@@ -249,3 +249,22 @@ class SandboxControl:
     def clear_scripts(self) -> None:
         """No script but the built-in default."""
         self.call("DELETE", "/scripts")
+
+    def fail_cluster_starts(self, code: str, **fields: Any) -> None:
+        """Have the next cluster starts fail with a termination reason (`type` unless the usual one of the code,
+        `parameters` such as `azure_error_message`, `times` with 0 for all, `run_name` as a regular expression,
+        `spot_only` for clusters that ask for spot machines without fallback)."""
+        self.call("POST", "/cluster-failures", {"code": code, **fields})
+
+    def let_clusters_start(self) -> None:
+        """No planned failure any more."""
+        self.call("DELETE", "/cluster-failures")
+
+    def break_cluster(self, cluster_id: str, message: str) -> None:
+        """Bring a cluster into ERROR; what runs on it fails."""
+        self.call("POST", f"/clusters/{cluster_id}/error", {"message": message})
+
+    def compute(self, **fields: Any) -> None:
+        """`cluster_start_seconds` says how long a cluster is PENDING; `instance_profiles`, `budget_policies` add what
+        an administrator would have registered."""
+        self.call("PUT", "/compute", fields)
