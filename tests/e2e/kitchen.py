@@ -1,0 +1,201 @@
+"""What the cookbook's recipes find: a team with its workspace, repositories, a package index, files, jobs, secrets.
+
+Everything that a user would have beside the manifests. Used by test_cookbook.py only.
+"""
+
+import base64
+import io
+import os
+import shlex
+import ssl
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+from urllib.parse import quote
+
+import httpx
+
+from stand import AUDIENCE, ROOT, Stand, stand
+from tests.e2e.recipes import FOLDER, NAMESPACE
+from tests.e2e.scene import Scene
+from tests.wire.git_server import Forge, Upstream, serve_git
+from trainyard_localcluster import LocalCluster
+
+HOST = "https://dbc-a1b2c3d4-e5f6.cloud.databricks.com"
+CLIENT_ID = "11111111-2222-3333-4444-555555555555"
+RUN_AS = "99999999-8888-7777-6666-555555555555"
+FLAGS = {"poll_seconds": "0.3", "settle_seconds": "2", "deletion_deadline_seconds": "120"}
+TRAIN = """
+import sys
+import mlflow
+
+with mlflow.start_run():
+    mlflow.log_metric("wines", 178)
+print("trained", sys.argv[1:])
+"""
+WHEEL = "wine_train-1.4.0-py3-none-any.whl"
+USER = "import sys\n\n\ndef main():\n    print('wine-train', sys.argv[1:])\n"
+
+
+def wheel() -> bytes:
+    """A wheel with the console script wine-train and the module wine_train.score."""
+    info = "wine_train-1.4.0.dist-info"
+    files = {
+        "wine_train/__init__.py": "",
+        "wine_train/cli.py": USER,
+        "wine_train/score.py": "print('scored')\n",
+        f"{info}/METADATA": "Metadata-Version: 2.1\nName: wine-train\nVersion: 1.4.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: cookbook\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/entry_points.txt": "[console_scripts]\nwine-train = wine_train.cli:main\n",
+    }
+    files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"])
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return made.getvalue()
+
+
+@dataclass
+class Kitchen:
+    """The team `cookbook` on a stand of its own, and its operator."""
+
+    scene: Scene
+    forge: Forge
+    namespace: str
+    trainer: str
+    reader: str
+    # What stands in the manifests, and what it is here.
+    instead: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def stand(self) -> Stand:
+        return self.scene.stand
+
+    def text(self, path: Path) -> str:
+        """A manifest with this place's names in it."""
+        text = path.read_text()
+        for there, here in {**self.instead, **self._names()}.items():
+            text = text.replace(there, here)
+        return text
+
+    def _names(self) -> dict[str, str]:
+        return {
+            HOST: self.stand.address.host,
+            CLIENT_ID: self.trainer,
+            RUN_AS: self.reader,
+            "https://github.com/": f"https://{self.forge.host}/",
+            "git-host: github.com      # the one": f"git-host: {self.forge.host}      # the one",
+            NAMESPACE: self.namespace,
+        }
+
+    def ask(self, method: str, path: str, body: Any = None, content: bytes | None = None) -> dict[str, Any]:
+        """The platform's own API, as the team's principal."""
+        headers = {"Authorization": f"Bearer {self.stand.control.issue_token(self.trainer)}"}
+        context = ssl.create_default_context(cafile=str(self.stand.address.ca_file))
+        with httpx.Client(base_url=self.stand.address.host, headers=headers, verify=context, trust_env=False) as http:
+            answer = http.request(method, path, json=body, content=content)
+        assert answer.is_success, (method, path, answer.status_code, answer.text)
+        return dict(answer.json()) if answer.content and content is None else {}
+
+    def put_volume(self, path: str, content: bytes) -> None:
+        """A file in a volume."""
+        self.ask("PUT", f"/api/2.0/fs/directories{quote(path.rpartition('/')[0])}")
+        self.ask("PUT", f"/api/2.0/fs/files{quote(path)}?overwrite=true", content=content)
+
+    def put_workspace(self, path: str, content: bytes) -> None:
+        """A file in the workspace."""
+        self.ask("POST", "/api/2.0/workspace/mkdirs", {"path": path.rpartition("/")[0]})
+        encoded = base64.b64encode(content).decode()
+        self.ask(
+            "POST", "/api/2.0/workspace/import", {"path": path, "format": "AUTO", "content": encoded, "overwrite": True}
+        )
+
+
+def repositories(root: Path) -> None:
+    """acme/wine-models, and acme/wine-models-private."""
+    for name in ("wine-models", "wine-models-private"):
+        path = root / "acme" / f"{name}.git"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        upstream = Upstream(path)
+        upstream.commit(
+            {
+                "training/train.py": TRAIN,
+                "training/wine/__init__.py": "",
+                "training/wine/train.py": TRAIN,
+                "README.md": "outside of the folder that is uploaded",
+            }
+        )
+        upstream.git("tag", "v1.4.0")
+        upstream.git("push", "-q", "origin", "v1.4.0")
+
+
+def fake_ssh(folder: Path, repositories: Path) -> None:
+    """A program called ssh that runs the command here, where the repositories are."""
+    folder.mkdir()
+    program = folder / "ssh"
+    command = shlex.join([sys.executable, str(ROOT / "tests/wire/git_ssh.py"), str(folder / "notes")])
+    program.write_text(f'#!/bin/sh\ncd {shlex.quote(str(repositories))}\nexec {command} "$@"\n')
+    program.chmod(0o755)
+
+
+@contextmanager
+def kitchen(cluster: LocalCluster, dir: Path, namespace: str = "cookbook") -> Iterator[Kitchen]:
+    """Everything up and running, until the block ends."""
+    git, index, programs = dir / "git", dir / "index", dir / "programs"
+    git.mkdir()
+    repositories(git)
+    index.mkdir()
+    (index / WHEEL).write_bytes(wheel())
+    fake_ssh(programs, git)
+    # The sandbox's pip knows one index, the folder; the operator's git finds that ssh.
+    surroundings = {
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(index),
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+    }
+    with ExitStack() as stack:
+        forge = stack.enter_context(serve_git(git))
+        stack.enter_context(mock.patch.dict(os.environ, surroundings))
+        on = stack.enter_context(stand(dir / "stand", "run", cluster))
+        flags = {**FLAGS, "allowed_git_host": forge.host, "git_ca_file": str(forge.ca_file)}
+        operator = stack.enter_context(on.operator("cookbook", **flags))
+        scene = Scene(on, operator, "cookbook", flags)
+        made = Kitchen(scene, forge, namespace, *_principals(on, namespace))
+        stack.callback(cluster.call, "DELETE", f"/api/v1/namespaces/{namespace}")
+        cluster.kubectl("apply", "-f", "-", input=made.text(FOLDER / "00-team.yaml"))
+        scene.workspace(namespace, "IdentityWorks")
+        yield made
+        scene.operator.check()
+
+
+def _principals(on: Stand, namespace: str) -> tuple[str, str]:
+    """The identity that submits, with all that the recipes need, and the one that one of them runs as."""
+    reader = on.control.add_principal(f"{namespace}-reader", entitlements=["workspace-access"])
+    trainer = on.control.add_principal(
+        f"{namespace}-trainer",
+        entitlements=["workspace-access", "allow-cluster-create"],
+        grants=_grants(),
+    )
+    on.control.grant(trainer, f"servicePrincipals/{reader}", "roles/servicePrincipal.user")
+    subject = f"system:serviceaccount:{namespace}:trainer"
+    on.control.add_policy(trainer, on.cluster.issuer, subject, [AUDIENCE])
+    for volume in ("code", "data", "logs"):
+        on.control.add_volume(f"main.wine.{volume}")
+        on.control.grant(trainer, f"main.wine.{volume}", "READ VOLUME", "WRITE VOLUME")
+    on.control.add_table("main.wine.labels", {"wine": "string", "kind": "int"})
+    on.control.grant(trainer, "main.wine.labels", "SELECT")
+    return trainer, reader
+
+
+def _grants() -> Mapping[str, list[str]]:
+    return {
+        "main": ["USE CATALOG"],
+        "main.wine": ["USE SCHEMA", "CREATE MODEL"],
+        "main.finance": ["USE SCHEMA"],
+    }
