@@ -1,4 +1,4 @@
-"""What importing Trainyard costs: the vendors' SDKs are loaded by the workspaces that need them, not by an import."""
+"""What importing Trainyard costs: what only some need is loaded by those, not by an import."""
 
 import json
 import subprocess
@@ -6,17 +6,34 @@ import sys
 
 import pytest
 
-HEAVY = {"azure.ai.ml", "databricks.sdk"}
+SDKS = {"azure.ai.ml", "databricks.sdk"}
+OPERATORS = {"kopf", "trainyard.controllers", "trainyard.platforms", "prometheus_client", "structlog"}
 
 
-@pytest.mark.parametrize("module", ["trainyard", "trainyard.cli.main", "trainyard.cli.wiring"])
-def test_an_import_loads_no_vendor_sdk(module: str) -> None:
-    code = f"import {module}, sys, json; print(json.dumps(sorted(sys.modules)))"
+def loaded_by(statement: str) -> set[str]:
+    code = f"{statement}; import sys, json; print(json.dumps(sorted(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not HEAVY & set(json.loads(ran.stdout))
+    return set(json.loads(ran.stdout))
+
+
+@pytest.mark.parametrize("module", ["trainyard", "trainyard.cli.main", "trainyard.cli.wiring", "trainyard.client"])
+def test_an_import_loads_no_vendor_sdk(module: str) -> None:
+    assert not SDKS & loaded_by(f"import {module}")
 
 
 def test_help_needs_neither_kopf_nor_kubernetes() -> None:
-    code = "import trainyard.cli.main, sys, json; print(json.dumps(sorted(sys.modules)))"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"kopf", "kubernetes"} & set(json.loads(ran.stdout))
+    assert not {"kopf", "kubernetes"} & loaded_by("import trainyard.cli.main")
+
+
+@pytest.mark.parametrize("verbs", ["running", "looking", "logs"])
+def test_a_verb_loads_nothing_of_the_operator(verbs: str) -> None:
+    assert not OPERATORS & loaded_by(f"import trainyard.cli.{verbs}")
+
+
+def test_the_python_client_loads_nothing_of_the_operator() -> None:
+    assert not OPERATORS & loaded_by("from trainyard.client import Trainyard")
+
+
+def test_what_the_python_client_offers_is_listed_in_order() -> None:
+    code = "import trainyard.client as c; assert c.__all__ == sorted(c.__all__); [getattr(c, n) for n in c.__all__]"
+    loaded_by(code)

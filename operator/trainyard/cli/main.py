@@ -1,19 +1,28 @@
-"""Entry point of the `trainyard` command. Each sub-command is a module of its own, imported only when it runs."""
+"""Entry point of the `trainyard` command, also as `kubectl trainyard`. What a verb needs is imported when it runs."""
 
+import sys
+import traceback
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer._completion_classes import completion_init
 
 import trainyard
+from trainyard.cli.exits import EPILOG, Exit
 from trainyard.cli.operator import operator
+from trainyard.cli.verbs import register
 
 app = typer.Typer(
     name="trainyard",
     help="Train models on Databricks from Kubernetes resources, with short-lived identities, exactly once.",
+    epilog=EPILOG,
     no_args_is_help=True,
+    add_completion=False,  # `trainyard completion` prints the script; nothing is written into anybody's dotfiles
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+register(app)
 app.command()(operator)
 
 
@@ -33,5 +42,12 @@ def root(
 
 
 def main() -> None:
-    """Runs the command."""
-    app()
+    """Runs the command under the name that it was called by."""
+    completion_init()  # typer does so itself only if it may also install into dotfiles
+    called = Path(sys.argv[0]).name
+    try:
+        app(prog_name="kubectl trainyard" if called == "kubectl-trainyard" else "trainyard")
+    except Exception:  # noqa: BLE001 - told in full
+        # Python's own exit code for this is 1, which stands for a run that failed.
+        traceback.print_exc()
+        sys.exit(Exit.BUG)

@@ -113,6 +113,12 @@ def operator(
             help="Last characters of each task's log that an MLRunLog keeps; 0 makes none.",
         ),
     ] = 65_536,
+    s3_endpoint: Annotated[
+        str | None, typer.Option(envvar="TRAINYARD_S3_ENDPOINT", help="URL of what speaks S3 in Amazon's stead.")
+    ] = None,
+    sts_endpoint: Annotated[
+        str | None, typer.Option(envvar="TRAINYARD_STS_ENDPOINT", help="URL of what speaks STS in Amazon's stead.")
+    ] = None,
     log_format: Annotated[
         LogFormat, typer.Option(envvar="TRAINYARD_LOG_FORMAT", help="Form of the logs on stderr.")
     ] = LogFormat.json,
@@ -128,7 +134,7 @@ def operator(
 ) -> None:
     """Reconcile MLWorkspaces and MLTrainingRuns until told to stop."""
     from trainyard.cli.wiring import run_operator  # late: kopf and kubernetes cost a second that --help need not pay
-    from trainyard.controllers.settings import OperatorSettings
+    from trainyard.controllers.settings import OperatorSettings, StorageEndpoints
     from trainyard.core.snapshot import Limits
     from trainyard.sources.git import GitLimits
 
@@ -152,6 +158,7 @@ def operator(
             seconds=git_seconds, total_bytes=git_max_bytes, files=git_max_files, fetched_bytes=git_fetch_bytes
         ),
         log_characters=log_characters,
+        storage=StorageEndpoints(s3=s3_endpoint, sts=sts_endpoint),
         log_format=log_format.value,
         audit_file=audit_file,
         liveness_port=liveness_port,

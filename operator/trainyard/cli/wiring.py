@@ -15,6 +15,7 @@ from prometheus_client import start_http_server
 
 from trainyard.api.base import GROUP, VERSION
 from trainyard.audit.log import AuditLog
+from trainyard.controllers.destinations import Destinations
 from trainyard.controllers.kube import KINDS, Kube, KubeError
 from trainyard.controllers.operator import Operator
 from trainyard.controllers.sessions import Sessions
@@ -60,7 +61,9 @@ def _built(settings: OperatorSettings, stack: ExitStack) -> Operator:
     audit = AuditLog(sys.stdout) if settings.audit_file == "-" else AuditLog.to_file(_path(settings.audit_file))
     tokens = FederatedTokens(kube, policy, settings.databricks_audience, audit)
     sessions = Sessions(kube, policy, tokens, audit, settings.poll_seconds)
-    return Operator(settings, kube, sessions, _repositories(settings, stack), _cluster_name(settings, kube))
+    destinations = Destinations(kube, audit, settings.storage)
+    repositories = _repositories(settings, stack)
+    return Operator(settings, kube, sessions, repositories, destinations, _cluster_name(settings, kube))
 
 
 def _repositories(settings: OperatorSettings, stack: ExitStack) -> GitFetcher:

@@ -1,0 +1,226 @@
+"""The requests that the client makes of the API server, and what its answers mean. Used by this package only.
+
+Every request is bounded in time and follows no redirect. What may have been carried out is never sent a second time:
+whoever waits decides about trying again.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
+
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+from trainyard.api.base import API_VERSION, GROUP, VERSION
+from trainyard.client.errors import ClientError, NotAllowed, NotFound, Problem, Refused, Unreachable
+
+RUNS = "mltrainingruns"
+LOGS = "mlrunlogs"
+RUN_KIND = "MLTrainingRun"
+
+# Connect and read, in seconds. Admission may take up to 30 s.
+TIMEOUT = (5.0, 35.0)
+# Seconds that the server may be silent beyond the end of a watch that it was asked to close.
+WATCH_SLACK = 10.0
+PAGE = 500
+# Times that a busy server is asked, and seconds that it may ask to be left alone for.
+BUSY_TIMES, LONGEST_BUSY = 5, 10
+
+Object = dict[str, Any]
+
+
+class WatchExpired(Exception):
+    """The watch can not go on from where it was (410): read the object and watch from there."""
+
+
+class Server:
+    """Requests to one API server with the caller's own credential."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api = api
+        self._custom = client.CustomObjectsApi(api)
+        self._core = client.CoreV1Api(api)
+
+    def create_run(self, namespace: str, body: Mapping[str, Any]) -> Object:
+        """Makes the run. Fields that the schema does not have are refused rather than dropped."""
+        return _asked(
+            lambda: self._custom.create_namespaced_custom_object(
+                GROUP, VERSION, namespace, RUNS, dict(body), field_validation="Strict", _request_timeout=TIMEOUT
+            )
+        )
+
+    def get_run(self, namespace: str, name: str) -> Object:
+        """The run now."""
+        return self._get(namespace, RUNS, name)
+
+    def get_log(self, namespace: str, name: str) -> Object:
+        """The MLRunLog of that name."""
+        return self._get(namespace, LOGS, name)
+
+    def list_runs(self, namespace: str | None, selector: str | None = None) -> list[Object]:
+        """The runs of a namespace, or of all, that carry the labels."""
+        options: Object = {"limit": PAGE, "_request_timeout": TIMEOUT}
+        if selector:
+            options["label_selector"] = selector
+        found: list[Object] = []
+        while True:
+            if namespace is None:
+                page = _asked(lambda: self._custom.list_cluster_custom_object(GROUP, VERSION, RUNS, **options))
+            else:
+                page = _asked(
+                    lambda: self._custom.list_namespaced_custom_object(GROUP, VERSION, namespace, RUNS, **options)
+                )
+            # Items of a list carry no kind of their own.
+            found += [{"apiVersion": API_VERSION, "kind": RUN_KIND, **item} for item in page["items"]]
+            options["_continue"] = page.get("metadata", {}).get("continue")
+            if not options["_continue"]:
+                return found
+
+    def merge_run_spec(self, namespace: str, name: str, spec: Mapping[str, Any]) -> Object:
+        """A JSON merge patch (RFC 7396) on spec."""
+        return _asked(
+            lambda: self._custom.patch_namespaced_custom_object(
+                GROUP,
+                VERSION,
+                namespace,
+                RUNS,
+                name,
+                {"spec": dict(spec)},
+                _request_timeout=TIMEOUT,
+                _content_type="application/merge-patch+json",
+            )
+        )
+
+    def delete_run(self, namespace: str, name: str, uid: str) -> None:
+        """Deletes the run if it is still that one."""
+        body = client.V1DeleteOptions(preconditions=client.V1Preconditions(uid=uid))
+        _asked(
+            lambda: self._custom.delete_namespaced_custom_object(
+                GROUP, VERSION, namespace, RUNS, name, body=body, _request_timeout=TIMEOUT
+            )
+        )
+
+    def events(self, namespace: str, uid: str) -> list[Object]:
+        """The Kubernetes Events about the object."""
+        answer = _asked_raw(
+            lambda: self._core.list_namespaced_event(
+                namespace, field_selector=f"involvedObject.uid={uid}", _preload_content=False, _request_timeout=TIMEOUT
+            )
+        )
+        return cast(list[Object], json.loads(answer.data)["items"])
+
+    def watch_run(self, namespace: str, name: str, version: str, seconds: int) -> Iterator[tuple[str, Object]]:
+        """Changes of the run after that version, as (type, object), for about so many seconds.
+
+        Raises WatchExpired when the server no longer knows that version.
+        """
+        answer = _asked_raw(
+            lambda: self._custom.list_namespaced_custom_object(
+                GROUP,
+                VERSION,
+                namespace,
+                RUNS,
+                watch=True,
+                field_selector=f"metadata.name={name}",
+                resource_version=version,
+                timeout_seconds=seconds,
+                _preload_content=False,
+                _request_timeout=(TIMEOUT[0], seconds + WATCH_SLACK),
+            )
+        )
+        try:
+            for line in _lines(answer):
+                event = json.loads(line)
+                kind, obj = event["type"], event["object"]
+                if kind == "ERROR":
+                    _raise_watch_error(obj)
+                if kind != "BOOKMARK":
+                    yield kind, obj
+        finally:
+            answer.close()  # not back into the pool: the server may still be sending
+
+    def _get(self, namespace: str, plural: str, name: str) -> Object:
+        return _asked(
+            lambda: self._custom.get_namespaced_custom_object(
+                GROUP, VERSION, namespace, plural, name, _request_timeout=TIMEOUT
+            )
+        )
+
+
+def _lines(answer: Any) -> Iterator[bytes]:
+    """The lines of an answer as they arrive. Raises Unreachable when the connection breaks."""
+    rest = b""
+    try:
+        for chunk in answer.stream(amt=None, decode_content=False):
+            *whole, rest = (rest + chunk).split(b"\n")
+            yield from (line for line in whole if line.strip())
+    except HTTPError as error:
+        raise Unreachable(f"the API server broke off: {type(error).__name__}") from error
+
+
+def _raise_watch_error(status: Mapping[str, Any]) -> None:
+    if status.get("code") == 410:
+        raise WatchExpired
+    raise Unreachable(f"the API server ended the watch: {status.get('message', status.get('reason'))}")
+
+
+def _asked(request: Callable[[], Any]) -> Object:
+    return cast(Object, _asked_raw(request))
+
+
+def _asked_raw(request: Callable[[], Any]) -> Any:
+    """The request's answer, with the client's errors told apart by what has to be done about them.
+
+    An answer of 429 means that the request was not looked at, so it is sent again when the server says.
+    """
+    for _ in range(BUSY_TIMES):
+        try:
+            return request()
+        except ApiException as error:
+            if error.status != 429:
+                raise error_of(error.status or 0, error.reason or "", error.body) from None  # it carries headers
+            told = _status_of(error.body).get("details", {})
+        except HTTPError as error:
+            raise Unreachable(f"the API server can not be reached: {_cause(error)}") from error
+        time.sleep(min(max(1, int(told.get("retryAfterSeconds") or 1)), LONGEST_BUSY))
+    raise Unreachable(f"the API server has been too busy {BUSY_TIMES} times; try again later")
+
+
+def _cause(error: HTTPError) -> str:
+    """Without the address of a Python object, which urllib3 puts first."""
+    return str(error).rpartition("object at 0x")[2].partition(": ")[2] or type(error).__name__
+
+
+def error_of(status: int, reason: str, body: Any) -> ClientError:
+    """What an answer of 300 or more means. `body` is a metav1.Status, unless something else answered."""
+    told = _status_of(body)
+    message = str(told.get("message") or f"the API server answered {status} {reason}")
+    if status == 410 and told.get("reason") in ("Expired", "Gone"):
+        return Unreachable(message)
+    if status in (401, 403):
+        return NotAllowed(message)
+    if status == 404:
+        if told.get("details", {}).get("name"):
+            return NotFound(message)
+        return Unreachable(f"the API server does not serve {RUNS}.{GROUP}: install Trainyard, or use another context")
+    if status >= 500 or status < 400:
+        return Unreachable(message)
+    causes = told.get("details", {}).get("causes") or []
+    problems = [Problem(cause.get("field"), _plain(cause.get("message", ""))) for cause in causes]
+    return Refused(message, problems, conflict=status == 409)
+
+
+def _plain(message: str) -> str:
+    """The words without what stands before those of a rule, which says nothing when the value is a whole object."""
+    return message.removeprefix("Invalid value: ").removeprefix('"object": ')
+
+
+def _status_of(body: Any) -> Mapping[str, Any]:
+    """The metav1.Status in an answer, or nothing where a proxy or a missing path answered."""
+    try:
+        found = json.loads(body or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) and found.get("kind") == "Status" else {}
