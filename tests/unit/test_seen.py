@@ -6,6 +6,7 @@ from typing import cast
 import pytest
 
 from trainyard.controllers.apiserver import ApiServer
+from trainyard.controllers.destinations import Destinations
 from trainyard.controllers.readiness import Readiness
 from trainyard.controllers.run_logs import RunLogs
 from trainyard.controllers.runs import RunController
@@ -26,7 +27,7 @@ class Seen:
 
     def __init__(self, **observed: object) -> None:
         nothing = cast(ApiServer, None), cast(Sessions, None), cast(Readiness, None)
-        nothing_kept = cast(Uploads, None), cast(RunLogs, None)
+        nothing_kept = cast(Uploads, None), cast(RunLogs, None), cast(Destinations, None)
         self.controller = RunController(Store(), *nothing, *nothing_kept, Limits(), lambda: self.now)
         self.now = NOW
         self.controller._observed["uid"] = Observed(attempt=1, **observed)  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ import structlog
 from trainyard.api.base import GROUP, VERSION
 from trainyard.controllers.apiserver import ApiServer
 from trainyard.controllers.code import CodeFinder, Repositories
+from trainyard.controllers.destinations import Destinations
 from trainyard.controllers.kube import CLUSTER_WORKSPACE, RUN, WORKSPACE, Kind, Kube, KubeError
 from trainyard.controllers.preflight import Preflight
 from trainyard.controllers.queue import KeyedQueue
@@ -49,7 +50,13 @@ class Operator:
     """One operator process. `cluster` is what this Kubernetes cluster is called on platforms."""
 
     def __init__(
-        self, settings: OperatorSettings, kube: Kube, sessions: Sessions, repositories: Repositories, cluster: str
+        self,
+        settings: OperatorSettings,
+        kube: Kube,
+        sessions: Sessions,
+        repositories: Repositories,
+        destinations: Destinations,
+        cluster: str,
     ) -> None:
         self._settings = settings
         self._store = Store()
@@ -60,7 +67,9 @@ class Operator:
         readiness = Readiness(self._store, sessions, code, preflight, settings.limits, cluster)
         uploads = Uploads(self._store, sessions, cluster)
         logs = RunLogs(api, settings.log_characters, utc_now)
-        self._runs = RunController(self._store, api, sessions, readiness, uploads, logs, settings.limits, utc_now)
+        self._runs = RunController(
+            self._store, api, sessions, readiness, uploads, logs, destinations, settings.limits, utc_now
+        )
         recheck = timedelta(seconds=settings.workspace_recheck_seconds)
         self._workspaces = WorkspaceController(self._store, api, sessions, recheck, utc_now)
         self._tasks: set[asyncio.Task[None]] = set()

@@ -17,8 +17,8 @@ from trainyard.telemetry.metrics import PREFLIGHT
 
 # Seconds that all checks of one request may take together.
 DEADLINE = 45.0
-# Seconds that an answer is good. Rights seldom go, and a hundred runs of one kind need not ask a hundred times; what was
-# missing may be granted at any moment.
+# Seconds that an answer is good. Rights seldom go, and a hundred runs of one kind need not ask a hundred times; what
+# was missing may be granted at any moment.
 WHEN_PASSED = 300.0
 SOON = 60.0
 MOST = 2048

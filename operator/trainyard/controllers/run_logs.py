@@ -6,7 +6,6 @@ told by an Event and never hold up a result.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -29,33 +28,6 @@ log = structlog.get_logger(__name__)
 
 # Bytes of all texts together as JSON: etcd takes 1.5 MiB for a whole object.
 MOST_BYTES = 1_048_576
-Put = Callable[[str, str], str]  # (task, text) → URI
-
-
-class Keeping:
-    """Keeps whole logs for one attempt; called in a lane's thread. Remembers what became of them."""
-
-    def __init__(self, put: Put) -> None:
-        self._put = put
-        self.uris: list[str] = []
-        self.failure: TrainyardError | None = None
-
-    def __call__(self, task: str, text: str) -> str:
-        """The URI of the text, once it is kept. Raises the errors of `core.errors`."""
-        try:
-            uri = self._put(task, text)
-        except TrainyardError as error:
-            self.failure = error
-            LOGS.labels("destination", "failed").inc()
-            raise
-        LOGS.labels("destination", "kept").inc()
-        self.uris.append(uri)
-        return uri
-
-    @property
-    def folder(self) -> str | None:
-        """Where the attempt's logs lie; None if none could be kept."""
-        return self.uris[0].rpartition("/")[0] if self.uris else None
 
 
 class RunLogs:
@@ -67,14 +39,12 @@ class RunLogs:
         self._now = clock
 
     async def keep(
-        self, obj: Mapping[str, Any], run: RunSnapshot, attempt: Attempt, result: Result, keeping: Keeping | None
-    ) -> Result:
-        """The result as it is to be told, once its logs are kept as well as they can be. `obj` is the run's object."""
+        self, obj: Mapping[str, Any], run: RunSnapshot, attempt: Attempt, result: Result, failure: TrainyardError | None
+    ) -> None:
+        """Keeps the logs as well as they can be kept. `obj` is the run's object, `failure` the destination's."""
         problems = []
-        if keeping is not None and keeping.folder is not None:
-            result = replace(result, logs_uri=keeping.folder)
-        if keeping is not None and keeping.failure is not None:
-            problems.append(f"whole logs are not kept where the workspace says: {keeping.failure.message}")
+        if failure is not None:
+            problems.append(f"whole logs are not kept where the workspace says: {failure.message}")
         if self.characters and result.logs:
             problem = await self._written(run, attempt, result)
             LOGS.labels("object", "failed" if problem else "kept").inc()
@@ -82,7 +52,6 @@ class RunLogs:
         if problems:
             log.warning("logs not kept", run=f"{run.namespace}/{run.name}", why=problems)
             await self._api.note(RUN, obj, Note("Warning", "LogsNotKept", clip("; ".join(problems), 900)))
-        return result
 
     async def _written(self, run: RunSnapshot, attempt: Attempt, result: Result) -> str | None:
         """Writes the MLRunLog, if it is not there. Returns what kept it from being written."""

@@ -13,6 +13,7 @@ import structlog
 from trainyard.api.training_run import Attempt
 from trainyard.audit.context import ResourceRef, audit_context
 from trainyard.controllers.apiserver import ApiServer
+from trainyard.controllers.destinations import Destinations
 from trainyard.controllers.kube import RUN, ConflictError, NotFoundError
 from trainyard.controllers.readiness import Readiness
 from trainyard.controllers.run_logs import RunLogs
@@ -50,6 +51,7 @@ class RunController:
         readiness: Readiness,
         uploads: Uploads,
         logs: RunLogs,
+        destinations: Destinations,
         limits: Limits,
         clock: Callable[[], datetime],
     ) -> None:
@@ -59,6 +61,7 @@ class RunController:
         self._readiness = readiness
         self._uploads = uploads
         self._logs = logs
+        self._destinations = destinations
         self._limits = limits
         self._now = clock
         self._observed: dict[str, Observed] = {}
@@ -219,12 +222,13 @@ class RunController:
         remote = self._observed[run.uid].remote
         assert remote is not None  # noqa: S101  (the rule looked)
         assert remote.stage is Stage.ENDED  # noqa: S101
+        keeping = self._destinations.keeping(run, attempt, self._readiness.log_destination(run), None)
         wanted = await self._readiness.wanted(run, attempt)
-        wanted = replace(wanted, log_characters=self._logs.characters)
+        wanted = replace(wanted, log_characters=self._logs.characters, keep=keeping)
         result = await session.call(
             "collect", session.connection.collect, remote, attempt.mlflow_run_id, wanted, deadline=DEADLINES["collect"]
         )
-        result = await self._logs.keep(obj, run, attempt, result, None)
+        await self._logs.keep(obj, run, attempt, result, keeping.failure if keeping is not None else None)
         self._remember(run.uid, result=result, trouble=None)
 
     async def _delete(self, key: Key, obj: Object) -> bool:

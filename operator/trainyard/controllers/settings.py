@@ -9,6 +9,14 @@ from trainyard.sources.git import GitLimits
 
 
 @dataclass(frozen=True, slots=True)
+class StorageEndpoints:
+    """URLs of what speaks S3 and STS in Amazon's stead, for every workspace; None is Amazon's own of the region."""
+
+    s3: str | None = None
+    sts: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class OperatorSettings:
     """Settings of one operator process."""
 
@@ -54,8 +62,8 @@ class OperatorSettings:
     """Characters of each task's log in the MLRunLog: the last few hundred lines, which is where errors are. 0 makes no
     MLRunLog."""
 
-    allowed_log_hosts: tuple[str, ...] = ()
-    """Hosts beyond Amazon's and Azure's that logs may be kept at (patterns, see identity.hosts)."""
+    storage: StorageEndpoints = field(default_factory=StorageEndpoints)
+    """Where logDestinations are asked."""
 
     log_format: Literal["json", "console"] = "json"
     """json for collectors, console for people."""
