@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from databricks.sdk.errors import (
     ResourceAlreadyExists,
     ResourceDoesNotExist,
 )
-from databricks.sdk.service.workspace import ImportFormat, Language, ObjectType
+from databricks.sdk.service.workspace import ExportFormat, ImportFormat, Language, ObjectType
 
 from trainyard_sandbox.stores.workspace_tree import MAX_IMPORT_BYTES
 
@@ -95,7 +97,7 @@ def test_nobody_gets_into_the_home_of_another(
 ) -> None:
     stranger = member("stranger").client
     put(workspace, f"/Users/{principal}/secret.py")
-    attempts = [
+    attempts: list[Callable[[], object]] = [
         lambda: stranger.workspace.get_status(f"/Users/{principal}/secret.py"),
         lambda: stranger.workspace.export(f"/Users/{principal}/secret.py"),
         lambda: put(stranger, f"/Users/{principal}/planted.py"),
@@ -153,3 +155,24 @@ def test_what_the_sandbox_lacks_says_so(workspace: WorkspaceClient) -> None:
     with pytest.raises(NotFound, match="No API found") as refused:
         workspace.api_client.do("GET", "/api/2.0/workspace/search")
     assert refused.value.error_code == "ENDPOINT_NOT_FOUND"
+
+
+NOTEBOOK = "# Databricks notebook source\nx = 1\n\n# COMMAND ----------\n\n# MAGIC %md\n# MAGIC hello\n"
+
+
+def test_a_notebook_is_kept_in_both_formats_and_exported_as_either(workspace: WorkspaceClient, principal: str) -> None:
+    put(workspace, f"/Users/{principal}/source", NOTEBOOK, format=ImportFormat.SOURCE, language=Language.PYTHON)
+    exported = base64.b64decode(workspace.workspace.export(f"/Users/{principal}/source").content or "").decode()
+    assert exported == NOTEBOOK
+    as_ipynb = workspace.workspace.export(f"/Users/{principal}/source", format=ExportFormat.JUPYTER)
+    text = base64.b64decode(as_ipynb.content or "").decode()
+    cells = [(cell["cell_type"], cell["source"]) for cell in json.loads(text)["cells"]]
+    assert cells == [("code", "x = 1"), ("markdown", "hello")]
+    put(workspace, f"/Users/{principal}/jupyter", text, format=ImportFormat.JUPYTER)
+    assert workspace.workspace.get_status(f"/Users/{principal}/jupyter").language is Language.PYTHON
+    back = base64.b64decode(workspace.workspace.export(f"/Users/{principal}/jupyter").content or "").decode()
+    assert back == NOTEBOOK
+    put(workspace, f"/Users/{principal}/auto.ipynb", text, format=ImportFormat.AUTO)
+    assert workspace.workspace.get_status(f"/Users/{principal}/auto").language is Language.PYTHON
+    with pytest.raises(BadRequest, match="not a notebook"):
+        put(workspace, f"/Users/{principal}/broken", "{}", format=ImportFormat.JUPYTER)

@@ -247,12 +247,12 @@ async def search_runs(request: Request) -> Response:
 
 
 def _free_name(tracking: Tracking, name: str, principal: Principal) -> str:
-    """The normalized name, if its folder is there and writable and nothing else lies there.
+    """The normalized name, if its folder is there, may be added to and nothing else lies there.
 
     A missing folder's sentence: seen in public as "RESOURCE_DOES_NOT_EXIST: Parent directory ... does not exist."
     """
     path = tracking.experiment_path(name)
-    tracking.require(path, principal, "Edit")
+    tracking.require(path, principal, "Manage")
     if not tracking.tree.is_folder(parent_of(path), principal):
         raise not_found(f"Parent directory {parent_of(path)} does not exist.")
     if tracking.tree.exists(path):

@@ -19,7 +19,8 @@ from trainyard_sandbox.auth import caller
 from trainyard_sandbox.errors import invalid_parameter
 from trainyard_sandbox.schema import Bool, Int, Obj, Str, json_body, query
 from trainyard_sandbox.state import SandboxState, sandbox_state
-from trainyard_sandbox.stores.workspace_tree import NOTEBOOK_HEADER, WorkspaceObject, WorkspaceTree
+from trainyard_sandbox.stores.notebook_text import as_ipynb, as_source, ipynb_language
+from trainyard_sandbox.stores.workspace_tree import NOTEBOOK_HEADER, WorkspaceObject, WorkspaceTree, tree_of
 
 IMPORT_FORMATS = ("AUTO", "DBC", "HTML", "JUPYTER", "RAW", "R_MARKDOWN", "SOURCE")
 EXPORT_FORMATS = ("AUTO", "DBC", "HTML", "JUPYTER", "RAW", "R_MARKDOWN", "SOURCE")
@@ -81,15 +82,28 @@ async def import_object(request: Request) -> Response:
 
 
 async def export_object(request: Request) -> Response:
-    """WorkspaceAPI.export of one file or notebook as its source."""
+    """WorkspaceAPI.export of one file, or of one notebook as source or ipynb."""
     principal = caller(request).principal
     asked = query(request, EXPORT)
     found = _tree(request).get(asked["path"], principal)
-    if found.content is None or asked.get("format", "SOURCE") not in ("SOURCE", "AUTO", "RAW"):
-        raise invalid_parameter(f"The sandbox exports single files as SOURCE, AUTO or RAW only: {found.path}")
+    content, file_type = _exported(found, asked.get("format", "SOURCE"))
     if asked.get("direct_download", False):
-        return Response(found.content, media_type="application/octet-stream")
-    return JSONResponse({"content": base64.b64encode(found.content).decode("ascii"), "file_type": "py"})
+        return Response(content, media_type="application/octet-stream")
+    return JSONResponse({"content": base64.b64encode(content).decode("ascii"), "file_type": file_type})
+
+
+def _exported(found: WorkspaceObject, format_name: str) -> tuple[bytes, str]:
+    """Content and file type of an export."""
+    if found.content is None:
+        raise invalid_parameter(f"The sandbox exports single files and notebooks only: {found.path}")
+    if found.object_type == "FILE" and format_name in ("SOURCE", "AUTO", "RAW"):
+        name = found.path.rpartition("/")[2]
+        return found.content, name.rpartition(".")[2] if "." in name else "file"
+    if found.object_type == "NOTEBOOK" and format_name == "JUPYTER":
+        return as_ipynb(found.content), "ipynb"
+    if found.object_type == "NOTEBOOK" and format_name in ("SOURCE", "AUTO"):
+        return as_source(found.content), "py" if found.language == "PYTHON" else (found.language or "").lower()
+    raise invalid_parameter(f"{found.path} is a {found.object_type.lower()}, which is not exported as {format_name}.")
 
 
 async def get_status(request: Request) -> Response:
@@ -120,10 +134,7 @@ async def delete_object(request: Request) -> Response:
 
 
 def _tree(request: Request) -> WorkspaceTree:
-    files = sandbox_state(request).files
-    if not isinstance(files, WorkspaceTree):
-        raise TypeError("SandboxState.files is not a WorkspaceTree")
-    return files
+    return tree_of(sandbox_state(request))
 
 
 def _decoded(content: str | None) -> bytes:
@@ -136,7 +147,10 @@ def _decoded(content: str | None) -> bytes:
 
 
 def _import_target(body: dict[str, Any], content: bytes) -> tuple[str, Literal["FILE", "NOTEBOOK"], str | None]:
-    """Path, type and language of what an import makes (docstring of WorkspaceAPI.import_, `format` and `language`)."""
+    """Path, type and language of what an import makes (docstring of WorkspaceAPI.import_, `format` and `language`).
+
+    Only AUTO removes a notebook's extension from the path (SDK docstring of ImportFormat).
+    """
     path: str = body["path"]
     format_name: str = body.get("format", "SOURCE")
     language: str | None = body.get("language")
@@ -145,12 +159,16 @@ def _import_target(body: dict[str, Any], content: bytes) -> tuple[str, Literal["
     if format_name == "AUTO":
         if path.endswith(".py") and content.startswith(NOTEBOOK_HEADER):
             return path.removesuffix(".py"), "NOTEBOOK", "PYTHON"
+        if path.endswith(".ipynb"):
+            return path.removesuffix(".ipynb"), "NOTEBOOK", ipynb_language(content)
         return path, "FILE", None
+    if format_name == "JUPYTER":
+        return path, "NOTEBOOK", ipynb_language(content)
     if format_name == "SOURCE":
         if language is None:
             raise invalid_parameter("The language field must be set to import a single file as SOURCE.")
         return path, "NOTEBOOK", language
-    raise invalid_parameter(f"The sandbox imports AUTO, RAW and SOURCE only, not {format_name}.")
+    raise invalid_parameter(f"The sandbox imports AUTO, JUPYTER, RAW and SOURCE only, not {format_name}.")
 
 
 def _object_info(found: WorkspaceObject) -> dict[str, Any]:

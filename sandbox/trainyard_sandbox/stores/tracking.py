@@ -64,13 +64,21 @@ class Tracking:
         Raises:
             ApiError: 404 when there is none (MLflow's own experiment 0 does not exist in a workspace); 403.
         """
+        self.require(await self.experiment_name(experiment_id), principal, access)
+
+    async def experiment_name(self, experiment_id: str) -> str:
+        """The workspace path that names an experiment.
+
+        Raises:
+            ApiError: 404 when there is none.
+        """
         if experiment_id in ("", "0"):
             raise not_found(NO_EXPERIMENT)
         if not experiment_id.isascii() or not experiment_id.isdigit():
             raise invalid_parameter(f"Invalid experiment ID: {experiment_id}")
         if experiment_id not in self._name_of_experiment:
-            self._name_of_experiment[experiment_id] = await self._experiment_name(experiment_id)
-        self.require(self._name_of_experiment[experiment_id], principal, access)
+            self._name_of_experiment[experiment_id] = await self._ask_name(experiment_id)
+        return self._name_of_experiment[experiment_id]
 
     async def run(self, run_id: str, principal: Principal, access: Access) -> dict[str, Any]:
         """The run, if the principal has that access to its experiment."""
@@ -110,7 +118,7 @@ class Tracking:
             )
         return normalized(name)
 
-    async def _experiment_name(self, experiment_id: str) -> str:
+    async def _ask_name(self, experiment_id: str) -> str:
         try:
             answer = await self.call("GET", "/experiments/get", {"experiment_id": experiment_id})
         except ApiError as error:

@@ -19,9 +19,10 @@ from typing import Literal
 
 from trainyard_sandbox.errors import ApiError, already_exists, invalid_parameter, not_found, permission_denied
 from trainyard_sandbox.principals import Principal
+from trainyard_sandbox.state import SandboxState
 
 ObjectType = Literal["DIRECTORY", "FILE", "NOTEBOOK"]
-Access = Literal["View", "Edit"]
+Access = Literal["View", "Edit", "Manage"]
 
 MAX_IMPORT_BYTES = 10 * 1024 * 1024
 """WorkspaceAPI.import_: "This has a limit of 10 MB"."""
@@ -29,8 +30,13 @@ MAX_IMPORT_BYTES = 10 * 1024 * 1024
 NOTEBOOK_HEADER = b"# Databricks notebook source"
 """A Python source that starts so is a notebook (Databricks documentation, "Export and import Databricks notebooks")."""
 
-VIEWING_LEVELS = frozenset({"CAN_READ", "CAN_RUN", "CAN_EDIT", "CAN_MANAGE"})
-EDITING_LEVELS = frozenset({"CAN_EDIT", "CAN_MANAGE"})
+LEVELS: dict[Access, frozenset[str]] = {
+    "View": frozenset({"CAN_READ", "CAN_RUN", "CAN_EDIT", "CAN_MANAGE"}),
+    "Edit": frozenset({"CAN_EDIT", "CAN_MANAGE"}),
+    "Manage": frozenset({"CAN_MANAGE"}),
+}
+"""Databricks documentation, "Folder ACLs": objects are created, imported and deleted with CAN MANAGE on the folder;
+"File ACLs" and "Notebook ACLs": contents are changed with CAN EDIT."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,24 @@ def parent_of(path: str) -> str:
     return path.rpartition("/")[0] or "/"
 
 
+def with_parents(path: str) -> list[str]:
+    """The folders above a normalized path from the root, and the path itself."""
+    steps = [path]
+    while steps[-1] != "/":
+        steps.append(parent_of(steps[-1]))
+    return steps[::-1]
+
+
+def implied_levels(path: str) -> tuple[tuple[str, str], ...]:
+    """Who holds which level on a folder without a grant (Databricks documentation, "Folder ACLs"): the admins on all,
+    everybody on /Shared, each on its own home."""
+    if path == "/":
+        return (("admins", "CAN_MANAGE"),)
+    if path == "/Shared":
+        return (("users", "CAN_MANAGE"),)
+    return ((path.removeprefix("/Users/"), "CAN_MANAGE"),) if parent_of(path) == "/Users" else ()
+
+
 class WorkspaceTree:
     """All workspace objects of one sandbox.
 
@@ -92,7 +116,9 @@ class WorkspaceTree:
         if found.object_type != "DIRECTORY":
             raise already_exists(f"{found.path} already exists and it is not a folder")
         if missing:
-            self._require(principal, missing[-1], "Edit")
+            self._require(principal, missing[-1], "Manage")
+        else:
+            self._require(principal, path, "View")
         for name in reversed(missing):
             self._put(name, "DIRECTORY")
 
@@ -108,7 +134,7 @@ class WorkspaceTree:
     ) -> WorkspaceObject:
         """Create or replace a file or notebook; its folder must exist."""
         path = self._arrive(path, principal)
-        self._require(principal, path, "Edit")
+        self._require(principal, path, "Edit" if path in self._objects else "Manage")
         if len(content) > MAX_IMPORT_BYTES:
             message = f"content size ({len(content)}) exceeded the limit ({MAX_IMPORT_BYTES})"
             raise ApiError(400, "MAX_NOTEBOOK_SIZE_EXCEEDED", message)
@@ -154,10 +180,16 @@ class WorkspaceTree:
         return found.content, found.language
 
     def beside(self, path: str, principal: Principal) -> dict[str, bytes]:
-        """Contents by name of the files in a file's folder (`SandboxState.files`)."""
-        inside = self.children(parent_of(normalized(path)), principal)
-        files = {child.path.rpartition("/")[2]: child.content for child in inside if child.object_type == "FILE"}
-        return {name: content for name, content in files.items() if content is not None}
+        """Contents by name of the files in a file's folder, as many as the principal may see (`SandboxState.files`)."""
+        folder = parent_of(normalized(path))
+        return {
+            found.path.rpartition("/")[2]: found.content
+            for found in self._objects.values()
+            if found.object_type == "FILE"
+            and found.content is not None
+            and parent_of(found.path) == folder
+            and self.may(principal, found.path, "View")
+        }
 
     def children(self, path: str, principal: Principal) -> list[WorkspaceObject]:
         """The objects directly in a folder, or the object itself when it is none (WorkspaceAPI.list)."""
@@ -173,7 +205,7 @@ class WorkspaceTree:
     def delete(self, path: str, principal: Principal, *, recursive: bool) -> None:
         """Delete an object, and what is under it when `recursive` (WorkspaceAPI.delete)."""
         found = self.get(path, principal)
-        self._require(principal, found.path, "Edit")
+        self._require(principal, found.path, "Manage")
         if found.path in ("/", "/Users", "/Shared") or parent_of(found.path) == "/Users":
             raise permission_denied(f"Folder ({found.path}) is protected")
         under = [name for name in self._objects if name.startswith(found.path + "/")]
@@ -181,6 +213,8 @@ class WorkspaceTree:
             raise ApiError(400, "DIRECTORY_NOT_EMPTY", f"Folder ({found.path}) is not empty")
         for name in [*under, found.path]:
             del self._objects[name]
+            for identity in principal.directory.identities() if principal.directory else ():
+                identity.grants.pop(name, None)
 
     def is_folder(self, path: str, principal: Principal) -> bool:
         """Whether a normalized path is a folder; the principal's own home always is."""
@@ -192,26 +226,24 @@ class WorkspaceTree:
         return path in self._objects
 
     def may(self, principal: Principal, path: str, access: Access) -> bool:
-        """Whether the principal has this access to a normalized path.
-
-        An explicit grant is kept under the folder's path in `Principal.grants`, with the platform's permission levels,
-        and holds for all below it (Databricks documentation, "Folder ACLs": permissions are inherited).
-        """
-        if principal.is_admin:
+        """Whether the principal has this access to a normalized path: by a level there or on a folder above."""
+        if principal.is_admin or (access == "View" and path in ("/", "/Users", "/Shared")):
             return True
-        home = f"/Users/{principal.application_id}"
-        if path == home or path.startswith((home + "/", "/Shared/")):
-            return True
-        if access == "View" and path in ("/", "/Users", "/Shared"):
-            return True
-        if access == "Edit" and path == "/Shared":
-            return False
-        levels = VIEWING_LEVELS if access == "View" else EDITING_LEVELS
+        names = principal.names()
         return any(
-            levels & granted
-            for folder, granted in principal.all_grants()
-            if folder.startswith("/") and (path == folder or path.startswith(folder.rstrip("/") + "/"))
+            LEVELS[access] & principal.held(folder)
+            or any(name in names and level in LEVELS[access] for name, level in implied_levels(folder))
+            for folder in with_parents(path)
         )
+
+    def by_id(self, object_id: str) -> WorkspaceObject | None:
+        """The object with this id."""
+        return next((found for found in self._objects.values() if str(found.object_id) == object_id), None)
+
+    def object_id(self, path: str) -> int | None:
+        """The id of the object at a normalized path."""
+        found = self._objects.get(path)
+        return None if found is None else found.object_id
 
     def _require(self, principal: Principal, path: str, access: Access) -> None:
         if not self.may(principal, path, access):
@@ -234,3 +266,10 @@ class WorkspaceTree:
         created = WorkspaceObject(path, object_type, next(self._ids), now, now, content, language)
         self._objects[path] = created
         return created
+
+
+def tree_of(state: SandboxState) -> WorkspaceTree:
+    """The workspace's tree of a sandbox."""
+    if not isinstance(state.files, WorkspaceTree):
+        raise TypeError("SandboxState.files is not a WorkspaceTree")
+    return state.files
