@@ -39,6 +39,7 @@ class Run:
         self.observed = Observed()
         self.limits = limits or Limits()
         self.unreadable = ""
+        self.tracked_by: str | None = None
 
     def known(self) -> Known:
         snapshot = RunSnapshot(
@@ -52,6 +53,7 @@ class Run:
             spec_error=self.unreadable,
             spec_digest=spec_digest(self.wire),
             status=self.status,
+            tracked_by=self.tracked_by,
         )
         number = self.status.attempts[-1].number if self.status.attempts else 0
         if self.observed.attempt != number:

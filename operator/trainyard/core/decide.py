@@ -189,8 +189,14 @@ def blocked(known: Known) -> Decision | None:
 
 def backing_off(known: Known) -> Decision | None:
     """A failed attempt is followed by a pause."""
-    status = known.run.status
-    if status.retry_at is None or known.now >= parse(status.retry_at):
+    status, spec = known.run.status, known.run.spec
+    if status.retry_at is None:
+        return None
+    last = newest(status)
+    if spec is not None and last is not None and ending.no_longer_retried(status, spec):
+        message = f"spec.retry.limit was lowered; attempt {last.number} had failed: {last.message or last.reason}"
+        return Decision(enter(known, "Failed", last.reason or "Failed", message, retry_at=None))
+    if known.now >= parse(status.retry_at):
         return None
     ready = status.condition("Ready")
     if status.phase != "Pending" or ready is None or ready.reason != "RetryBackoff":

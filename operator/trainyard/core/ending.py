@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from trainyard.api.training_run import (
     Attempt,
+    MLTrainingRunSpec,
     MLTrainingRunStatus,
     Phase,
     RegisteredModel,
@@ -148,6 +149,11 @@ def retries_so_far(status: MLTrainingRunStatus) -> int:
     if status.retries is not None:
         return status.retries
     return max(0, (status.attempt or 1) - 1)
+
+
+def no_longer_retried(status: MLTrainingRunStatus, spec: MLTrainingRunSpec) -> bool:
+    """Whether the retry that is waited for is one more than retry.limit now allows. Tasks have limits of their own."""
+    return not spec.tasks and retries_so_far(status) > (spec.retry or DEFAULT_RETRY).limit
 
 
 def _end(remote: RemoteRun, result: Result) -> End:
