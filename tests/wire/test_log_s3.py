@@ -196,7 +196,7 @@ def test_credentials_that_the_service_no_longer_knows_are_replaced(store: S3LogS
     store.put("a/log", b"one", "text/plain")
     forgotten = store._role.credentials()
     ended = type(forgotten)("ASIAQQQQQQQQENDED000", forgotten.secret, forgotten.token, forgotten.expires_at)
-    store._role._cached = ended
+    store._role._kept._kept = ended
     assert store.get("a/log") == b"one"
     assert len(minter.audiences) == 2
 
@@ -275,5 +275,5 @@ def test_the_test_server_checks_signatures(storing: Callable[..., S3LogStore]) -
     """What the tests above rest on."""
     store = storing()
     real = store._role.credentials()
-    store._role._cached = type(real)(real.key_id, real.secret + "x", real.token, real.expires_at)
+    store._role._kept._kept = type(real)(real.key_id, real.secret + "x", real.token, real.expires_at)
     assert isinstance(refusal(lambda: store.get("a")), TrainyardError)

@@ -7,28 +7,22 @@ Read in: AWS Security Token Service API Reference, AssumeRoleWithWebIdentity (pa
 signature, the assertion is what authenticates it.
 """
 
-import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from trainyard.audit.log import AuditLog
 from trainyard.audit.transport import Answer, Bounds
 from trainyard.core.errors import IdentityError, TrainyardError, Unreachable
 from trainyard.keeping.base import Allow, Assertions, trust_of
+from trainyard.keeping.renewal import Renewed, utc_now
 from trainyard.keeping.signature import Credentials
 from trainyard.keeping.transport import TOKEN_BOUNDS, code_of, element, session, words_of
 
 AUDIENCE = "sts.amazonaws.com"
 # An hour is what every role allows unless its owner says less than the default maximum.
 SESSION_SECONDS = 3600
-# Credentials are not used in their last minutes: a request that carries them has to arrive as well.
-LAST_MINUTES = timedelta(minutes=5)
 
 _TRUST_MISSING = ("AccessDenied", "InvalidIdentityToken")
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class AssumedRole:
@@ -51,16 +45,14 @@ class AssumedRole:
         allow: Allow,
         log: AuditLog,
         bounds: Bounds = TOKEN_BOUNDS,
-        now: Callable[[], datetime] = _utc_now,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.role = role
         self._endpoint = endpoint
         self._session_name = session_name
         self._assertion = assertion
         self._allow = allow
-        self._now = now
-        self._flight = threading.Lock()
-        self._cached: Credentials | None = None
+        self._kept = Renewed(self._assume, now)
         self._session = session(log, _Dialect(), self.describe, bounds)
 
     def credentials(self) -> Credentials:
@@ -70,16 +62,11 @@ class AssumedRole:
             IdentityError: they can not be had; says what to trust or grant.
             Unreachable, Throttled: STS did not answer.
         """
-        with self._flight:
-            if self._cached is None or self._now() > self._cached.expires_at - LAST_MINUTES:
-                self._cached = self._assume()
-            return self._cached
+        return self._kept.get()
 
     def forget(self, refused: Credentials) -> None:
-        """Drops credentials that the service has refused, unless they have been replaced meanwhile."""
-        with self._flight:
-            if self._cached is refused:
-                self._cached = None
+        """Drops credentials that the service has refused."""
+        self._kept.forget(refused)
 
     def describe(self) -> dict[str, str]:
         """Who asks, for the audit records."""

@@ -8,7 +8,7 @@ Read in: Amazon S3 API Reference (PutObject, GetObject, DeleteObject, ListObject
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from urllib.parse import quote, unquote_plus
 
 import requests
@@ -17,6 +17,7 @@ from trainyard.audit.log import AuditLog
 from trainyard.audit.transport import Answer, Bounds
 from trainyard.core.errors import Denied, Missing, Refused, TrainyardError, Unauthenticated
 from trainyard.keeping.base import Allow, Assertions, below, checked_key
+from trainyard.keeping.renewal import utc_now
 from trainyard.keeping.role import AssumedRole
 from trainyard.keeping.signature import quoted, signed
 from trainyard.keeping.transport import STORE_BOUNDS, code_of, element, elements, session, words_of
@@ -71,10 +72,6 @@ class S3Place:
         return f"{self.region}.amazonaws.com" + (".cn" if self.region.startswith("cn-") else "")
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class S3LogStore:
     """A LogStore in S3.
 
@@ -96,7 +93,7 @@ class S3LogStore:
         allow: Allow,
         log: AuditLog,
         bounds: Bounds = STORE_BOUNDS,
-        now: Callable[[], datetime] = _utc_now,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._place = place
         self._allow = allow
