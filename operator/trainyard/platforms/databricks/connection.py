@@ -16,6 +16,7 @@ from trainyard.core.remote import Finding, RemoteRun, Result, Submitted
 from trainyard.core.snapshot import Target
 from trainyard.identity.base import TokenSource
 from trainyard.platforms.base import START_WITHIN, Account, Request, Wanted
+from trainyard.platforms.databricks import preflight
 from trainyard.platforms.databricks.client import DatabricksClient
 from trainyard.platforms.databricks.grants import Grants
 from trainyard.platforms.databricks.named_jobs import NamedJobs, with_job_ids
@@ -134,8 +135,8 @@ class DatabricksConnection:
         return self._outcome.collect(remote, mlflow_run_id, wanted)
 
     def preflight(self, request: Request) -> tuple[Finding, ...]:
-        """What each need of the request meets. None is declared yet."""
-        return tuple(Finding(each.name, each.field, "Unknown", "is not checked") for each in request.needs)
+        """What each need of the request meets."""
+        return preflight.findings(self._client, self._principal, request.needs)
 
     def clean(self, code_folder: str) -> bool:
         """Removes an uploaded folder."""

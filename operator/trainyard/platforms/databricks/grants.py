@@ -8,9 +8,13 @@ what the submitter has made or may manage, and nothing that is held already. Nev
 from collections.abc import Mapping
 from typing import Any
 
-from trainyard.core.errors import Denied, Missing, Refused
+import structlog
+
+from trainyard.core.errors import Denied, Refused
 from trainyard.platforms.base import RunsAs
 from trainyard.platforms.databricks.client import DatabricksClient
+
+log = structlog.get_logger(__name__)
 
 PERMISSIONS = "/api/2.0/permissions"
 WORKSPACE = "/api/2.0/workspace"
@@ -38,17 +42,20 @@ class Grants:
     def _grant(self, runs_as: RunsAs, where: str, level: str, spoken: str) -> None:
         try:
             held = self._client.do("GET", f"{PERMISSIONS}/{where}")
-            if level_of(held, runs_as) in LEVELS[LEVELS.index(level) :]:
-                return
-            entry = {**named(runs_as), "permission_level": level}
+        except (Denied, Refused) as error:
+            # Made by somebody else, whose list is not ours to see: they may well have given it, through a group even.
+            log.info("rights not looked at", identity=runs_as.name, on=where, reason=error.reason, error=error.message)
+            return
+        if level_of(held, runs_as) in LEVELS[LEVELS.index(level) :]:
+            return
+        entry = {**named(runs_as), "permission_level": level}
+        try:
             self._client.do("PATCH", f"{PERMISSIONS}/{where}", body={"access_control_list": [entry]})
         except (Denied, Refused) as error:
             raise Denied(
                 f"{runs_as.name} can not be given {level} on {spoken}: {error.message} Have somebody who manages it "
                 f"grant it: {command(where, runs_as, level)}"
             ) from error
-        except Missing as error:
-            raise Missing(f"{runs_as.name} can not be given {level} on {spoken}: {error.message}") from error
 
 
 def named(identity: RunsAs) -> dict[str, str]:
