@@ -36,7 +36,7 @@ SPECS: dict[str, type[BaseModel]] = {
 }
 CAMEL = re.compile(r"[A-Z][a-z]+(?:[A-Z][a-z]+)+")
 # Reasons that no one ever reads: bases of the error tree whose every use names its own, and one of no rule's concern.
-NEVER_SHOWN = {"Error", "PlatformError", "IdentityFailed", "NotNeeded"}
+NEVER_SHOWN = {"Error", "PlatformError", "IdentityFailed", "SourceFailed", "NotNeeded"}
 
 
 def name_of(path: Path) -> str:
@@ -53,7 +53,7 @@ def rows(page: str, section: str = "") -> Iterator[list[str]]:
     body = text(page)
     if section:
         level = section.split(" ", 1)[0]
-        body = body.split(f"\n{section}\n", 1)[1]
+        body = f"\n{body}".split(f"\n{section}\n", 1)[1]
         body = re.split(rf"\n#{{1,{len(level)}}} ", body, maxsplit=1)[0]
     for line in body.splitlines():
         if line.startswith("|") and not line.startswith("|---"):
@@ -85,7 +85,9 @@ def sources() -> Iterator[tuple[Path, ast.Module]]:
 
 
 # Where the reason stands among the arguments of what is written into a status or an Event.
-REASON_AT = {"Blocked": 0, "Verdict": 1, "Note": 1, "enter": 2}
+REASON_AT = {"Blocked": 0, "Verdict": 1, "Note": 1, "enter": 2, "_meaning": 1}
+# Their reasons stand in the message of the Event LogsNotKept and in the log, and are no one's reason.
+NO_REASONS_OF_RUNS = SOURCE / "keeping"
 
 
 def reasons_in(tree: ast.Module) -> Iterator[str | None]:
@@ -96,33 +98,39 @@ def reasons_in(tree: ast.Module) -> Iterator[str | None]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and [getattr(t, "id", "") for t in node.targets] == ["reason"]:
             yield constant(node.value)
+            if isinstance(node.value, ast.IfExp):
+                yield from (constant(each) for each in (node.value.body, node.value.orelse))
+        elif isinstance(node, ast.Assign) and [getattr(t, "id", "") for t in node.targets] == ["_REASONS"]:
+            yield from (constant(each) for each in getattr(node.value, "values", []))
         elif isinstance(node, ast.Tuple) and len(node.elts) == 2:  # (reason, message) of a shortfall
             word = constant(node.elts[0])
-            yield word if word and CAMEL.fullmatch(word) else None
+            message = constant(node.elts[1])
+            yield word if word and CAMEL.fullmatch(word) and not (message and " " not in message) else None
 
 
 @cache
 def reasons() -> frozenset[str]:
     """Every reason that the code can write."""
     found = {ALREADY_EXISTS, *(end.value for end in End), *STOP_PHASE, *(phase for phase, _ in IN_STAGE.values())}
-    for _, tree in sources():
-        found |= {word for word in reasons_in(tree) if word}
+    for path, tree in sources():
+        if not path.is_relative_to(NO_REASONS_OF_RUNS):
+            found |= {word for word in reasons_in(tree) if word}
     return frozenset(found - NEVER_SHOWN)
 
 
-RUN_REASONS = "## Phases and reasons"
-WORKSPACE_REASONS = "## Reasons"
-EVENTS_ONLY = {"Stopping", "RemoteRunLeft"}
+RUN_REASONS = ("reasons.md", "# Phases and reasons")
+WORKSPACE_REASONS = ("workspaces.md", "## Reasons")
+EVENTS_ONLY = {"Stopping", "RemoteRunLeft", "LogsNotKept", "UploadsRemoved", "UploadsLeft"}
 
 
 def test_every_reason_that_the_code_can_write_is_explained() -> None:
-    told = first_cells("training-runs.md", RUN_REASONS) | first_cells("workspaces.md", WORKSPACE_REASONS)
+    told = first_cells(*RUN_REASONS) | first_cells(*WORKSPACE_REASONS)
     assert len(reasons()) > 50
     assert reasons() - told - EVENTS_ONLY == set()
-    assert all(f"`{reason}`" in text("training-runs.md") for reason in EVENTS_ONLY)
+    assert all(f"`{reason}`" in text("reasons.md") for reason in EVENTS_ONLY)
 
 
-@pytest.mark.parametrize(("page", "section"), [("training-runs.md", RUN_REASONS), ("workspaces.md", WORKSPACE_REASONS)])
+@pytest.mark.parametrize(("page", "section"), [RUN_REASONS, WORKSPACE_REASONS])
 def test_no_reason_is_explained_that_the_code_never_writes(page: str, section: str) -> None:
     assert first_cells(page, section) - reasons() == set()
 
@@ -217,7 +225,7 @@ def examples() -> Iterator[Any]:
         texts += [(name_of(page), body) for language, body in fenced(page) if language == "yaml"]
     for where, body in texts:
         for obj in yaml.safe_load_all(body):
-            if obj["apiVersion"] == "trainyard.dev/v1alpha1":
+            if obj.get("apiVersion") == "trainyard.dev/v1alpha1":
                 yield pytest.param(obj, id=f"{where}:{obj['metadata']['name']}")
 
 
@@ -232,7 +240,7 @@ def unknown(value: Any, schema: Mapping[str, Any], path: str) -> Iterator[str]:
     """Fields that the API server would prune."""
     if isinstance(value, list):
         for item in value:
-            yield from unknown(item, schema.get("items", {}), f"{path}[]")
+            yield from unknown(item, schema.get("items", schema), f"{path}[]")
     elif isinstance(value, dict):
         for key, inner in value.items():
             into = schema.get("properties", {}).get(key) or schema.get("additionalProperties")
