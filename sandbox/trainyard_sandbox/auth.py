@@ -55,6 +55,6 @@ def caller(request: Request) -> Caller:
     named = request.headers.get("x-databricks-workspace-id", state.workspace_id)
     if not principal.workspace_access or named != state.workspace_id:
         raise permission_denied(f"Unauthorized access to Org: {named}")
-    if "workspace-access" not in principal.entitlements and not principal.is_admin:
+    if not principal.is_entitled("workspace-access"):
         raise permission_denied("This API is disabled for users without the workspace-access entitlement.")
     return Caller(principal, token)
