@@ -41,9 +41,6 @@ def check_job(state: SandboxState, principal: Principal, settings: dict[str, Any
     for name in NOT_OFFERED_OF_A_JOB:
         if name in settings:
             raise invalid_parameter(f"{name} is not offered by this sandbox.")
-    if not settings.get("tasks"):
-        # (recalled)
-        raise invalid_parameter("Job settings must be specified with at least one task.")
     parameters = [entry["name"] for entry in settings.get("parameters", [])]
     _unique(parameters, "parameter name")
     for name in parameters:
@@ -52,6 +49,9 @@ def check_job(state: SandboxState, principal: Principal, settings: dict[str, Any
     _unique([entry["job_cluster_key"] for entry in settings.get("job_clusters", [])], "job_cluster_key")
     for entry in settings.get("job_clusters", []):
         effective_spec(state.compute, principal, entry["new_cluster"], "job")
+    if not settings.get("tasks"):
+        # (recalled)
+        raise invalid_parameter("Job settings must be specified with at least one task.")
     return _check(state, principal, settings)
 
 

@@ -136,7 +136,7 @@ def release(state: SandboxState, task: TaskRun, cluster: Cluster) -> None:
     """The task is done with its cluster: a job's own is terminated, another goes on."""
     cluster.tenants.pop(task.run_id, None)
     if cluster.source == "JOB":
-        state.compute.clusters.terminate(cluster, JOB_FINISHED)
+        state.compute.clusters.terminate(cluster, cluster.doom or JOB_FINISHED)
 
 
 def _client_error(code: str, message: str) -> Outcome:
