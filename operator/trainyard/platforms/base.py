@@ -123,8 +123,25 @@ class Account:
     workspace_id: str | None
 
 
+class Files(Protocol):
+    """Files of the platform's own storage, by absolute path; for logs that a workspace keeps there."""
+
+    def put(self, path: str, data: bytes) -> None:
+        """Writes a file, over what was there, with the folders above it."""
+
+    def get(self, path: str) -> bytes | None:
+        """A file's content, or None when there is none."""
+
+    def delete(self, path: str) -> None:
+        """Deletes a file, or a folder with all that is in it. That it is already gone is no error."""
+
+
 class Connection(Protocol):
     """One host as one principal."""
+
+    @property
+    def files(self) -> Files | None:
+        """Files of the platform's own storage; None where it has none."""
 
     def whoami(self) -> Account:
         """Proves that the identity works and may use the workspace."""

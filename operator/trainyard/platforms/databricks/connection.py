@@ -15,7 +15,7 @@ from trainyard.core.errors import Denied, Missing, Refused, Throttled, Unreachab
 from trainyard.core.remote import Finding, RemoteRun, Result, Submitted
 from trainyard.core.snapshot import Target
 from trainyard.identity.base import TokenSource
-from trainyard.platforms.base import START_WITHIN, Account, Request, Wanted
+from trainyard.platforms.base import START_WITHIN, Account, Files, Request, Wanted
 from trainyard.platforms.databricks import preflight
 from trainyard.platforms.databricks.client import DatabricksClient
 from trainyard.platforms.databricks.grants import Grants
@@ -25,6 +25,7 @@ from trainyard.platforms.databricks.preparation import Preparation
 from trainyard.platforms.databricks.states import remote_run
 from trainyard.platforms.databricks.translate import with_variables
 from trainyard.platforms.databricks.uploads import Uploads
+from trainyard.platforms.databricks.volume_files import DatabricksVolumeFiles
 from trainyard.platforms.limits import QuotaReached
 
 JOBS = "/api/2.2/jobs"
@@ -48,6 +49,11 @@ class DatabricksConnection:
         self._jobs = NamedJobs(self._client)
         self._mlflow = Preparation(self._client)
         self._outcome = Outcome(self._client, target.host)
+
+    @property
+    def files(self) -> Files:
+        """Files of Unity Catalog volumes."""
+        return DatabricksVolumeFiles(self._client)
 
     def whoami(self) -> Account:
         """Proves that the identity works and may use the workspace."""
