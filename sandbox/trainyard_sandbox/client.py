@@ -57,6 +57,9 @@ class SandboxAddress:
         return cls.read(sandbox_json)
 
 
+_ROLES = {False: "roles/servicePrincipal.user", True: "roles/servicePrincipal.manager"}
+
+
 class ControlError(Exception):
     """The control API refused."""
 
@@ -125,6 +128,14 @@ class SandboxControl:
     def change_group(self, name: str, **fields: Sequence[str]) -> None:
         """Make or change a group: its `entitlements`, and the `groups` it is in."""
         self.call("PUT", f"/groups/{name}", {key: list(value) for key, value in fields.items()})
+
+    def grant_role(self, principal: str, service_principal: str, *, manager: bool = False) -> None:
+        """Let an application id, user or group run jobs as a service principal, or manage who may."""
+        self.grant(principal, f"servicePrincipals/{service_principal}", _ROLES[manager])
+
+    def revoke_role(self, principal: str, service_principal: str, *, manager: bool = False) -> None:
+        """Take the role away."""
+        self.revoke(principal, f"servicePrincipals/{service_principal}", _ROLES[manager])
 
     def change_owner(self, full_name: str, owner: str) -> None:
         """Give a catalog, schema, model, volume or table to an application id, user or group."""
