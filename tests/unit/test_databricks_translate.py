@@ -154,7 +154,11 @@ def test_the_sdk_understands_every_field_that_is_sent() -> None:
     [access] = sent["access_control_list"]
     assert jobs.JobAccessControlRequest.from_dict(access).as_dict() == access
     serverless = body()
-    for entry, kind in [("environments", jobs.JobEnvironment), ("environment_variables", jobs.JobEnvironmentVariables)]:
+    kinds: list[tuple[str, Any]] = [
+        ("environments", jobs.JobEnvironment),
+        ("environment_variables", jobs.JobEnvironmentVariables),
+    ]
+    for entry, kind in kinds:
         assert kind.from_dict(serverless[entry][0]).as_dict() == {
             **serverless[entry][0],
             **({"spec": {"environment_version": "5"}} if entry == "environments" else {}),
@@ -300,7 +304,7 @@ def test_what_the_operator_owns_can_not_be_overridden(path: str, value: Any) -> 
     assert (error.field, error.reason) == (f"spec.databricks.{path}", "OverrideForbidden")
 
 
-OURS = [
+OURS: list[tuple[str, Any]] = [
     ("task", None),
     ("task", "x"),
     ("task.new_cluster", None),

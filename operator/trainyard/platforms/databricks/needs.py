@@ -41,7 +41,7 @@ SELECT = "SELECT"
 # Rights that mean one thing or another, according to what is there; preflight finds out which.
 REGISTER = "REGISTER"  # a model: CREATE MODEL on its schema if it is not there; else its owner or CREATE MODEL VERSION
 SET_ALIAS = "SET ALIAS"  # a model: its owner, or MANAGE
-SET_TAGS = "SET TAGS"  # a model's versions: its owner, MANAGE or APPLY TAG
+SET_TAGS = "SET TAGS"  # a model's versions: its owner, MANAGE, or APPLY TAG with EXECUTE, to find them
 WRITE = "WRITE"  # a table: MODIFY if it is there, else CREATE TABLE on its schema
 EXISTS = "EXISTS"  # a machine type, a runtime: that the workspace offers it; a path: that it is there
 
