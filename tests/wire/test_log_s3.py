@@ -267,10 +267,6 @@ def test_every_request_is_on_record_and_none_has_a_secret(store: S3LogStore, tra
         assert secret not in repr(credentials)
 
 
-def test_plain_http_is_refused(storing: Callable[..., S3LogStore], minter: Minter) -> None:
-    assert refusal(lambda: storing(endpoint="http://localhost:1").get("a")).reason == "HostNotAllowed"
-
-
 def test_the_test_server_checks_signatures(storing: Callable[..., S3LogStore]) -> None:
     """What the tests above rest on."""
     store = storing()

@@ -116,11 +116,22 @@ def test_each_refusal_of_sts_says_whether_time_may_mend_it(
 
 
 def test_a_role_that_does_not_trust_is_told_what_to_trust(answering: Answering, store: S3LogStore) -> None:
-    answering.answer = answers(Told(), Told(403, sts_error("AccessDenied", f"Not authorized: {ASSERTION}")))
+    signature = ASSERTION.rpartition(".")[2]
+    said = f"Not authorized: {signature} of {ASSERTION}"
+    answering.answer = answers(Told(), Told(403, sts_error("AccessDenied", said)))
     told = str(refusal(lambda: store.get("a")))
     for words in ("https://issuer.example", "system:serviceaccount:team-a:trainer", "sts.amazonaws.com", ROLE):
         assert words in told
-    assert ASSERTION not in told
+    assert "Not authorized" in told
+    assert signature not in told
+    assert ASSERTION[:40] not in told
+
+
+def test_plain_http_is_refused_whoever_allows_it(answering: Answering, trail: io.StringIO) -> None:
+    minter = Minter()
+    place = S3Place("logs", None, "eu-west-1", ROLE, "http://localhost:1", "http://localhost:1")
+    store = S3LogStore(place, "team-a", assertion=minter, allow=lambda url: url, log=AuditLog(trail))
+    assert refusal(lambda: store.get("a")).reason == "HostNotAllowed"
 
 
 def test_an_answer_without_credentials_is_no_answer(answering: Answering, store: S3LogStore) -> None:
