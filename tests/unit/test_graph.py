@@ -68,7 +68,8 @@ class Dag:
 
     def __init__(self, **spec: Any) -> None:
         c = task("c", [], **({"retry": spec.pop("c_retry")} if "c_retry" in spec else {}))
-        self.run = Run(tasks=[task("a", []), task("b", ["a"]), c], **spec)
+        b = task("b", ["a"], **({"runIf": spec.pop("b_run_if")} if "b_run_if" in spec else {}))
+        self.run = Run(tasks=[task("a", []), b, c], **spec)
         self.run.wire.pop("entrypoint", None)
         self.run.intended()
 
@@ -129,6 +130,15 @@ class TestRetriesOfTasks:
     def test_a_person_who_cancelled_is_not_overruled_by_a_retry(self) -> None:
         dag = Dag().attempt(End.CANCELLED, a=End.INFRASTRUCTURE, b=None, c=End.CANCELLED)
         assert dag.run.status.phase == "Cancelled"
+
+    def test_a_clean_up_that_went_well_does_not_make_a_failed_training_a_success(self) -> None:
+        dag = Dag(b_run_if="AllDone").attempt(End.SUCCEEDED, a=End.CODE, b=End.SUCCEEDED, c=End.SUCCEEDED)
+        assert (dag.run.status.phase, dag.run.reason) == ("Failed", "CodeFailed")
+        assert "task a failed" in dag.run.message
+
+    def test_one_success_among_several_is_enough_where_the_graph_asks_for_no_more(self) -> None:
+        dag = Dag(b_run_if="AtLeastOneSucceeded").attempt(End.SUCCEEDED, a=End.CODE, b=End.SUCCEEDED, c=End.SUCCEEDED)
+        assert dag.run.status.phase == "Succeeded"
 
     def test_an_end_without_a_word_on_the_tasks_follows_the_run(self) -> None:
         assert Dag().attempt(End.INFRASTRUCTURE).run.reason == "RetryBackoff"

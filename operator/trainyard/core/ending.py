@@ -13,7 +13,7 @@ from trainyard.api.training_run import (
     WrittenOutput,
 )
 from trainyard.core.actions import Decision, Note
-from trainyard.core.graph import failed_tasks, may_run_again, seen_tasks
+from trainyard.core.graph import failed_tasks, may_run_again, seen_tasks, unforgiven
 from trainyard.core.remote import End, RemoteRun, Result, Trouble
 from trainyard.core.snapshot import Known
 from trainyard.core.times import parse, stamp
@@ -65,14 +65,14 @@ def attempt_ended(known: Known, attempt: Attempt, result: Result) -> Decision:
     """Finish the run, or pause before another attempt. A suspension that came too late is forgotten."""
     remote = known.observed.remote
     assert remote is not None  # noqa: S101  (the rule looked)
-    end = _end(remote, result)
+    end, detail = _judged(known, attempt, remote, result)
     gained = gained_from(known, result) | _without_suspension(known.run.status)
     if end is End.SUCCEEDED and result.shortfall is None:
         return _succeeded(known, attempt, result, gained)
     if end is End.SUCCEEDED and result.shortfall is not None:
         reason, message = result.shortfall
     else:
-        reason, message = end.value, _why(end, result.error or remote.message)
+        reason, message = end.value, _why(end, detail)
     attempts = ended_attempts(known, attempt, reason, message, remote.state, result)
     if end is not End.SUCCEEDED and _retries(known, end, attempts[-1].tasks):
         return _pause(known, attempt, reason, message, attempts)
@@ -154,6 +154,19 @@ def retries_so_far(status: MLTrainingRunStatus) -> int:
 def no_longer_retried(status: MLTrainingRunStatus, spec: MLTrainingRunSpec) -> bool:
     """Whether the retry that is waited for is one more than retry.limit now allows. Tasks have limits of their own."""
     return not spec.tasks and retries_so_far(status) > (spec.retry or DEFAULT_RETRY).limit
+
+
+def _judged(known: Known, attempt: Attempt, remote: RemoteRun, result: Result) -> tuple[End, str]:
+    """How the attempt ended and what says so: a platform may call a run well in which a task failed."""
+    end = _end(remote, result)
+    if end is not End.SUCCEEDED or not result.tasks or known.run.spec is None:
+        return end, result.error or remote.message
+    seen = seen_tasks(attempt.tasks, result.tasks)
+    bad = unforgiven(known.run.spec.tasks, failed_tasks(seen), seen)
+    if not bad:
+        return end, ""
+    words = "; ".join(f"task {each.name} failed" + (f": {each.message}" if each.message else "") for each in bad)
+    return End(bad[0].state), words
 
 
 def _end(remote: RemoteRun, result: Result) -> End:

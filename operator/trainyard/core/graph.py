@@ -34,6 +34,17 @@ def failed_tasks(tasks: Iterable[TaskStatus]) -> list[TaskStatus]:
     return [each for each in tasks if each.attempt is None and each.ended_at and each.state not in (SUCCEEDED, SKIPPED)]
 
 
+def unforgiven(tasks: Sequence[Task], failed: Sequence[TaskStatus], seen: Sequence[TaskStatus]) -> list[TaskStatus]:
+    """The failed tasks that nothing in the graph does without.
+
+    A platform may call a run well whose last tasks went well. But a clean-up that always runs does not mend a training;
+    only a task that asks for one success among several, and had it, says that the other failures do not matter.
+    """
+    states = {each.name: each.state for each in seen}
+    forgiving = [task for task in tasks if task.run_if == "AtLeastOneSucceeded" and states.get(task.name) == SUCCEEDED]
+    return [each for each in failed if not any(each.name in task.depends_on for task in forgiving)]
+
+
 def may_run_again(
     tasks: Sequence[Task], failed: Sequence[TaskStatus], retry: Retry, kinds: dict[str, frozenset[End]]
 ) -> bool:
