@@ -5,6 +5,7 @@ It reads `sandbox.json`; it never talks to the platform's host.
 
 from __future__ import annotations
 
+import base64
 import json
 import ssl
 import time
@@ -149,6 +150,10 @@ class SandboxControl:
     def add_volume(self, full_name: str, owner: str = "admins") -> None:
         """A managed volume (`catalog.schema.volume`) with its schema."""
         self.call("POST", "/volumes", {"full_name": full_name, "owner": owner})
+
+    def add_volume_file(self, path: str, content: bytes) -> None:
+        """Put a file into a volume, by its /Volumes path."""
+        self.call("POST", "/volumes/files", {"path": path, "content": base64.b64encode(content).decode()})
 
     def add_policy(
         self,

@@ -114,7 +114,7 @@ def test_a_run_may_do_no_more_than_its_identity(
     control.grant(principal, "main", "USE CATALOG")
     control.grant(principal, "main.files", "USE SCHEMA")
     control.grant(principal, full_name(root), "READ VOLUME", "WRITE VOLUME")
-    workspace.files.upload(f"{root}/in/train.csv", io.BytesIO(b"x,y\n"))
+    control.add_volume_file(f"{root}/in/train.csv", b"x,y\n")
     control.revoke(principal, full_name(root), "WRITE VOLUME")
     result, said = run(workspace, upload(REFUSALS, "refusals.py"), root)
     assert result is jobs.RunResultState.SUCCESS, said

@@ -1,7 +1,8 @@
 """The part of the Files API that moves the files of model versions, under /Models, by presigned URLs.
 
-server.py mounts `routes()`; what MLflow's `PresignedUrlArtifactRepository` calls. Volumes are not offered. It must
-never sign a write into a version that is finalized, nor a read of one that is not.
+server.py mounts `routes()`; what MLflow's `PresignedUrlArtifactRepository` calls. For volumes, which files_api.py
+serves, presigned URLs are off. It must never sign a write into a version that is finalized, nor a read of one that is
+not.
 
 Read in: mlflow 2.22 `store/artifact/presigned_url_artifact_repo.py` and `protos/databricks_filesystem_service.proto`;
 "Only model versions in READY status can be loaded" (databricks-sdk, ModelVersionsAPI.update, `status`).
@@ -45,8 +46,11 @@ async def create_upload_url(request: Request) -> Response:
 
 
 async def create_download_url(request: Request) -> Response:
-    """CreateDownloadUrl: only of a file of a READY version."""
+    """CreateDownloadUrl: only of a file of a READY version. For volumes the SDK asks in the query, and is refused."""
     principal = caller(request).principal
+    if request.query_params.get("path", "").startswith("/Volumes/"):
+        message = "Presigned URLs API is not enabled in this workspace."
+        raise ApiError(403, "PERMISSION_DENIED", message, reason="FILES_API_API_IS_NOT_ENABLED")
     body = await json_body(request, PATH)
     model, version, rest = _located(request, body["path"], principal, "EXECUTE")
     if version.status != "READY":

@@ -8,6 +8,8 @@ locations, which the sandbox has none of: they are refused.
 
 from __future__ import annotations
 
+import base64
+import binascii
 from typing import Any
 
 from starlette.requests import Request
@@ -65,8 +67,8 @@ def routes() -> list[Route]:
 
 
 def control_routes() -> list[Route]:
-    """POST /volumes makes one as an administrator would."""
-    return [Route("/volumes", add_volume, methods=["POST"])]
+    """POST /volumes makes one, POST /volumes/files puts a file into one, as an administrator would."""
+    return [Route("/volumes", add_volume, methods=["POST"]), Route("/volumes/files", add_file, methods=["POST"])]
 
 
 async def add_volume(request: Request) -> Response:
@@ -77,6 +79,17 @@ async def add_volume(request: Request) -> Response:
     store = volumes_of(request)
     state.securables.add_schema(given["full_name"].rpartition(".")[0])
     return JSONResponse(_info(store, store.add(given["full_name"], given.get("owner", "admins"))))
+
+
+async def add_file(request: Request) -> Response:
+    """POST /volumes/files (control API): `path` and `content` in base64; replaces what is there."""
+    given = await json_body(request, Obj({"path": Str(min_length=1), "content": Str()}, required=("path", "content")))
+    try:
+        content = base64.b64decode(given["content"], validate=True)
+    except binascii.Error:
+        raise invalid_parameter("The field 'content' is not base64-encoded.") from None
+    volumes_of(request).put(given["path"], content)
+    return JSONResponse({})
 
 
 async def create(request: Request) -> Response:

@@ -149,17 +149,24 @@ class VolumeStore:
         Raises:
             ApiError: 400 for a path that is no volume's; 404 without the volume; 403.
         """
-        segments = path.strip("/").split("/")
-        bad = any(segment in ("", ".", "..") or "\x00" in segment for segment in segments)
-        if bad or not path.startswith(ROOT + "/") or len(segments) < 4:
-            raise invalid_parameter(f"Invalid path: {path}. A path is /Volumes/<catalog>/<schema>/<volume>/<path>.")
+        name, inside = _split(path)
         try:
-            volume = self.get(principal, ".".join(segments[1:4]), access)
+            volume = self.get(principal, name, access)
         except ApiError as error:
             if error.status == 404:
                 raise file_not_found(error.message) from None
             raise
-        return self.folder(volume).joinpath(*segments[4:])
+        return self.folder(volume).joinpath(*inside)
+
+    def put(self, path: str, content: bytes) -> None:
+        """Write a file, whoever asks: for the control API."""
+        name, inside = _split(path)
+        volume = self._volumes.get(name.lower())
+        if volume is None or not inside:
+            raise file_not_found(f"{path} is no file of a volume that exists.")
+        file = self.folder(volume).joinpath(*inside)
+        self._make_folder(file.parent, path)
+        file.write_bytes(content)
 
     def read(self, path: str, principal: Principal) -> bytes:
         """Content of a file (`SandboxState.volumes`)."""
@@ -240,6 +247,19 @@ class VolumeStore:
 def _entry(path: str, child: Path) -> FileEntry:
     status = child.stat()
     return FileEntry(path, None if child.is_dir() else status.st_size, int(status.st_mtime * 1000))
+
+
+def _split(path: str) -> tuple[str, list[str]]:
+    """The volume's full name and the segments inside it.
+
+    Raises:
+        ApiError: 400 for a path that is no volume's.
+    """
+    segments = path.strip("/").split("/")
+    bad = any(segment in ("", ".", "..") or "\x00" in segment for segment in segments)
+    if bad or not path.startswith(ROOT + "/") or len(segments) < 4:
+        raise invalid_parameter(f"Invalid path: {path}. A path is /Volumes/<catalog>/<schema>/<volume>/<path>.")
+    return ".".join(segments[1:4]), segments[4:]
 
 
 def _checked(full_name: str) -> str:
