@@ -27,7 +27,7 @@ from trainyard.core.snapshot import Limits
 from trainyard.identity.base import DATABRICKS_CLIENT_ID, ServiceAccountRef
 from trainyard.identity.federated import FederatedTokens
 from trainyard.identity.hosts import HostPolicy
-from trainyard.platforms.base import Account, Request, Wanted
+from trainyard.platforms.base import Account, Files, Request, Wanted
 from trainyard.platforms.lane import Lane
 from trainyard.platforms.registry import platform_named
 from trainyard.sources.git import GitCredential, GitSource
@@ -140,6 +140,7 @@ class Remote:
     findings: tuple[Finding, ...] = ()
     result: Result = field(default_factory=Result)
     errors: dict[str, Exception] = field(default_factory=dict)
+    files: Files | None = None
 
     def whoami(self) -> Account:
         return Account("app-id", None)
@@ -251,7 +252,6 @@ class Scene:
             Limits(),
             lambda: self.now,
         )
-        self.sessions.on_seen(lambda uid, what: self.controller.seen(uid, what) and None)
         self.put_workspace(**workspace)
 
     def put_workspace(self, **changes: Any) -> None:

@@ -118,8 +118,8 @@ async def test_a_platform_that_does_not_answer_a_check_is_waited_for(scene: Scen
 
 
 async def test_nothing_is_asked_for_a_run_that_is_suspended_or_cancelled(scene: Scene) -> None:
-    for name, spec in (("a", {"suspend": True}), ("b", {"cancel": True})):
-        await scene.turn(scene.put(name, **spec))
+    await scene.turn(scene.put("a", suspend=True))
+    await scene.turn(scene.put("b", cancel=True))
     assert scene.remote.calls == []
     assert [request for request in scene.api.asked if not request.endswith(("status", "events"))] == []
 

@@ -12,7 +12,7 @@ from trainyard.audit.transport import Bounds
 from trainyard.controllers.destinations import BOUNDS, SECONDS, Keeping
 from trainyard.controllers.run_logs import MOST_BYTES, shortened
 from trainyard.controllers.runs import DEADLINES
-from trainyard.core.errors import Denied, Unreachable
+from trainyard.core.errors import Denied, Refused, Unreachable
 from trainyard.core.remote import End, Result, TaskText
 
 LOGS = Result(logs=(TaskText("train", "epoch 1\nepoch 2\n"),))
@@ -145,6 +145,42 @@ def test_a_slow_destination_is_given_up_while_there_is_time_for_the_result() -> 
         keeping("b", "text")
     token = Bounds(total=15.0).total
     assert SECONDS + BOUNDS.total + token < DEADLINES["collect"]
+
+
+class Volume:
+    """A platform's own files."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+
+    def put(self, path: str, data: bytes) -> None:
+        self.files[path] = data
+
+    def get(self, path: str) -> bytes | None:
+        return self.files.get(path)
+
+    def delete(self, path: str) -> None:
+        raise AssertionError("nothing here deletes logs")
+
+
+async def test_a_volume_is_written_as_the_identity_that_the_attempt_was_made_with(scene: Scene) -> None:
+    scene.put_workspace(logDestination={"volume": "/Volumes/main/ml/logs"})
+    scene.remote.files = volume = Volume()
+    await scene.finish(scene.put())
+    keep = scene.remote.wanted[0].keep
+    assert keep is not None
+    path = "/Volumes/main/ml/logs/team/iris/uid-iris/attempt-1/train.log"
+    assert keep("train", "hello") == path
+    assert volume.files == {path: b"hello"}
+
+
+async def test_a_platform_without_volumes_says_that_nothing_is_kept(scene: Scene) -> None:
+    scene.put_workspace(logDestination={"volume": "/Volumes/main/ml/logs"})
+    await scene.finish(scene.put())
+    keep = scene.remote.wanted[0].keep
+    assert keep is not None
+    with pytest.raises(Refused):
+        keep("train", "hello")
 
 
 @pytest.mark.parametrize(

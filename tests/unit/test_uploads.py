@@ -45,7 +45,7 @@ class Slow:
             asyncio.run_coroutine_threadsafe(self.go_on.wait(), loop).result(10)
             return clean(folder)
 
-        scene.remote.clean = slow  # type: ignore[method-assign]
+        scene.remote.clean = slow  # type: ignore[method-assign, assignment]
 
 
 async def test_what_is_removed_is_what_was_uploaded(scene: Scene) -> None:

@@ -13,13 +13,14 @@ from trainyard.api.workspace import LogDestination
 from trainyard.audit.log import AuditLog
 from trainyard.audit.transport import Bounds
 from trainyard.controllers.settings import StorageEndpoints
-from trainyard.core.errors import TrainyardError, Unreachable
+from trainyard.core.errors import Refused, TrainyardError, Unreachable
 from trainyard.core.snapshot import RunSnapshot
 from trainyard.identity.assertion import mint, require_consent
 from trainyard.identity.base import ServiceAccountRef, ServiceAccounts
 from trainyard.identity.hosts import HostPolicy
 from trainyard.keeping.base import Assertions, LogStore
-from trainyard.keeping.volume import VolumeFiles, VolumeLogStore
+from trainyard.keeping.volume import VolumeLogStore
+from trainyard.platforms.base import Files
 from trainyard.telemetry.metrics import LOGS
 
 # Hosts of Amazon's and Microsoft's own services that stores are built for; their names are made of checked parts.
@@ -41,7 +42,7 @@ _Key = tuple[ServiceAccountRef, str, str]  # who writes, pinned to which princip
 class Keeping:
     """Keeps the whole logs of one attempt; called in a lane's thread. `folder` is where, below the destination."""
 
-    def __init__(self, store: LogStore, folder: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, store: LogStore | None, folder: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._folder = folder
         self._clock = clock
@@ -60,6 +61,8 @@ class Keeping:
                 raise self.failure.with_traceback(None)
             if self._clock() > self._until:
                 raise Unreachable(f"it took longer than {SECONDS:g} s to keep the attempt's logs")
+            if self._store is None:
+                raise Refused("logDestination: the platform that the attempt ran on has no such place")
             uri = self._store.put(f"{self._folder}/{task}.log", text.encode(errors="replace"), TEXT)
         except TrainyardError as error:
             self.failure = error
@@ -81,7 +84,7 @@ class Destinations:
         self._stores: OrderedDict[_Key, LogStore] = OrderedDict()
 
     def keeping(
-        self, run: RunSnapshot, attempt: Attempt, destination: LogDestination | None, files: VolumeFiles | None
+        self, run: RunSnapshot, attempt: Attempt, destination: LogDestination | None, files: Files | None
     ) -> Keeping | None:
         """What keeps the attempt's whole logs; None if the workspace keeps none. Sends nothing.
 
@@ -89,11 +92,10 @@ class Destinations:
         """
         if destination is None:
             return None
-        store = self._store(run, attempt, destination, files)
-        return None if store is None else Keeping(store, folder_of(run, attempt))
+        return Keeping(self._store(run, attempt, destination, files), folder_of(run, attempt))
 
     def _store(
-        self, run: RunSnapshot, attempt: Attempt, destination: LogDestination, files: VolumeFiles | None
+        self, run: RunSnapshot, attempt: Attempt, destination: LogDestination, files: Files | None
     ) -> LogStore | None:
         if destination.volume is not None:
             return None if files is None else VolumeLogStore(destination.volume, files)

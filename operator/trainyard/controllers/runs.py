@@ -222,7 +222,8 @@ class RunController:
         remote = self._observed[run.uid].remote
         assert remote is not None  # noqa: S101  (the rule looked)
         assert remote.stage is Stage.ENDED  # noqa: S101
-        keeping = self._destinations.keeping(run, attempt, self._readiness.log_destination(run), None)
+        destination = self._readiness.log_destination(run)
+        keeping = self._destinations.keeping(run, attempt, destination, session.connection.files)
         wanted = await self._readiness.wanted(run, attempt)
         wanted = replace(wanted, log_characters=self._logs.characters, keep=keeping)
         result = await session.call(
