@@ -198,8 +198,12 @@ WORDS = [
     ("Host key verification failed.\nfatal: Could not read from remote", "GitHostKeyUnknown", False),
     ("ssh: connect to host x port 22: Connection timed out", "GitUnreachable", True),
     ("fatal: remote error: upload-pack: not our ref 0000", "GitRefNotFound", False),
-    ("error: Server does not allow request for unadvertised object 0000", "GitRefNotFound", False),
+    ("error: Server does not allow request for unadvertised object 0000", "GitCommitNotServed", False),
     ("error: index-pack died of signal 25", "GitTooLarge", False),
+    ("sh: 1: exec: git: not found\n", "GitMissing", False),
+    ("error: cannot run ssh: No such file or directory", "GitMissing", False),
+    ("fatal: https://x/info/refs not valid: is this a git repository?", "GitRepositoryNotFound", False),
+    ("error: RPC failed; curl 92 HTTP/2 stream 5 was not closed cleanly", "GitUnreachable", True),
     ("something that no version of git has said", "GitFailed", True),
 ]
 

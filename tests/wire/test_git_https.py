@@ -188,6 +188,35 @@ def test_a_commit_that_was_forced_away_is_told(forge: Forge, upstream: Upstream,
     assert "force-pushed" in str(error)
 
 
+@pytest.mark.parametrize("ref", ["main", None, "refs/heads/main"])
+def test_a_host_that_gives_no_commits_by_id_is_asked_for_the_refs_history(
+    forge: Forge, upstream: Upstream, fetcher: GitFetcher, ref: str | None
+) -> None:
+    forge.protocol_2 = False
+    old = upstream.commit(FILES)
+    upstream.commit({"train.py": "print('new')\n"})
+    source = GitSource(forge.url(), ref, "src/team")
+    assert fetcher.files(source, old, None) == {"__init__.py": b"", "model.py": b"WEIGHTS = 1\n"}
+    missing = "0123456789abcdef0123456789abcdef01234567"
+    assert refusal(lambda: fetcher.files(source, missing, None)).reason == "GitRefNotFound"
+
+
+def test_a_small_pack_of_a_huge_file_is_refused_before_it_unfolds(
+    forge: Forge, upstream: Upstream, fetching: Callable[..., GitFetcher]
+) -> None:
+    commit = upstream.commit({**FILES, "zeros": b"\0" * (64 * MEBIBYTE)})
+    error = refusal(lambda: fetching(fetched_bytes=MEBIBYTE).files(GitSource(forge.url()), commit, None))
+    assert error.reason == "GitTooLarge"
+    assert f"holds {64 * MEBIBYTE + 27} bytes" in str(error)
+
+
+def test_an_operator_without_git_says_so(
+    forge: Forge, fetcher: GitFetcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert refusal(lambda: fetcher.resolve(GitSource(forge.url()), None)).reason == "GitMissing"
+
+
 def test_a_repository_of_sha256_is_read(forge: Forge, fetcher: GitFetcher) -> None:
     upstream = Upstream(forge.root / "team" / "new.git", object_format="sha256")
     commit = upstream.commit(FILES)

@@ -29,6 +29,11 @@ def _meaning(words: str, reason: str, advice: str, *, waiting: bool = False) -> 
 # In this order: the words of a redirect also say that the URL could not be read, and so on.
 _MEANINGS = (
     _meaning(
+        r"exec: \S+: not found|cannot run|command not found",
+        "GitMissing",
+        "the operator's image lacks git or ssh: use one that has both",
+    ),
+    _meaning(
         r"signal 25|file too large|file size limit|out of memory|cannot allocate|mmap failed",
         "GitTooLarge",
         "it is larger than the operator fetches: name a smaller folder in git.path, or keep data out of the repository",
@@ -63,20 +68,25 @@ _MEANINGS = (
         "authority's certificate",
     ),
     _meaning(
+        r"does not allow request for unadvertised",
+        "GitCommitNotServed",
+        "the host gives only what branches and tags point at: keep the commit under a branch or tag",
+    ),
+    _meaning(
         r"not our ref|unadvertised object|couldn't find remote ref|remote did not send all necessary objects",
         "GitRefNotFound",
         "the host does not have that commit, or no longer gives it (its branch was deleted or force-pushed): push it "
         "again under a tag",
     ),
     _meaning(
-        r"repository .*not found|does not appear to be a git repository|returned error: 404|not found\W*$",
+        r"repository .*not found|does not appear to be a git repo|is this a git repo|returned error: 404|not found\W*$",
         "GitRepositoryNotFound",
         "there is no such repository, or it is private and needs git.secretRef",
     ),
-    _meaning(r"command not found|git: not found|ssh: not found", "GitMissing", "the operator's image lacks a program"),
     _meaning(
         r"could not resolve|failed to connect|couldn't connect|connection (refused|timed out|reset|closed)|too slow|"
-        r"timed out|returned error: (429|5\d\d)|hung up|unexpected disconnect|early eof|empty reply|no route",
+        r"timed out|returned error: (429|5\d\d)|hung up|unexpected disconnect|early eof|empty reply|no route|"
+        r"rpc failed|curl [0-9]+",
         "GitUnreachable",
         "the host does not answer as it should",
         waiting=True,

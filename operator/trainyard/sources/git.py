@@ -129,20 +129,22 @@ class GitFetcher:
         return self._commits.get(key, lambda: self._asked(remote, used, lambda git: git.resolve(ref)))
 
     def files(self, source: GitSource, commit: str, credential: GitCredential | None) -> dict[str, bytes]:
-        """The files of that commit below the source's path, by path relative to it. The source's ref plays no part.
+        """The files of that commit below the source's path, by path relative to it. The source's ref only helps with
+        hosts that do not give commits by their id: it is where to look for it.
 
         Raises:
             SourceError: they can not be had; says what to mend, or that waiting may help.
         """
         remote = self._policy.remote(source.url)
         used = checked_credential(credential, remote)
+        ref = checked_ref(source.ref)
         if not COMMIT.fullmatch(commit):
             raise SourceError(f"git.ref: {commit[:80]!a} is no full commit id.", reason="GitRefInvalid")
         path = (source.path or "").strip("/") or None
         selection = Selection(path, self._limits.files, self._limits.total_bytes)
         # Part of the key: who can not read the repository must not be answered from what another's key has fetched.
         key = (source.url, path, commit, self._fingerprint(used))
-        found = self._files.get(key, lambda: self._asked(remote, used, lambda git: git.files(commit, selection)))
+        found = self._files.get(key, lambda: self._asked(remote, used, lambda git: git.files(commit, ref, selection)))
         return dict(found)
 
     def close(self) -> None:

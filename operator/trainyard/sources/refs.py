@@ -35,6 +35,17 @@ def candidates(ref: str) -> list[str]:
     return [name for full in names for name in (full, f"{full}^{{}}") if full.startswith("refs/tags/") or name == full]
 
 
+def with_history(ref: str) -> list[str]:
+    """Refspecs of the branches and tags whose history may hold a commit that the ref once was.
+
+    Patterns, because one that matches nothing is no error to git; what else they match is bounded by the limits.
+    """
+    if ref == "HEAD" or COMMIT.fullmatch(ref.lower()):
+        return ["+refs/heads/*:refs/heads/*"]
+    names = [ref] if ref.startswith("refs/") else [f"refs/heads/{ref}", f"refs/tags/{ref}"]
+    return [f"+{name}*:{name}*" for name in names]
+
+
 def chosen(remote: Remote, ref: str, listed: Mapping[str, str]) -> str:
     """The commit that the ref names. `listed` is full name to object id, as ls-remote tells it.
 

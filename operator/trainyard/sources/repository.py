@@ -4,6 +4,7 @@ Called by `sources.git`, in a thread, once for a temporary folder. There is neve
 one, so that no file name, symlink, filter, hook or attribute of the repository takes effect on this machine.
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,7 @@ from functools import partial
 from trainyard.core.errors import SourceError
 from trainyard.sources.answers import refusal
 from trainyard.sources.process import Bounds, OutOfSpace, OutOfTime, Ran, Stopped, run
-from trainyard.sources.refs import candidates, chosen
+from trainyard.sources.refs import candidates, chosen, with_history
 from trainyard.sources.remote import Remote
 from trainyard.sources.tree import Blob, Selection, blobs_of, contents_of, objects_of
 
@@ -54,15 +55,15 @@ class Git:
         rows = (line.split("\t", 1) for line in ran.out.decode(errors="replace").splitlines())
         return chosen(self.remote, ref, {row[1]: row[0] for row in rows if len(row) == 2})
 
-    def files(self, commit: str, selection: Selection) -> dict[str, bytes]:
+    def files(self, commit: str, ref: str, selection: Selection) -> dict[str, bytes]:
         """What is in the selected folder of the commit, by path relative to the folder.
+
+        `ref` is where to look for the commit with hosts that do not give commits by their id.
 
         Raises:
             SourceError: it can not be had, or is more or other than may be fetched.
         """
-        partially = selection.path is not None
-        self._start(commit, partially)
-        self._fetch([commit], ["--depth=1"])
+        partially = self._commit(commit, ref, selection)
         tree = self._tree(commit, selection)
         blobs = blobs_of(self._local(["ls-tree", "-r", "-z", tree]).out, self.remote, selection)
         ids = sorted({blob.id for blob in blobs})
@@ -73,6 +74,23 @@ class Git:
             raise refusal(self.remote, "fetching", "the host left out some files", ())
         selection.check_size(self.remote, sum(sizes[blob.id] for blob in blobs))
         return self._contents(blobs, ids, selection)
+
+    def _commit(self, commit: str, ref: str, selection: Selection) -> bool:
+        """Fetches the commit, and says whether the files are yet to be fetched."""
+        partially = selection.path is not None
+        self._start(commit, partially)
+        try:
+            self._fetch([commit], ["--depth=1"])
+        except SourceError as error:
+            if error.reason != "GitCommitNotServed":
+                raise
+        else:
+            return partially
+        # Whole, because the history of a partial clone would fetch what is missing when it is asked about.
+        shutil.rmtree(self.bounds.folder / "repository")
+        self._start(commit, partially=False)
+        self._fetch(with_history(ref), [])
+        return False
 
     def _contents(self, blobs: Sequence[Blob], ids: Sequence[str], selection: Selection) -> dict[str, bytes]:
         contents = dict(contents_of(self._local(["cat-file", "--batch"], ids).out))
@@ -89,9 +107,9 @@ class Git:
             with (repository / "config").open("a") as config:
                 config.write(_PARTIAL)
 
-    def _fetch(self, ids: Sequence[str], options: Sequence[str]) -> None:
-        command = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", *options]
-        ran = self._run("fetching", [*command, "--stdin", "--end-of-options", "origin"], ids)
+    def _fetch(self, refspecs: Sequence[str], options: Sequence[str]) -> None:
+        command = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"]
+        ran = self._run("fetching", [*command, *options, "--stdin", "--end-of-options", "origin"], refspecs)
         if ran.code != 0:
             raise self._refused("fetching", ran)
 
@@ -101,7 +119,8 @@ class Git:
         kinds = self._local(["cat-file", "--batch-check=%(objecttype) %(objectname)"], asked).out.decode().splitlines()
         if not kinds[0].startswith("commit "):
             raise SourceError(
-                f"git.ref: {commit} is no commit of {self.remote.url}: name a branch, a tag of a commit, or a commit.",
+                f"git.ref: {self.remote.url} has no commit {commit}, or no longer: name a branch, a tag of a commit, or "
+                "a commit.",
                 reason="GitRefNotFound",
             )
         root = kinds[1].removeprefix("tree ")
