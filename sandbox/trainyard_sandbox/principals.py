@@ -196,6 +196,14 @@ class Directory:
         """Who has this name: a service principal's application id, a user's name or a group's."""
         return self._principals.get(name) or self.users.get(name) or self.groups.get(name)
 
+    def move_grants(self, old: str, new: str | None) -> None:
+        """Have everybody's grants on `old` go with the object to its new name, or away with it."""
+        for identity in self.identities():
+            for name in [name for name in identity.grants if name.lower() == old.lower()]:
+                granted = identity.grants.pop(name)
+                if new is not None:
+                    identity.grants[new] = granted
+
     def identities(self) -> Iterator[Principal | NamedIdentity]:
         """Everybody to whom something can be granted."""
         yield from self._principals.values()

@@ -195,6 +195,8 @@ def test_an_experiment_inherits_from_its_folder_and_edit_is_what_logging_needs(
         else:
             with pytest.raises(PermissionDenied):
                 log(other.client)
+    workspace.experiments.update_experiment(experiment, new_name=f"/Users/{principal}/renamed")
+    log(other.client)
     with pytest.raises(PermissionDenied, match="Manage permissions on mlflowExperiment"):
         other.client.permissions.get("experiments", experiment)
     with pytest.raises(NotFound):

@@ -193,8 +193,11 @@ async def update_experiment(request: Request) -> Response:
     await tracking.require_experiment(body["experiment_id"], principal, "Edit")
     if "new_name" in body:
         body["new_name"] = _free_name(tracking, body["new_name"], principal)
+    old = await tracking.experiment_name(body["experiment_id"])
     answer = await tracking.call("POST", "/experiments/update", body)
     tracking.renamed(body["experiment_id"])
+    if "new_name" in body:
+        sandbox_state(request).directory.move_grants(old, body["new_name"])
     return _answer(request, answer)
 
 

@@ -102,9 +102,7 @@ class Securables:
     def remove(self, full_name: str) -> None:
         """Forget an object, with everybody's grants on it."""
         del self._objects[full_name]
-        for identity in self._directory.identities():
-            for name in [name for name in identity.grants if name.lower() == full_name]:
-                del identity.grants[name]
+        self._directory.move_grants(full_name, None)
 
     def rename(self, securable: Securable, full_name: str) -> None:
         """Give an object another name; its grants go with it."""
@@ -112,9 +110,7 @@ class Securables:
         old = securable.full_name
         self._objects[full_name] = self._objects.pop(old)
         securable.full_name = full_name
-        for identity in self._directory.identities():
-            for name in [name for name in identity.grants if name.lower() == old]:
-                identity.grants[full_name] = identity.grants.pop(name)
+        self._directory.move_grants(old, full_name)
 
     def owner(self, full_name: str) -> str:
         """Who owns the securable."""
