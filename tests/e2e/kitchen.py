@@ -3,22 +3,19 @@
 Everything that a user would have beside the manifests. Used by test_cookbook.py only.
 """
 
-import base64
 import io
 import os
 import shlex
-import ssl
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from unittest import mock
-from urllib.parse import quote
 
-import httpx
+from databricks.sdk import WorkspaceClient
+from databricks.sdk.service.workspace import ImportFormat
 
 from stand import AUDIENCE, ROOT, Stand, stand
 from tests.e2e.recipes import FOLDER, NAMESPACE
@@ -70,6 +67,7 @@ class Kitchen:
     namespace: str
     trainer: str
     reader: str
+    admin: str
     # What stands in the manifests, and what it is here.
     instead: dict[str, str] = field(default_factory=dict)
 
@@ -94,27 +92,31 @@ class Kitchen:
             NAMESPACE: self.namespace,
         }
 
-    def ask(self, method: str, path: str, body: Any = None, content: bytes | None = None) -> dict[str, Any]:
-        """The platform's own API, as the team's principal."""
-        headers = {"Authorization": f"Bearer {self.stand.control.issue_token(self.trainer)}"}
-        context = ssl.create_default_context(cafile=str(self.stand.address.ca_file))
-        with httpx.Client(base_url=self.stand.address.host, headers=headers, verify=context, trust_env=False) as http:
-            answer = http.request(method, path, json=body, content=content)
-        assert answer.is_success, (method, path, answer.status_code, answer.text)
-        return dict(answer.json()) if answer.content and content is None else {}
+    def client(self, principal: str | None = None) -> WorkspaceClient:
+        """The vendor's own client, as the team's principal or another one."""
+        token = self.stand.control.issue_token(principal or self.trainer)
+        return WorkspaceClient(host=self.stand.address.host, token=token, auth_type="pat")
 
     def put_volume(self, path: str, content: bytes) -> None:
         """A file in a volume."""
-        self.ask("PUT", f"/api/2.0/fs/directories{quote(path.rpartition('/')[0])}")
-        self.ask("PUT", f"/api/2.0/fs/files{quote(path)}?overwrite=true", content=content)
+        client = self.client()
+        client.files.create_directory(path.rpartition("/")[0])
+        client.files.upload(path, io.BytesIO(content), overwrite=True)
 
     def put_workspace(self, path: str, content: bytes) -> None:
         """A file in the workspace."""
-        self.ask("POST", "/api/2.0/workspace/mkdirs", {"path": path.rpartition("/")[0]})
-        encoded = base64.b64encode(content).decode()
-        self.ask(
-            "POST", "/api/2.0/workspace/import", {"path": path, "format": "AUTO", "content": encoded, "overwrite": True}
-        )
+        client = self.client()
+        client.workspace.mkdirs(path.rpartition("/")[0])
+        client.workspace.upload(path, io.BytesIO(content), format=ImportFormat.AUTO, overwrite=True)
+
+    def uploads(self) -> set[str]:
+        """The folders of code that the operator has uploaded as the team's principal."""
+        root = f"/Workspace/Users/{self.trainer}/.trainyard/code"
+        return {
+            folder.path or ""
+            for cluster in self.client().workspace.list(root)
+            for folder in self.client().workspace.list(cluster.path or "")
+        }
 
 
 def repositories(root: Path) -> None:
@@ -163,6 +165,7 @@ def kitchen(cluster: LocalCluster, dir: Path, namespace: str = "cookbook") -> It
         forge = stack.enter_context(serve_git(git))
         stack.enter_context(mock.patch.dict(os.environ, surroundings))
         on = stack.enter_context(stand(dir / "stand", "run", cluster))
+        stack.enter_context(mock.patch.dict(os.environ, {"REQUESTS_CA_BUNDLE": str(on.address.ca_file)}))
         flags = {**FLAGS, "allowed_git_host": forge.host, "git_ca_file": str(forge.ca_file)}
         operator = stack.enter_context(on.operator("cookbook", **flags))
         scene = Scene(on, operator, "cookbook", flags)
@@ -174,15 +177,16 @@ def kitchen(cluster: LocalCluster, dir: Path, namespace: str = "cookbook") -> It
         scene.operator.check()
 
 
-def _principals(on: Stand, namespace: str) -> tuple[str, str]:
-    """The identity that submits, with all that the recipes need, and the one that one of them runs as."""
+def _principals(on: Stand, namespace: str) -> tuple[str, str, str]:
+    """The identity that submits, with all that the recipes need, the one that one of them runs as, and an admin."""
     reader = on.control.add_principal(f"{namespace}-reader", entitlements=["workspace-access"])
     trainer = on.control.add_principal(
         f"{namespace}-trainer",
         entitlements=["workspace-access", "allow-cluster-create"],
         grants=_grants(),
     )
-    on.control.grant(trainer, f"servicePrincipals/{reader}", "roles/servicePrincipal.user")
+    admin = on.control.add_principal("admin", groups=["admins"], entitlements=["workspace-access"])
+    on.control.grant_role(trainer, reader)
     subject = f"system:serviceaccount:{namespace}:trainer"
     on.control.add_policy(trainer, on.cluster.issuer, subject, [AUDIENCE])
     for volume in ("code", "data", "logs"):
@@ -190,7 +194,7 @@ def _principals(on: Stand, namespace: str) -> tuple[str, str]:
         on.control.grant(trainer, f"main.wine.{volume}", "READ VOLUME", "WRITE VOLUME")
     on.control.add_table("main.wine.labels", {"wine": "string", "kind": "int"})
     on.control.grant(trainer, "main.wine.labels", "SELECT")
-    return trainer, reader
+    return trainer, reader, admin
 
 
 def _grants() -> Mapping[str, list[str]]:
