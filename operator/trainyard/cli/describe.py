@@ -151,10 +151,14 @@ def _task_cells(task: TaskStatus, now: datetime) -> tuple[str, str, str]:
         took_it = spoken(((parse(task.ended_at) if task.ended_at else now) - parse(task.started_at)).total_seconds())
     notes = [
         f"of attempt {task.attempt}" if task.attempt else "",
-        f"failed {task.failures} times before" if task.failures and task.state == "Succeeded" else "",
+        f"failed {_times(task.failures)} before" if task.failures and task.state == "Succeeded" else "",
         task.message or "",
     ]
     return task.state, took_it, "; ".join(note for note in notes if note)
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _model(run: Run) -> list[str]:

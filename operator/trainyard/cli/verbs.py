@@ -33,7 +33,8 @@ def run(
     cancel_on_exit: Annotated[
         bool,
         typer.Option(
-            "--cancel-on-exit", help="Cancel the run when this command ends before it: SIGTERM, Ctrl-C, --timeout."
+            "--cancel-on-exit",
+            help="Cancel the run when this command ends before it: SIGTERM, Ctrl-C, --timeout, --fail-when-stalled.",
         ),
     ] = False,
     cancel_seconds: Annotated[

@@ -7,6 +7,7 @@ inside a name. What a text means is read from the schema, so that 200 stays a st
 import re
 from collections.abc import Mapping
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import yaml
@@ -39,16 +40,16 @@ def parse_change(text: str) -> tuple[str, Any]:
 
 def changed(spec: dict[str, Any], path: str, value: Any) -> None:
     """Sets what the path names, in place; None takes it away. Maps on the way are made, items of lists are not."""
-    *way, last = _parts(path)
+    parts = _parts(path)
     here: Any = spec
-    for part, following in zip(way, [*way[1:], last], strict=True):
+    for part, following in pairwise(parts):
+        if value is None and isinstance(here, dict) and part not in here:
+            return  # nothing to take away
         here = _step(here, part, path, make=not following.startswith("["))
+    last = parts[-1]
     if last.startswith("["):
         index = _index(here, last, path)
-        if value is None:
-            del here[index]
-        else:
-            here[index] = value
+        here[index : index + 1] = [] if value is None else [value]
     elif not isinstance(here, dict):
         raise BadManifest(f"{path}: {last} is looked for in something that has no fields")
     elif value is None:

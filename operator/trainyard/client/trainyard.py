@@ -209,10 +209,10 @@ class Trainyard:
         return self._merge(now, {"suspend": False}) if now.resource["spec"].get("suspend") else now
 
     def copy_manifest(
-        self, name: str, new_name: str, changes: Mapping[str, Any] | None = None, workspace: str | None = None
+        self, run: Run | str, new_name: str, changes: Mapping[str, Any] | None = None, workspace: str | None = None
     ) -> dict[str, Any]:
         """What `copy` would create, without creating it."""
-        made = copied(self.get(name), new_name)
+        made = copied(self.get(run), new_name)
         for path, value in (changes or {}).items():
             changed(made["spec"], path, value)
         if workspace is not None:
@@ -220,18 +220,18 @@ class Trainyard:
         return made
 
     def copy(
-        self, name: str, new_name: str, changes: Mapping[str, Any] | None = None, workspace: str | None = None
+        self, run: Run | str, new_name: str, changes: Mapping[str, Any] | None = None, workspace: str | None = None
     ) -> Run:
         """Creates a new run from an old one.
 
         Args:
-            name: The old run.
+            run: The old run, or its name.
             new_name: The new one.
             changes: Values by path below spec, for example {"params.trees": "200", "tasks[fit].compute.class": "gpu"};
                 None takes a field away.
             workspace: Name of the workspace it goes to. Absent: the same.
         """
-        return self.create(self.copy_manifest(name, new_name, changes, workspace))
+        return self.create(self.copy_manifest(run, new_name, changes, workspace))
 
     def plan(
         self,
