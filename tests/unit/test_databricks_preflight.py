@@ -239,7 +239,7 @@ OBJECTS: list[tuple[Need, dict[str, Any], str, str]] = [
         {
             GET_CLUSTER: {"state": "RUNNING"},
             f"{LEVELS}/clusters/c1": levels(me="CAN_MANAGE"),
-            f"{SCIM}/ServicePrincipals": {},
+            f"{SCIM}/ServicePrincipals": {"Resources": [{"applicationId": OTHER}]},
         },
         "Unknown",
         "",
@@ -277,6 +277,8 @@ OBJECTS: list[tuple[Need, dict[str, Any], str, str]] = [
     ),
     (CREATE, {f"{SCIM}/Groups": {}}, "Missing", "Unrestricted cluster creation"),
     (CREATE, {f"{SCIM}/Groups": NO}, "Unknown", ""),
+    # An administrator alone is shown more than a group's name.
+    (CREATE, {f"{SCIM}/Groups": {"Resources": [{"displayName": "data"}]}}, "Unknown", "Unrestricted cluster creation"),
     (AS_PRINCIPAL, {RULES: rules("roles/servicePrincipal.user", f"servicePrincipals/{ME}")}, "Passed", ""),
     (AS_PRINCIPAL, {RULES: rules("roles/servicePrincipal.manager", f"servicePrincipals/{ME}")}, "Missing", OTHER),
     (

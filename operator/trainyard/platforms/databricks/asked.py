@@ -116,6 +116,9 @@ class Asked:
             except (Denied, Missing, Refused) as error:
                 raise NotToldError(f"the entitlements of group {group} can not be read: {error.message}") from error
             for row in listed.get("Resources") or ():
+                if "entitlements" not in row:
+                    # Who does not administer the workspace is shown names only (SCIM API documentation).
+                    raise NotToldError(f"the entitlements of group {group} are shown to admins only")
                 found |= _values(row, "entitlements", "value")
         if not person.complete:
             raise NotToldError(f"the groups of {person.name} can not be read")
@@ -140,7 +143,8 @@ class Asked:
             rows = self.get(f"{SCIM}/{kind}", filter=f'{attribute} eq "{name}"').get("Resources") or ()
         except (Denied, Missing, Refused, NotToldError):
             return Person(name)
-        return _person(name, rows[0]) if rows else Person(name)
+        # Names and ids alone are shown to who does not administer the workspace: then its groups are not known.
+        return _person(name, rows[0]) if rows and "groups" in rows[0] else Person(name)
 
     def _ask(self, path: str, query: Mapping[str, Any]) -> Mapping[str, Any] | PlatformError:
         try:

@@ -119,10 +119,16 @@ class ObjectRights:
 
     def entitlement(self, need: Need) -> Found:
         """The right to make any cluster."""
-        person = self._asked.person(need.holder)
-        if person.admin or need.right in person.entitlements or need.right in self._asked.entitlements_of(person):
-            return passed(f"{need.holder} may create clusters")
-        return missing(f"{need.holder} may not create clusters. {remedies.entitlement(need.holder)}")
+        person, remedy = self._asked.person(need.holder), remedies.entitlement(need.holder)
+        held = passed(f"{need.holder} may create clusters")
+        if person.admin or need.right in person.entitlements:
+            return held
+        try:
+            if need.right in self._asked.entitlements_of(person):
+                return held
+        except NotToldError as untold:
+            raise NotToldError(f"{untold.message}; if clusters are refused: {remedy}") from untold
+        return missing(f"{need.holder} may not create clusters. {remedy}")
 
     def principal_user(self, need: Need) -> Found:
         """The role that lets one identity run things as a service principal (iam.AccountAccessControlProxyAPI)."""

@@ -60,7 +60,7 @@ class Outcome:
             metrics=logged.metrics,
             params=logged.params,
             mlflow_url=logged.url,
-            tasks=tuple(_judged(each) for each in tasks) if wanted.tasks else (),
+            tasks=tuple(_judged(each) for each in tasks) if wanted.tasks or len(tasks) > 1 else (),
             logs=logs,
             logs_uri=logs_uri,
         )
