@@ -9,7 +9,7 @@ from tests.e2e.scene import Scene
 from trainyard_localcluster import LocalCluster
 
 # Short, so that what the operator waits for comes soon; a module that tests a limit sets its own in OPERATOR_FLAGS.
-FLAGS = {"poll_seconds": "0.3", "settle_seconds": "2", "deletion_deadline_seconds": "120"}
+FLAGS = {"poll_seconds": "0.3", "settle_seconds": "2", "recheck_seconds": "2", "deletion_deadline_seconds": "120"}
 
 
 @pytest.fixture(scope="session")

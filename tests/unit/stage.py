@@ -236,7 +236,7 @@ class Scene:
         self.sessions.remote = self.remote
         api = ApiServer(kube)
         self.code = CodeFinder(api, self.repositories)
-        self.preflight = Preflight(self.sessions, lambda: (self.now - NOW).total_seconds())
+        self.preflight = Preflight(self.sessions, 60, lambda: (self.now - NOW).total_seconds())
         self.readiness = Readiness(self.store, self.sessions, self.code, self.preflight, Limits(), CLUSTER)
         self.uploads = Uploads(self.store, self.sessions, CLUSTER)
         self.logs = RunLogs(api, 65_536, lambda: self.now)

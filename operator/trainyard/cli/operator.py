@@ -50,6 +50,14 @@ def operator(
         float,
         typer.Option(envvar="TRAINYARD_WORKSPACE_RECHECK_SECONDS", min=1, help="Seconds between workspace checks."),
     ] = 300.0,
+    recheck_seconds: Annotated[
+        float,
+        typer.Option(
+            envvar="TRAINYARD_RECHECK_SECONDS",
+            min=1,
+            help="Seconds between looks at what keeps a stalled run from starting, missing rights included.",
+        ),
+    ] = 60.0,
     deletion_deadline_seconds: Annotated[
         float,
         typer.Option(
@@ -164,6 +172,7 @@ def operator(
         liveness_port=liveness_port,
         metrics_port=metrics_port,
         limits=Limits(
+            recheck_stalled=recheck_seconds,
             deletion_deadline=deletion_deadline_seconds,
             settle_before_giving_up_search=settle_seconds,
             trouble_before_told=tell_after_seconds,

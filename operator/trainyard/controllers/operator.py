@@ -63,7 +63,7 @@ class Operator:
         self._sessions = sessions
         self._queue: KeyedQueue[Key] = KeyedQueue(time.monotonic)
         self._api = api = ApiServer(kube)
-        code, preflight = CodeFinder(api, repositories), Preflight(sessions)
+        code, preflight = CodeFinder(api, repositories), Preflight(sessions, settings.limits.recheck_stalled)
         readiness = Readiness(self._store, sessions, code, preflight, settings.limits, cluster)
         uploads = Uploads(self._store, sessions, cluster)
         logs = RunLogs(api, settings.log_characters, utc_now)

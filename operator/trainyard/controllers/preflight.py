@@ -1,7 +1,7 @@
 """Whether a request's needs are met, asked of the platform before a new attempt and remembered for a while.
 
-Called by readiness. What was found is kept in memory only, by session and needs; it never stands in the way for longer
-than `SOON` after somebody has mended it.
+Called by readiness. What was found is kept in memory only, by session and needs; it must not stand in a run's way for
+longer than the pause between two looks at it.
 """
 
 import time
@@ -17,10 +17,9 @@ from trainyard.telemetry.metrics import PREFLIGHT
 
 # Seconds that all checks of one request may take together.
 DEADLINE = 45.0
-# Seconds that an answer is good. Rights seldom go, and a hundred runs of one kind need not ask a hundred times; what
-# was missing may be granted at any moment.
+# Seconds that an answer is good when all is there. Rights seldom go, and a hundred runs of one kind need not ask a
+# hundred times; what was missing may be granted at any moment, and is asked for at each look at a stalled run.
 WHEN_PASSED = 300.0
-SOON = 60.0
 MOST = 2048
 
 _Key = tuple[Target, str, tuple[Need, ...]]
@@ -28,10 +27,17 @@ Findings = tuple[Finding, ...]
 
 
 class Preflight:
-    """Asks and remembers. To be used from one event loop. `clock` gives seconds and never goes back."""
+    """Asks and remembers. To be used from one event loop.
 
-    def __init__(self, sessions: Sessions, clock: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        sessions: to ask through.
+        otherwise: seconds that an answer is good in which not all is there: the pause between looks at a stalled run.
+        clock: gives seconds and never goes back.
+    """
+
+    def __init__(self, sessions: Sessions, otherwise: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._sessions = sessions
+        self._otherwise = otherwise
         self._clock = clock
         self._found: OrderedDict[_Key, tuple[Findings, float]] = OrderedDict()
         self._flights: Flights[_Key, Findings] = Flights()
@@ -53,7 +59,7 @@ class Preflight:
         for finding in found:
             PREFLIGHT.labels(finding.outcome).inc()
         passed = all(finding.outcome == "Passed" for finding in found)
-        self._found[key] = (found, self._clock() + (WHEN_PASSED if passed else SOON))
+        self._found[key] = (found, self._clock() + (WHEN_PASSED if passed else self._otherwise))
         self._found.move_to_end(key)
         while len(self._found) > MOST:
             self._found.popitem(last=False)
