@@ -55,6 +55,14 @@ class WorkspaceFiles(Protocol):
         """
         ...
 
+    def below(self, path: str, principal: Principal) -> dict[str, bytes]:
+        """Contents by relative path of all files below the folder that `principal` may see; none if it is no folder.
+
+        Raises:
+            ApiError: 400, it is not an absolute path.
+        """
+        ...
+
 
 class VolumeFiles(Protocol):
     """What the run engine needs of Unity Catalog's volumes."""

@@ -13,11 +13,12 @@ plain subprocess lacks.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from trainyard_sandbox.engine.runs import Run, TaskRun
 from trainyard_sandbox.state import SandboxState
-from trainyard_sandbox.stores.volumes import PATHS_HOOK
+from trainyard_sandbox.stores.volumes import MOUNTS_VARIABLE, PATHS_HOOK
 from trainyard_sandbox.tokens import IssuedToken
 
 RUNTIME_TOKEN_LIFETIME_SECONDS = 7 * 24 * 3600.0
@@ -42,9 +43,13 @@ def job_environment(run: Run, task: TaskRun, cluster_variables: dict[str, str] |
 
 
 def run_environment(
-    state: SandboxState, run: Run, token: IssuedToken, work_dir: Path, python_path: list[Path]
+    state: SandboxState, run: Run, token: IssuedToken, work_dir: Path, python_path: list[Path], workspace: Path | None
 ) -> dict[str, str]:
-    """What a task's process finds, apart from the job's own variables."""
+    """What a task's process finds, apart from the job's own variables.
+
+    Args:
+        workspace: what the code finds at /Workspace; None where it looks for nothing there.
+    """
     environment = {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "HOME": str(work_dir),
@@ -61,8 +66,11 @@ def run_environment(
         "REQUESTS_CA_BUNDLE": str(state.ca_file.resolve()),
     }
     volumes = state.volumes.environment(state.directory.require(run.run_as)) if state.volumes else {}
-    if volumes:
-        environment |= volumes
+    mounts = json.loads(volumes.get(MOUNTS_VARIABLE, "{}"))
+    if workspace is not None:
+        mounts["/Workspace"] = {"folder": str(workspace), "read": True, "write": False}
+    if mounts:
+        environment[MOUNTS_VARIABLE] = json.dumps(mounts)
         python_path = [*python_path, PATHS_HOOK]
     if python_path:
         environment["PYTHONPATH"] = ":".join(str(path) for path in python_path)

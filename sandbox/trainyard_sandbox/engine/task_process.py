@@ -50,6 +50,10 @@ class _Place:
         return self.directory / "output.log"
 
     @property
+    def workspace(self) -> Path:
+        return self.directory / "workspace"
+
+    @property
     def notebook_result(self) -> Path:
         return self.directory / "notebook-result.json"
 
@@ -127,6 +131,7 @@ class TaskProcesses:
             command = [sys.executable, str(WHEEL_DRIVER), spec["package_name"], spec["entry_point"], *arguments]
             return _Program(command, place.work_dir)
         script = self._python_file(live, place)
+        self._mount(live, arguments, place)
         return _Program([sys.executable, str(script), *arguments], place.work_dir)
 
     def _python_file(self, live: LiveTask, place: _Place) -> Path:
@@ -194,6 +199,22 @@ class TaskProcesses:
             for name, content in self._state.files.beside(path, self._principal(live)).items():
                 (place.code / name).write_bytes(content)
 
+    def _mount(self, live: LiveTask, arguments: list[str], place: _Place) -> None:
+        """Workspace folders that the code is told of, as it finds them below /Workspace when the task starts.
+
+        On the platform all of the workspace is there (Databricks documentation, "What are workspace files?").
+        """
+        files = self._state.files
+        if files is None:
+            return
+        for argument in {argument for argument in arguments if argument.startswith("/Workspace/")}:
+            if any(part in ("", ".", "..") for part in argument.strip("/").split("/")):
+                continue  # no path of the workspace
+            folder = place.workspace / argument.removeprefix("/Workspace/")
+            for name, content in files.below(argument, self._principal(live)).items():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes(content)
+
     def _fetch(self, live: LiveTask, path: str) -> bytes:
         """A file of a volume or the workspace, as the run-as identity may read it."""
         store = self._state.volumes if path.startswith("/Volumes/") else self._state.files
@@ -221,7 +242,8 @@ class TaskProcesses:
         state, run = self._state, live.run
         token = state.tokens.issue(run.run_as, RUNTIME_TOKEN_LIFETIME_SECONDS, "runtime")
         try:
-            environment = run_environment(state, run, token, place.work_dir, list(program.python_path))
+            workspace = place.workspace.resolve() if place.workspace.exists() else None
+            environment = run_environment(state, run, token, place.work_dir, list(program.python_path), workspace)
             environment |= job_environment(run, live.task, on.variables)
             state.runs.move(run, "RUNNING", "In run", live.task)
             state.runs.move(run, "RUNNING", "In run")

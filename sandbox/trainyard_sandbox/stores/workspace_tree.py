@@ -191,6 +191,18 @@ class WorkspaceTree:
             and self.may(principal, found.path, "View")
         }
 
+    def below(self, path: str, principal: Principal) -> dict[str, bytes]:
+        """Contents by relative path of the files below a folder that the principal may see (`SandboxState.files`)."""
+        folder = normalized(path).rstrip("/") + "/"
+        return {
+            found.path.removeprefix(folder): found.content
+            for found in self._objects.values()
+            if found.object_type == "FILE"
+            and found.content is not None
+            and found.path.startswith(folder)
+            and self.may(principal, found.path, "View")
+        }
+
     def children(self, path: str, principal: Principal) -> list[WorkspaceObject]:
         """The objects directly in a folder, or the object itself when it is none (WorkspaceAPI.list)."""
         found = self.get(path, principal)

@@ -1,9 +1,13 @@
 """Lets the Python code of a run use /Volumes/<catalog>/<schema>/<volume>/... as on a cluster, without a mount.
 
+The same for /Workspace/..., of which it finds those folders, to be read, that the engine has put there for the task.
+
 The engine puts this folder on PYTHONPATH, so every interpreter of the run imports it at start. Paths inside a volume
 that the run's identity may use are mapped onto the sandbox's folder of that volume in `open` and the functions of `os`
 that `pathlib`, `shutil`, `glob` and most libraries are built on; a privilege that is missing is a PermissionError. It
 must never change what happens to any other path, and uses nothing but the standard library.
+
+Modules are imported from such paths as well: the import system has its own way to the same functions.
 
 It is a convenience, not a security boundary. Not covered: code that opens files outside Python (shell commands,
 libraries with readers of their own), listing /Volumes itself, and volumes or privileges that are newer than the task.
@@ -12,18 +16,22 @@ Databricks documentation, "Work with files in Unity Catalog volumes" (POSIX-styl
 
 from __future__ import annotations
 
+import _io
 import builtins
 import errno
 import io
 import json
 import os
+import posix
 from collections.abc import Callable
 from typing import Any
 
 ROOT = "/Volumes/"
+WORKSPACE = "/Workspace/"
 MOUNTS: dict[str, dict[str, Any]] = json.loads(os.environ.get("TRAINYARD_SANDBOX_VOLUMES", "{}"))
 WRITING_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
+IMPORTING = ("stat", "listdir")
 READ_ONE = ("stat", "lstat", "listdir", "scandir", "access", "chdir", "listxattr", "getxattr")
 WRITE_ONE = ("mkdir", "rmdir", "remove", "unlink", "utime", "chmod", "truncate", "setxattr")
 WRITE_TWO = ("rename", "replace")
@@ -34,16 +42,18 @@ def mapped(path: Any, *, writes: bool) -> Any:
     if not isinstance(path, str | bytes | os.PathLike):
         return path  # a file descriptor, or nothing: the current folder
     text = os.fsdecode(os.fspath(path))
-    if not text.startswith(ROOT):
+    if not text.startswith((ROOT, WORKSPACE)):
         return path
     segments = os.path.normpath(text).split("/")
-    mount = MOUNTS.get(ROOT + "/".join(segments[2:5]).lower())
+    depth = 5 if text.startswith(ROOT) else 2
+    mount = MOUNTS.get(ROOT + "/".join(segments[2:5]).lower() if depth == 5 else "/Workspace")
     if mount is None:
         return path
     if not mount["write" if writes else "read"]:
         needed = "WRITE VOLUME" if writes else "READ VOLUME"
-        raise PermissionError(errno.EACCES, f"User does not have {needed} on the volume", text)
-    return os.path.join(mount["folder"], *segments[5:])
+        told = f"User does not have {needed} on the volume" if depth == 5 else "The sandbox has it to be read only"
+        raise PermissionError(errno.EACCES, told, text)
+    return os.path.join(mount["folder"], *segments[depth:])
 
 
 def called(real: Callable[..., Any], paths: tuple[Any, ...], *args: Any, writes: bool, **kwargs: Any) -> Any:
@@ -108,6 +118,9 @@ def install() -> None:
             if real in supported:
                 supported.add(function)
         setattr(os, name, function)
+    for name in IMPORTING:
+        setattr(posix, name, replaced[name])
+    _io.open_code = io.open_code = wrapped_one(io.open_code, writes=False)
 
 
 if MOUNTS:
