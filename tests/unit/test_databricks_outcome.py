@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from trainyard.core.errors import Denied, Missing, Refused
+from trainyard.core.errors import Denied, Missing, Refused, Unreachable
 from trainyard.core.remote import End, RemoteRun, Stage
 from trainyard.platforms.base import ModelWanted, Wanted
 from trainyard.platforms.databricks.logged import spoken
@@ -168,3 +168,145 @@ def test_a_run_that_never_started_says_what_the_platform_says() -> None:
     assert collect(Client(), remote, None).error == "no capacity"
     started = Client(**{"jobs/runs/get_output": Refused("no output"), "jobs/runs/get": {"tasks": [{"run_id": 5}]}})
     assert collect(started, remote, None).error == "no capacity"
+
+
+def task(key: str, result: str, code: str, kind: str = "CLIENT_ERROR", **more: Any) -> dict[str, Any]:
+    details = {"code": code, "type": kind, "message": more.pop("message", "")}
+    status = {"state": "TERMINATED", "termination_details": details}
+    state = {"life_cycle_state": "TERMINATED", "result_state": result}
+    return {"task_key": key, "run_id": len(key), "state": state, "status": status, **more}
+
+
+def asked_for(client: Client, path: str) -> int:
+    return sum(asked[1].endswith(path) for asked in client.asked)
+
+
+FAILED = RemoteRun("1", Stage.ENDED, "x", End.INFRASTRUCTURE, "Cluster error")
+
+
+def cluster_failure(message: str, **cluster: Any) -> Client:
+    row = task("train", "FAILED", "CLUSTER_ERROR", "CLOUD_FAILURE", message=message)
+    row["cluster_instance"] = {"cluster_id": "c-1"}
+    if cluster.pop("shared", False):
+        row["existing_cluster_id"] = "c-1"
+    answers = {"clusters/get": cluster or Denied("no"), "jobs/runs/get_output": {}, "jobs/runs/get": {"tasks": [row]}}
+    return Client(**answers)
+
+
+def reason(code: str, kind: str = "CLIENT_ERROR", **parameters: str) -> dict[str, Any]:
+    return {"state": "TERMINATED", "termination_reason": {"code": code, "type": kind, "parameters": parameters}}
+
+
+def test_why_the_cluster_ended_is_asked_for_where_the_message_does_not_say() -> None:
+    silent = cluster_failure("it failed", **reason("AZURE_QUOTA_EXCEEDED_EXCEPTION", azure_error_message="12 cores"))
+    result = collect(silent, FAILED, None)
+    assert result.end is End.QUOTA
+    assert "AZURE_QUOTA_EXCEEDED_EXCEPTION" in result.error
+    assert "12 cores" in result.error
+    telling = cluster_failure("Terminated: SPOT_INSTANCE_TERMINATION(CLOUD_FAILURE)", **reason("INVALID_ARGUMENT"))
+    assert collect(telling, FAILED, None).end is None
+    assert asked_for(telling, "clusters/get") == 0
+
+
+def test_a_cluster_that_can_not_be_seen_or_lives_on_says_nothing() -> None:
+    assert collect(cluster_failure("it failed"), FAILED, None).end is None
+    again = cluster_failure("it failed", **{**reason("USER_REQUEST"), "state": "RUNNING"})
+    assert collect(again, FAILED, None).end is None
+    done = cluster_failure("it failed", **reason("JOB_FINISHED", "SUCCESS"))
+    assert collect(done, FAILED, None).error == "it failed"
+
+
+def test_who_terminated_the_cluster_is_named() -> None:
+    by_ada = reason("USER_REQUEST", "SUCCESS", username="ada@example.com")
+    own = collect(cluster_failure("it failed", **by_ada), FAILED, None)
+    assert (own.end, "ada@example.com" in own.error) == (End.CANCELLED, True)
+    shared = collect(cluster_failure("it failed", **by_ada, shared=True), FAILED, None)
+    assert (shared.end, "ada@example.com" in shared.error) == (None, True)
+
+
+def test_of_a_cancelled_run_the_platforms_words_are_told() -> None:
+    rows = {"tasks": [task("train", "CANCELED", "USER_CANCELED")]}
+    client = Client(**{"jobs/runs/get_output": {"logs": "epoch 1"}, "jobs/runs/get": rows})
+    remote = RemoteRun("1", Stage.ENDED, "x", End.CANCELLED, "Run cancelled by ada@example.com.")
+    result = collect(client, remote, None)
+    assert (result.end, result.error) == (None, "Run cancelled by ada@example.com.")
+
+
+def test_every_page_of_tasks_is_read() -> None:
+    class Paging(Client):
+        def do(self, method: str, path: str, *, query: Any = None, body: Any = None) -> Any:
+            if path.endswith("jobs/runs/get"):
+                if "page_token" in query:
+                    return {"tasks": [task("second", "SUCCESS", "SUCCESS")]}
+                return {"tasks": [task("a", "SUCCESS", "SUCCESS")], "next_page_token": "more"}
+            return super().do(method, path, query=query, body=body)
+
+    result = collect(Paging(), DONE, None, tasks=("a", "second"))
+    assert [each.name for each in result.tasks] == ["a", "second"]
+
+
+def test_a_long_error_keeps_its_end_and_which_task_it_was() -> None:
+    rows = {"tasks": [task("fit", "FAILED", "RUN_EXECUTION_ERROR"), task("prepare", "SUCCESS", "SUCCESS")]}
+    answers = {"jobs/runs/get_output": {"error": "E", "error_trace": "x" * 9000 + "\nthe end"}, "jobs/runs/get": rows}
+    error = collect(Client(**answers), RemoteRun("1", Stage.ENDED, "x", End.CODE), None).error
+    assert error.startswith("task fit failed: ")
+    assert error.endswith("the end")
+    assert len(error) <= 2000
+
+
+OUTPUTS: list[tuple[dict[str, Any], str, bool, str]] = [
+    ({"logs": "a\nb"}, "a\nb\n", False, ""),
+    ({"logs": "a", "logs_truncated": True}, "a\n", True, ""),
+    ({"logs": "a\nValueError: x", "error": "ValueError: x"}, "a\nValueError: x\n", False, ""),
+    ({"logs": "a", "error": "ValueError: x", "error_trace": "T\nValueError: x"}, "a\nT\nValueError: x\n", False, ""),
+    ({"notebook_output": {"result": "0.9", "truncated": True}}, "0.9\n", True, ""),
+    ({"notebook_output": {}}, "", False, "run's page"),
+    ({"run_job_output": {"run_id": 77}}, "", False, "page of job run 77"),
+    ({"logs": ""}, "", False, ""),
+    ({"sql_output": {}}, "", False, "prints nothing"),
+    ({"logs": "\x1b]0;title\x07\x1b[31mred\x1b[0m\x00"}, "red\n", False, ""),
+]
+
+
+@pytest.mark.parametrize(("output", "text", "truncated", "missing"), OUTPUTS)
+def test_a_tasks_text_is_all_that_it_printed_and_why_it_failed(
+    output: dict[str, Any], text: str, truncated: bool, missing: str
+) -> None:
+    rows = {"tasks": [task("train", "SUCCESS", "SUCCESS")]}
+    client = Client(**{"jobs/runs/get_output": output, "jobs/runs/get": rows})
+    (log,) = collect(client, DONE, None, log_characters=1000).logs
+    assert (log.name, log.text, log.truncated) == ("train", text, truncated)
+    assert missing in log.missing
+    assert bool(missing) == bool(log.missing)
+
+
+@pytest.mark.parametrize("error", [Denied("no CAN VIEW"), Missing("gone"), Unreachable("x", reason="AnswerTooLarge")])
+def test_a_text_that_can_not_be_had_says_why(error: Exception) -> None:
+    rows = {"tasks": [task("train", "SUCCESS", "SUCCESS")]}
+    client = Client(**{"jobs/runs/get_output": error, "jobs/runs/get": rows})
+    (log,) = collect(client, DONE, None, log_characters=1000).logs
+    assert (log.text, bool(log.missing)) == ("", True)
+
+
+def test_a_platform_that_does_not_answer_loses_no_log() -> None:
+    rows = {"tasks": [task("train", "SUCCESS", "SUCCESS")]}
+    client = Client(**{"jobs/runs/get_output": Unreachable("down"), "jobs/runs/get": rows})
+    with pytest.raises(Unreachable):
+        collect(client, DONE, None, log_characters=1000)
+
+
+def test_texts_of_several_tasks_share_the_folder_that_is_told() -> None:
+    rows = {"tasks": [task("a", "SUCCESS", "SUCCESS"), task("bc", "SUCCESS", "SUCCESS")]}
+    client = Client(**{"jobs/runs/get_output": {"logs": "x"}, "jobs/runs/get": rows})
+    result = collect(client, DONE, None, keep=lambda name, text: f"s3://b/team/run-1/{name}.log")
+    assert result.logs_uri == "s3://b/team/run-1"
+
+
+def test_params_are_told_bounded_and_without_tokens() -> None:
+    params = [{"key": f"p{n:03}", "value": "v" * 600} for n in range(150)] + [{"key": "a", "value": f"Bearer {JWT}"}]
+    run = {"info": {"experiment_id": "7"}, "data": {"params": params}}
+    result = collect(Client(**{"mlflow/runs/get": {"run": run}}), DONE, None)
+    assert len(result.params) == 100
+    assert max(len(value) for value in result.params.values()) == 500
+    assert result.params["a"] == "Bearer [token]"
+    assert result.mlflow_url == "https://dbc.example/ml/experiments/7/runs/mine"

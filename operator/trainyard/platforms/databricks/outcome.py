@@ -12,6 +12,7 @@ from trainyard.core.errors import Denied, Missing, Refused
 from trainyard.core.remote import End, RemoteRun, RemoteTask, Result, Written
 from trainyard.platforms.base import Wanted
 from trainyard.platforms.databricks.client import DatabricksClient
+from trainyard.platforms.databricks.cluster_reasons import ORDINARY
 from trainyard.platforms.databricks.failures import Evidence, Verdict, judge, reason_in, worst
 from trainyard.platforms.databricks.logged import Logged, MlflowRuns
 from trainyard.platforms.databricks.logs import ERROR_LENGTH, Printed, TaskOutputs, kept
@@ -97,7 +98,11 @@ class Outcome:
 
     def _read(self, task: _Task) -> _Task:
         read = replace(task, output=self._task_outputs.of(task.seen))
-        return replace(read, verdict=judge(self._evidence(read))) if read.failed else read
+        if not read.failed:
+            return read
+        evidence = self._evidence(read)
+        seen = replace(read.seen, message=clean(" ".join(evidence.message.split())))
+        return replace(read, seen=seen, verdict=judge(evidence))
 
     def _evidence(self, task: _Task) -> Evidence:
         end = task.seen.end or End.INFRASTRUCTURE
@@ -126,13 +131,16 @@ class Outcome:
             return evidence
         reason = cluster.get("termination_reason") or {}
         parameters = reason.get("parameters") or {}
+        code, kind = str(reason.get("code") or ""), str(reason.get("type") or "")
         # Keys: Clusters API 2.0, TerminationParameter.
         spoken = [str(text) for key, text in sorted(parameters.items()) if key.endswith("_message")]
+        if code and code not in ORDINARY:
+            spoken.insert(0, f"cluster {cluster_id} was terminated: {code}({kind})")
         return replace(
             evidence,
             message="\n".join(filter(None, [evidence.message, str(cluster.get("state_message") or ""), *spoken])),
-            reason=str(reason.get("code") or ""),
-            reason_type=str(reason.get("type") or ""),
+            reason=code,
+            reason_type=kind,
             ended_by=str(parameters.get("username") or ""),
         )
 
@@ -153,7 +161,9 @@ def _failure(remote: RemoteRun, tasks: list[_Task]) -> tuple[End | None, str]:
     if remote.end in (End.CANCELLED, End.TIMED_OUT) or not failed:
         verdict = judge(Evidence(remote.end or End.INFRASTRUCTURE, message=message))
         said = next((task.output.last_words() for task in failed), "")
-        return verdict.end, _error([verdict.advice], said or message)
+        # Of a cancelled run, how it was cancelled says more than what it had printed by then.
+        said = message or said if verdict.end is End.CANCELLED else said or message
+        return verdict.end, _error([verdict.advice], said)
     end = worst(task.verdict.end for task in failed if task.verdict is not None)
     first = next(task for task in failed if task.verdict is not None and task.verdict.end is end)
     prefix = [_which(first, failed, tasks), first.verdict.advice if first.verdict else ""]

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from trainyard.core.remote import End, RemoteRun, RemoteTask, Stage
+from trainyard.platforms.databricks.redaction import clean
 
 LIFE_CYCLE = {
     "BLOCKED": Stage.QUEUED,
@@ -202,7 +203,7 @@ def _spoken(state: Mapping[str, Any], status: Mapping[str, Any], details: Mappin
 
 def _message(state: Mapping[str, Any], details: Mapping[str, Any]) -> str:
     text = details.get("message") or state.get("state_message") or ""
-    return " ".join(str(text).split())[:1024]
+    return clean(" ".join(str(text).split()))[:1024]
 
 
 def _object(parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:
