@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from trainyard.controllers.store import Key, Store, key_of, workspace_key
+from trainyard.controllers.store import Key, Store, at_rest, key_of, workspace_key
+from trainyard.core.snapshot import FINALIZER
 
 WORKSPACE = Key("MLWorkspace", "team", "dbx")
 
@@ -65,6 +66,40 @@ def test_a_workspace_knows_its_runs_and_forgets_those_that_went() -> None:
     store.remove(key_of("MLTrainingRun", run("a")))
     assert [key.name for key, _ in store.runs_of(WORKSPACE)] == ["b"]
     assert store.count("MLTrainingRun") == 2
+
+
+def ended(**changes: Any) -> dict[str, Any]:
+    obj = run("a")
+    obj["spec"] |= {"code": {"inline": "x" * 65_536}} | changes
+    return {**obj, "status": {"phase": "Succeeded"}}
+
+
+def test_the_source_of_finished_runs_is_not_kept_in_memory() -> None:
+    store, obj = Store(), ended()
+    obj["metadata"]["managedFields"] = [{"manager": "kubectl"}]
+    put(store, obj)
+    kept = store.get(key_of("MLTrainingRun", obj))
+    assert kept is not None
+    assert kept["spec"] == {"workspaceRef": {"name": "dbx"}}
+    assert "managedFields" not in kept["metadata"]
+    assert "code" in obj["spec"]  # what the watch gave is not ours to change
+
+
+def test_the_source_of_a_run_that_goes_on_is_kept() -> None:
+    store, obj = Store(), {**ended(), "status": {"phase": "Running"}}
+    put(store, obj)
+    kept = store.get(key_of("MLTrainingRun", obj))
+    assert kept is not None
+    assert "code" in kept["spec"]
+
+
+def test_a_finished_run_is_at_rest_unless_it_holds_something_or_has_a_time_to_live() -> None:
+    assert at_rest(ended())
+    assert not at_rest(ended(ttlSecondsAfterFinished=0))
+    assert not at_rest({**ended(), "status": {"phase": "Suspended"}})
+    held = ended()
+    held["metadata"]["finalizers"] = [FINALIZER]
+    assert not at_rest(held)
 
 
 def test_a_shared_workspace_is_not_the_namespaces_own_of_the_same_name() -> None:

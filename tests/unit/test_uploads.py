@@ -88,6 +88,13 @@ async def test_another_teams_run_is_not_named(scene: Scene) -> None:
     assert await scene.uploads.clean(run) == "uploaded code left for a run of another namespace, which uses it too"
 
 
+async def test_a_run_that_uploaded_nothing_asks_nothing(scene: Scene) -> None:
+    key = scene.put(code=None, compute=None, jobRef={"id": "7"})
+    await scene.finish(key)
+    assert await scene.uploads.clean(snapshot(scene, key)) == "there was no uploaded code to remove"
+    assert "clean" not in scene.remote.calls
+
+
 async def test_an_upload_waits_for_a_removal_under_way(scene: Scene) -> None:
     run = await finished(scene)
     slow = Slow(scene)

@@ -16,7 +16,7 @@ from prometheus_client import start_http_server
 from trainyard.api.base import GROUP, VERSION
 from trainyard.audit.log import AuditLog
 from trainyard.controllers.destinations import Destinations
-from trainyard.controllers.kube import KINDS, Kube, KubeError
+from trainyard.controllers.kube import KINDS, ForbiddenError, Kube, KubeError, NotFoundError
 from trainyard.controllers.operator import Operator
 from trainyard.controllers.sessions import Sessions
 from trainyard.controllers.settings import OperatorSettings
@@ -84,7 +84,7 @@ def _cluster_name(settings: OperatorSettings, kube: Kube) -> str:
         return settings.cluster_name
     try:
         return kube.namespace_uid("kube-system")
-    except KubeError as error:
+    except (ForbiddenError, NotFoundError) as error:
         # Runs must not wait for it. But another address of the same API server would be another name.
         log.warning("the cluster has no name of its own; give --cluster-name", error=error.message, instead=kube.host)
         return kube.host

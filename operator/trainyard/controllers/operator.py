@@ -25,7 +25,7 @@ from trainyard.controllers.run_logs import RunLogs
 from trainyard.controllers.runs import RunController
 from trainyard.controllers.sessions import Sessions
 from trainyard.controllers.settings import OperatorSettings
-from trainyard.controllers.store import Key, Object, Store, finished, key_of, workspace_key
+from trainyard.controllers.store import Key, Object, Store, at_rest, finished, key_of, workspace_key
 from trainyard.controllers.uploads import Uploads
 from trainyard.controllers.workspaces import WorkspaceController
 from trainyard.core.errors import TrainyardError
@@ -136,7 +136,7 @@ class Operator:
         if event["type"] == "DELETED":
             self._store.remove(key, obj["metadata"]["uid"])
             self._gone(key, obj)
-        elif self._store.put(key, obj):
+        elif self._store.put(key, obj) and not (key.kind == RUN.name and at_rest(obj)):
             self._queue.add(key)
         self._wake_referrers(key, obj)
 

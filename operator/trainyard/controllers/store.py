@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from trainyard.controllers.kube import CLUSTER_WORKSPACE, RUN, WORKSPACE
 from trainyard.core.conditions import FINAL
+from trainyard.core.snapshot import FINALIZER
 
 
 class Key(NamedTuple):
@@ -84,6 +85,15 @@ class Store:
 def finished(obj: Object) -> bool:
     """Whether a run is in a final phase: nothing but its own clock or a change of its own changes it any more."""
     return (obj.get("status") or {}).get("phase") in FINAL
+
+
+def at_rest(obj: Object) -> bool:
+    """Whether a run has finished, has no time to live and holds nothing: no look at it can lead to anything."""
+    return (
+        finished(obj)
+        and FINALIZER not in obj["metadata"].get("finalizers", [])
+        and obj.get("spec", {}).get("ttlSecondsAfterFinished") is None
+    )
 
 
 def _slim(kind: str, obj: Object) -> Object:

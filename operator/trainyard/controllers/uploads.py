@@ -14,8 +14,11 @@ from trainyard.controllers.sessions import Sessions
 from trainyard.controllers.store import Key, Object, Store
 from trainyard.core.conditions import FINAL
 from trainyard.core.snapshot import RunSnapshot
+from trainyard.core.tokens import code_digest
 from trainyard.telemetry.metrics import UPLOADS_REMOVED
 
+# The digest of no files at all, which is where nothing was uploaded.
+NOTHING = code_digest({})
 # Longer than any single request may take (audit.transport.Bounds), so that a removal given up here is over.
 DEADLINE = 60.0
 
@@ -54,6 +57,8 @@ class Uploads:
         """
         removed, used_by = 0, ""
         for folder, attempt in {folder_of(attempt): attempt for attempt in run.status.attempts}.items():
+            if folder.digest == NOTHING:
+                continue
             found = await self._remove(run, folder, attempt)
             if isinstance(found, Key):
                 used_by = found.name if found.namespace == run.namespace else "a run of another namespace"

@@ -1,0 +1,66 @@
+"""How an operator is put together from its flags: what it calls its cluster, and where it fetches source to."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from trainyard.cli.wiring import _cluster_name, _repositories
+from trainyard.controllers.kube import ForbiddenError, Kube, KubeError
+from trainyard.controllers.settings import OperatorSettings
+
+
+class Namespaces:
+    """An API server that knows, or does not tell, the uid of kube-system."""
+
+    host = "https://10.0.0.1:6443"
+
+    def __init__(self, answer: str | KubeError) -> None:
+        self.answer = answer
+
+    def namespace_uid(self, name: str) -> str:
+        assert name == "kube-system"
+        if isinstance(self.answer, KubeError):
+            raise self.answer
+        return self.answer
+
+
+def name(answer: str | KubeError, **settings: str) -> str:
+    return _cluster_name(OperatorSettings(**settings), cast(Kube, Namespaces(answer)))  # type: ignore[arg-type]
+
+
+def test_a_cluster_is_called_by_what_stays_when_its_address_changes() -> None:
+    assert name("4f0e") == "4f0e"
+
+
+def test_an_administrators_name_goes_first() -> None:
+    assert name(ForbiddenError("403"), cluster_name="prod") == "prod"
+
+
+def test_an_operator_that_may_not_read_the_uid_still_starts() -> None:
+    assert name(ForbiddenError("403")) == "https://10.0.0.1:6443"
+
+
+def test_a_passing_trouble_gives_the_cluster_no_other_name() -> None:
+    """It would lose sight of what it has uploaded."""
+    with pytest.raises(KubeError):
+        name(KubeError("the API server answered 503"))
+
+
+def test_what_is_fetched_lies_in_a_folder_that_goes_with_the_operator() -> None:
+    with ExitStack() as stack:
+        folder = _repositories(OperatorSettings(), stack)._work_dir
+        assert folder.is_dir()
+    assert not folder.exists()
+
+
+def test_a_folder_of_ones_own_stays(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        _repositories(OperatorSettings(git_work_dir=tmp_path / "git"), stack)
+    assert (tmp_path / "git").is_dir()
+
+
+def test_certificates_that_are_not_there_are_told_at_the_start(tmp_path: Path) -> None:
+    with ExitStack() as stack, pytest.raises(ValueError, match="--git-ca-file"):
+        _repositories(OperatorSettings(git_ca_file=tmp_path / "ca.pem"), stack)
