@@ -156,6 +156,9 @@ def test_a_jobs_own_cluster_ends_with_it(workspace: WorkspaceClient, upload: Cal
     assert cluster.termination_reason.code is compute.TerminationReasonCode.JOB_FINISHED
     with pytest.raises(InvalidParameterValue, match="only supports all-purpose"):
         submit(workspace, "/a.py", existing_cluster_id=cluster.cluster_id)
+    for_notebooks = a_cluster(workspace, workload_type={"clients": {"jobs": False, "notebooks": True}})
+    with pytest.raises(InvalidParameterValue, match="cannot be used for jobs"):
+        submit(workspace, "/a.py", existing_cluster_id=for_notebooks)
 
 
 def test_rights_on_a_cluster_decide_who_runs_on_it_and_starts_it(

@@ -193,6 +193,15 @@ def test_cancelling_a_run_between_attempts_makes_no_further_one(
     assert overall(run) is Result.CANCELED
 
 
+def test_a_run_past_its_timeout_makes_no_further_attempt(
+    workspace: WorkspaceClient, task: Callable[..., jobs.SubmitTask]
+) -> None:
+    slow = task("slow", "import time\ntime.sleep(600)\n", max_retries=1, retry_on_timeout=True)
+    run = ended(workspace, submit(workspace, [slow], timeout_seconds=1))
+    assert attempts(run) == [(0, Result.TIMEDOUT)]
+    assert overall(run) is Result.TIMEDOUT
+
+
 def test_a_pretended_run_ends_by_its_tasks_as_scripted(
     control: SandboxControl, workspace: WorkspaceClient, task: Callable[..., jobs.SubmitTask]
 ) -> None:

@@ -225,6 +225,9 @@ class ClusterStore:
         if cluster.source == "JOB":
             # databricks/databricks-sdk-py#744
             raise invalid_parameter("existing_cluster_id only supports all-purpose cluster IDs")
+        if cluster.spec.get("workload_type", {}).get("clients", {}).get("jobs") is False:
+            # ClientsTypes.jobs: "With jobs set, the cluster can be used for jobs"
+            raise invalid_parameter(f"Cluster {cluster_id} cannot be used for jobs.")
         return cluster
 
     def require(self, principal: Principal, cluster: Cluster, levels: frozenset[str], action: str) -> None:
