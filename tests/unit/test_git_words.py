@@ -79,6 +79,11 @@ def test_every_other_url_is_refused_without_being_repeated(url: str, reason: str
     assert "password@" not in str(error)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "2130706433", "0x7f.0x1"])
+def test_an_address_is_refused_even_where_it_is_allowed(host: str) -> None:
+    assert error_of(RemotePolicy([host]).remote, f"https://{host}/churn").reason == "GitHostNotAllowed"
+
+
 @pytest.mark.parametrize(
     "ref", ["main", "feature/x", "v1.0", "refs/pull/1/head", "a@b", "0123abc", "0" * 40, "release-1", "ünïcode"]
 )

@@ -55,10 +55,10 @@ class Upstream:
         self.git("push", "-q", "--force", "origin", f"HEAD:refs/heads/{branch}")
         return self.git("rev-parse", "HEAD")
 
-    def drop_history(self) -> None:
+    def drop_history(self, branch: str = "main") -> None:
         """Begins the work tree's branch anew, so that the next commit is forced over what was pushed."""
         self.git("checkout", "-q", "--orphan", "anew")
-        self.git("branch", "-q", "-D", "main")
+        self.git("branch", "-q", "-D", branch)
 
 
 @dataclass

@@ -119,8 +119,8 @@ class Git:
         kinds = self._local(["cat-file", "--batch-check=%(objecttype) %(objectname)"], asked).out.decode().splitlines()
         if not kinds[0].startswith("commit "):
             raise SourceError(
-                f"git.ref: {self.remote.url} has no commit {commit}, or no longer: name a branch, a tag of a commit, or "
-                "a commit.",
+                f"git.ref: {self.remote.url} has no commit {commit}, or no longer: name a branch, a tag of a commit, "
+                "or a commit.",
                 reason="GitRefNotFound",
             )
         root = kinds[1].removeprefix("tree ")

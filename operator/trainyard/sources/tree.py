@@ -91,12 +91,12 @@ def blobs_of(listing: bytes, remote: Remote, selection: Selection) -> list[Blob]
     for row in rows:
         facts, _, name = row.partition(b"\t")
         mode, _, found = facts.split(b" ")
-        path = name.decode(errors="backslashreplace")
+        path = name.decode(errors="backslashreplace")  # what is no UTF-8 gets a backslash, which is not plain
         if mode == _SYMLINK:
             raise refused_entry(selection, remote, path, "is a symbolic link, which is not followed")
         if mode == _SUBMODULE:
             raise refused_entry(selection, remote, path, "is a submodule, which is not fetched")
-        if not is_plain(path) or path.encode() != name:
+        if not is_plain(path):
             raise refused_entry(selection, remote, path, "has a name that not every system can hold")
         blobs.append(Blob(path, found.decode()))
     return blobs
