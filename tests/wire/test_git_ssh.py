@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,7 @@ def test_the_key_is_never_used_for_another_host(upstream: Upstream, fetcher: Git
     assert not told.file.exists()
 
 
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="no ssh program on this machine")
 def test_the_real_ssh_takes_every_option_as_it_is_meant(tmp_path: Path) -> None:
     remote = Remote("git@github.com:acme/churn", "ssh", "github.com")
     given = environment(remote, CREDENTIAL, tmp_path, ca_file=None, ssh=["ssh"])
