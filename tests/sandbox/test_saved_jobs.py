@@ -216,6 +216,20 @@ def test_cancelling_the_parent_cancels_the_child(
         assert run.state.result_state is jobs.RunResultState.CANCELED
 
 
+@pytest.mark.parametrize("pretended", ["parent", "child", "neither"])
+def test_a_child_that_is_deleted_behind_everyones_back_fails_its_parent(
+    control: SandboxControl, workspace: WorkspaceClient, job: Callable[..., int], pretended: str
+) -> None:
+    control.add_script(run_name=pretended, states=[("RUNNING", 0 if pretended == "parent" else 600)])
+    run_id = submit(workspace, as_task(job(SLEEP, name="child")), run_name="parent")
+    child_id = wait_until(lambda: child_of(workspace, run_id))
+    control.delete_run(child_id)
+    run = ended(workspace, run_id)
+    assert run.state is not None
+    assert run.state.result_state is jobs.RunResultState.FAILED
+    assert f"Run {child_id} does not exist" in (run.state.state_message or "")
+
+
 def test_a_reference_to_a_job_that_is_not_there_is_refused(workspace: WorkspaceClient, job: Callable[..., int]) -> None:
     with pytest.raises(InvalidParameterValue, match="Job 12345 does not exist"):
         submit(workspace, as_task(12345))

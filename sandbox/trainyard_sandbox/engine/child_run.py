@@ -56,10 +56,11 @@ def start(state: SandboxState, run: Run, task: TaskRun) -> Run | Outcome:
 
 
 def outcome_of(child: Run) -> Outcome:
-    """How a task ends whose child ended so."""
+    """How a task ends whose child ended so, or was deleted."""
     ended = child.progress.outcome
     if ended is None:
-        raise ValueError("a run that has ended has an outcome")
+        message = f"Run {child.run_id} does not exist."
+        return Outcome("INTERNAL_ERROR", "FAILED", message, "RESOURCE_NOT_FOUND", "CLIENT_ERROR")
     if ended.result_state in SUCCESSFUL:
         return Outcome()
     if ended.result_state == "CANCELED":

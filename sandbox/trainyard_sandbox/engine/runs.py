@@ -187,6 +187,7 @@ class Run:
         job_parameters: of a saved job's run, their values by name; `parameter_defaults` what the job says.
         settings: of the saved job that it is a run of, when it started; None for a one-time run.
         trigger: what started it (SDK: TriggerType).
+        when_ended: called when it has ended or was deleted; may be called twice.
     """
 
     run_id: int
@@ -200,6 +201,7 @@ class Run:
     progress: Progress = field(default_factory=Progress)
     paid: bool = False
     cancel_requested: bool = False
+    deleted: bool = False
     shown_state: str | None = None
     settings: dict[str, Any] | None = None
     job_parameters: dict[str, str] = field(default_factory=dict)
@@ -214,8 +216,8 @@ class Run:
 
     @property
     def active(self) -> bool:
-        """Not ended yet."""
-        return not self.progress.terminal
+        """Not ended yet, and still there."""
+        return not self.progress.terminal and not self.deleted
 
     @property
     def timeout_seconds(self) -> int:
@@ -303,6 +305,10 @@ class RunStore:
         for task in run.tasks:
             del self._task_runs[task.run_id]
         self.deleted.add(run.run_id)
+        was_active, run.deleted = run.active, True
+        if was_active:
+            for tell in run.when_ended:
+                tell()
 
     def terminate(self, run: Run, outcome: Outcome) -> None:
         """Bring a run into TERMINATING with its outcome known (SDK docstring of RunStatus.termination_details)."""
