@@ -12,6 +12,7 @@ from databricks.sdk.service.workspace import ImportFormat
 
 from trainyard_sandbox.client import SandboxControl
 
+from .conftest import ended
 from .members import Member, MemberFactory, member
 
 __all__ = ["member"]  # the fixture
@@ -105,3 +106,20 @@ def test_a_name_that_means_nothing_is_refused(control: SandboxControl, member: M
         proxy.get_rule_set(rule_set_name(control, "nobody"), "")
     with pytest.raises(InvalidParameterValue, match="service principals only"):
         proxy.get_rule_set(f"accounts/{control.address.account_id}/ruleSets/default", "")
+
+
+def test_the_identity_that_runs_needs_to_read_the_code(control: SandboxControl, member: MemberFactory) -> None:
+    submitter, target = member("submitter"), member("target")
+    control.grant_role(submitter.application_id, target.application_id)
+    run = ended(submitter.client, submit_as(submitter, target.application_id), timeout_seconds=60)
+    assert run.state is not None
+    assert run.state.result_state is jobs.RunResultState.FAILED
+    assert "does not have View permissions" in (run.state.state_message or "")
+    home = submitter.client.workspace.get_status(f"/Users/{submitter.application_id}").object_id
+    reads = iam.AccessControlRequest(
+        service_principal_name=target.application_id, permission_level=iam.PermissionLevel.CAN_READ
+    )
+    submitter.client.permissions.update("directories", str(home), access_control_list=[reads])
+    run = ended(submitter.client, submit_as(submitter, target.application_id), timeout_seconds=60)
+    assert run.state is not None
+    assert run.state.result_state is jobs.RunResultState.SUCCESS
