@@ -205,6 +205,29 @@ WORDS = [
     ("fatal: remote error: upload-pack: not our ref 0000", "GitRefNotFound", False),
     ("error: Server does not allow request for unadvertised object 0000", "GitCommitNotServed", False),
     ("error: index-pack died of signal 25", "GitTooLarge", False),
+    ("fatal: unable to access 'https://x/': SSL certificate problem: self-signed", "GitCertificateUntrusted", False),
+    (
+        "fatal: unable to access 'https://x/': SSL: no alternative certificate subject name matches target host name "
+        "'x'",
+        "GitCertificateUntrusted",
+        False,
+    ),
+    (
+        "fatal: unable to access 'https://x/': server certificate verification failed. CAfile: none CRLfile: none",
+        "GitCertificateUntrusted",
+        False,
+    ),
+    (
+        "fatal: unable to access 'https://x/': OpenSSL SSL_connect: Connection reset by peer in connection to x:443",
+        "GitUnreachable",
+        True,
+    ),
+    (
+        "fatal: unable to access 'https://x/': gnutls_handshake() failed: Error in the pull function.",
+        "GitUnreachable",
+        True,
+    ),
+    ("kex_exchange_identification: Connection closed by remote host", "GitUnreachable", True),
     ("sh: 1: exec: git: not found\n", "GitMissing", False),
     ("error: cannot run ssh: No such file or directory", "GitMissing", False),
     ("fatal: https://x/info/refs not valid: is this a git repository?", "GitRepositoryNotFound", False),
@@ -217,6 +240,12 @@ WORDS = [
 def test_what_git_says_becomes_a_reason(words: str, reason: str, waiting: bool) -> None:
     error = refusal(GITHUB, "asking", words, [])
     assert (error.reason, error.waiting) == (reason, waiting)
+
+
+def test_a_repositorys_name_says_nothing_of_what_went_wrong() -> None:
+    remote = Remote("https://github.com/acme/certificate-not-found", "https", "github.com")
+    words = f"fatal: unable to access '{remote.url}/': Could not resolve host: github.com"
+    assert refusal(remote, "asking", words, []).reason == "GitUnreachable"
 
 
 def test_what_a_host_says_is_cleaned_and_clipped() -> None:

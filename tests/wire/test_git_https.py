@@ -311,6 +311,29 @@ def test_a_host_that_says_nothing_is_given_up_in_time(
     forge.silent.set()
 
 
+def test_a_host_that_hangs_holds_up_no_other_host(forge: Forge, upstream: Upstream, tmp_path: Path) -> None:
+    commit = upstream.commit(FILES)
+    (tmp_path / "other").mkdir()
+    with serve_git(tmp_path / "other") as hanging, ThreadPoolExecutor(4) as threads:
+        hanging.silent = threading.Event()
+        hosts = [forge.host, hanging.host]
+        both = tmp_path / "both.pem"
+        both.write_bytes(forge.ca_file.read_bytes() + hanging.ca_file.read_bytes())
+        fetcher = GitFetcher(GitLimits(seconds=20, per_host=1), hosts, tmp_path / "work", ca_file=both)
+        stuck = [
+            threads.submit(refusal, lambda ref=ref: fetcher.resolve(GitSource(hanging.url(), ref), None))  # type: ignore[misc]
+            for ref in ("a", "b", "c")
+        ]
+        until(lambda: hanging.requests)
+        assert fetcher.resolve(GitSource(forge.url(), "main"), None) == commit
+        assert not any(each.done() for each in stuck)
+        assert len(hanging.requests) == 1
+        fetcher.close()
+        reasons = {each.result().reason for each in stuck}
+        hanging.silent.set()
+        assert reasons == {"GitStopped"}
+
+
 def test_a_host_that_is_down_is_waited_for(forge: Forge, fetcher: GitFetcher, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     with serve_git(tmp_path / "other") as gone:

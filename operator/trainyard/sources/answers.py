@@ -62,7 +62,7 @@ _MEANINGS = (
         "whose key or token may read it",
     ),
     _meaning(
-        r"certificate|ssl_connect|ssl routines",
+        r"certificate|no alternative .*subject name",
         "GitCertificateUntrusted",
         "its certificate is not signed by an authority that the operator knows: have the operator started with the "
         "authority's certificate",
@@ -86,7 +86,7 @@ _MEANINGS = (
     _meaning(
         r"could not resolve|failed to connect|couldn't connect|connection (refused|timed out|reset|closed)|too slow|"
         r"timed out|returned error: (429|5\d\d)|hung up|unexpected disconnect|early eof|empty reply|no route|"
-        r"rpc failed|curl [0-9]+",
+        r"rpc failed|curl [0-9]+|ssl_|tls|recv failure|send failure|broken pipe|remote end|closed by remote",
         "GitUnreachable",
         "the host does not answer as it should",
         waiting=True,
@@ -97,7 +97,9 @@ _UNKNOWN = _meaning("", "GitFailed", "git failed", waiting=True)
 
 def refusal(remote: Remote, doing: str, words: str, secrets: Sequence[str]) -> SourceError:
     """The error for what git said while it was doing something with that repository."""
-    meaning = next((each for each in _MEANINGS if each.words.search(words)), _UNKNOWN)
+    # A repository may be named after one of these words.
+    unnamed = words.replace(remote.url, "URL")
+    meaning = next((each for each in _MEANINGS if each.words.search(unnamed)), _UNKNOWN)
     said = cleaned(words, secrets)
     return SourceError(
         f"{doing} {remote.url}: {meaning.advice}. git said: {said or 'nothing'}",
