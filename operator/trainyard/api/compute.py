@@ -80,7 +80,8 @@ class JobCluster(ApiModel):
         ),
     ] = None
     autoscale: Annotated[
-        Autoscale | None, Field(default=None, description="Let the platform choose the number. Absent: numWorkers.")
+        Autoscale | None,
+        Field(default=None, description="Let the platform choose the number of workers. Absent: numWorkers."),
     ] = None
     availability: Annotated[
         Literal["OnDemand", "Spot", "SpotWithFallback"] | None,
@@ -208,18 +209,24 @@ class ComputeClass(ApiModel):
 
     job_cluster: Annotated[
         JobCluster | None,
-        Field(default=None, description="A job cluster per attempt. Absent when another shape is given."),
+        Field(
+            default=None,
+            description="A cluster made for each attempt, and billed for it alone. Absent when another is given.",
+        ),
     ] = None
     serverless: Annotated[
         Serverless | None,
-        Field(default=None, description="Serverless job compute. Absent when another shape is given."),
+        Field(
+            default=None,
+            description="Serverless compute for jobs; the platform sizes it. Absent when another is given.",
+        ),
     ] = None
     existing_cluster: Annotated[
         ExistingCluster | None,
         Field(
             default=None,
-            description="A cluster made by somebody else. Packages stay installed on it. Absent when another shape is "
-            "given.",
+            description="A cluster made by somebody else and shared with others. Packages stay installed on it. Absent "
+            "when another is given.",
         ),
     ] = None
 

@@ -166,9 +166,21 @@ class LogDestination(ApiModel):
         )
     }
 
-    s3: Annotated[S3Destination | None, Field(default=None, description="S3. Absent when another is given.")] = None
+    s3: Annotated[
+        S3Destination | None,
+        Field(
+            default=None,
+            description="A folder of an S3 bucket, written with a role that trusts the namespace's ServiceAccount. "
+            "Absent when another is given.",
+        ),
+    ] = None
     adls: Annotated[
-        ADLSDestination | None, Field(default=None, description="Azure storage. Absent when another is given.")
+        ADLSDestination | None,
+        Field(
+            default=None,
+            description="A folder of an Azure storage container, written as an application that trusts the namespace's "
+            "ServiceAccount. Absent when another is given.",
+        ),
     ] = None
     volume: Annotated[
         str | None,

@@ -25,7 +25,7 @@ class Environment(ApiModel):
             default=None,
             min_length=1,
             max_length=63,
-            description="A short name from the workspace's runtimes. Absent: nothing but pip.",
+            description="A short name from the workspace's runtimes. Absent: none.",
         ),
     ] = None
     pip: Annotated[
@@ -135,7 +135,8 @@ class Task(ApiModel):
         RunIf | None,
         Field(
             default=None,
-            description="How the tasks it depends on must have ended for it to run. Absent: AllSucceeded.",
+            description="How the tasks it depends on must have ended for it to run: AllDone is however they did, "
+            "NoneFailed lets some be skipped. Absent: AllSucceeded.",
         ),
     ] = None
     timeout_seconds: Annotated[

@@ -132,7 +132,7 @@ class Retry(ApiModel):
         Field(
             default="Infrastructure",
             description="Infrastructure retries what is not the code's doing (cloud, cluster, platform; what absence "
-            "means); Any also retries failed code and timed-out attempts.",
+            "means); Any also retries failed code, lack of memory or packages, and timed-out attempts.",
         ),
     ] = "Infrastructure"
     backoff_seconds: Annotated[
