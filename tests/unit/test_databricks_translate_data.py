@@ -83,6 +83,17 @@ REFUSED: list[tuple[dict[str, Any], str, str, str]] = [
         "InvalidSpec",
         "21 environment variables",
     ),
+    (
+        {
+            "inputs": {f"i{n}": {"uri": "s3://b"} for n in range(15)},
+            "secrets": {"T": {"store": "vault", "key": "k"}},
+            "workspace": {"secretStores": {"vault": {"databricksScope": "s"}}},
+            "compute": {"class": "cluster"},
+        },
+        "spec",
+        "InvalidSpec",
+        "21 environment variables",
+    ),
     ({"model": {"name": "m", "tags": {"a.b": "c"}}}, "spec.model.tags", "InvalidSpec", "'a.b'"),
     ({"model": {"name": "m", "tags": {"Trainyard_uid": "c"}}}, "spec.model.tags", "InvalidSpec", "operator's"),
 ]
