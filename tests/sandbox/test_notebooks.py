@@ -182,6 +182,25 @@ def test_a_notebook_imports_the_files_beside_it_and_installs_a_wheel(
     assert output.notebook_output.result == "hello neighbour"
 
 
+def test_a_notebook_reads_and_writes_files_of_a_volume(
+    workspace: WorkspaceClient, notebook: Callable[..., str], control: SandboxControl, principal: str
+) -> None:
+    control.add_volume("main.notes.data")
+    control.add_volume_file("/Volumes/main/notes/data/in.txt", b"wine")
+    control.grant(principal, "main", "USE CATALOG")
+    control.grant(principal, "main.notes", "USE SCHEMA")
+    control.grant(principal, "main.notes.data", "READ VOLUME", "WRITE VOLUME")
+    source = ipynb(
+        "from pathlib import Path\nfolder = Path('/Volumes/main/notes/data')",
+        "(folder / 'out.txt').write_text((folder / 'in.txt').read_text().upper())",
+    )
+    _, output = run(workspace, notebook(source, kind=ImportFormat.JUPYTER))
+    assert output.error is None, output.error_trace
+    written = workspace.files.download("/Volumes/main/notes/data/out.txt").contents
+    assert written is not None
+    assert written.read() == b"WINE"
+
+
 def test_a_notebook_that_cannot_be_read_ends_the_run_in_internal_error(
     workspace: WorkspaceClient, principal: str
 ) -> None:
