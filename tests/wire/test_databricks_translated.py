@@ -79,7 +79,7 @@ def text(result: Result) -> str:
     return "\n".join(each.text for each in result.logs)
 
 
-@pytest.mark.parametrize("where", ["small", "cluster", "shared"])
+@pytest.mark.parametrize("where", ["small", "shared"])
 def test_a_module_finds_its_package_its_arguments_and_its_variables(platform: Platform, where: str) -> None:
     files = {**{name.removeprefix("src/"): body for name, body in PACKAGE.items()}, "acme/train.py": IMPORTING}
     made = platform.attempt(files, compute={"class": where}, entrypoint={"module": "acme.train", "args": ["--x", "1"]})
@@ -122,7 +122,7 @@ def test_a_console_script_runs_from_a_wheel_in_the_workspace(platform: Platform,
 
 
 @pytest.mark.parametrize("where", ["small", "shared"])
-def test_code_in_the_workspace_and_on_a_volume_is_run_where_it_lies(platform: Platform, where: str) -> None:
+def test_code_in_the_workspace_is_run_where_it_lies(platform: Platform, where: str) -> None:
     folder = f"/Users/{platform.principal}/churn"
     platform.put(f"{folder}/train.py", TELL.encode())
     made = platform.attempt(
