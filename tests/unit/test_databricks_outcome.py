@@ -310,3 +310,34 @@ def test_params_are_told_bounded_and_without_tokens() -> None:
     assert max(len(value) for value in result.params.values()) == 500
     assert result.params["a"] == "Bearer [token]"
     assert result.mlflow_url == "https://dbc.example/ml/experiments/7/runs/mine"
+
+
+def logged(run_id: str, **metrics: float) -> dict[str, Any]:
+    data = {"metrics": [{"key": key, "value": value} for key, value in metrics.items()]}
+    return {"info": {"run_id": run_id, "experiment_id": "7"}, "data": data}
+
+
+class WithEarlier(Client):
+    """An attempt that left out tasks which the two before it had done."""
+
+    def do(self, method: str, path: str, *, query: Any = None, body: Any = None) -> Any:
+        if path.endswith("runs/search"):
+            assert body["experiment_ids"] == ["7"]
+            number = body["filter"].partition("ty-u-")[2][0]
+            return {"runs": [logged(f"run-{number}", **{f"loss{number}": 1.0, "both": float(number)})]}
+        return super().do(method, path, query=query, body=body)
+
+
+def test_what_earlier_attempts_of_the_same_graph_left_belongs_to_the_result() -> None:
+    answers = {"mlflow/runs/get": {"run": logged("mine", score=0.9, both=3.0)}}
+    versions = {"model_versions": [row(1, "run-1"), row(2, "run-2"), row(3, "other")]}
+    client = WithEarlier(**answers, versions=versions)
+    result = collect(client, DONE, WANTED, tasks=("score",), earlier=("ty-u-2", "ty-u-1"))
+    assert result.metrics == {"loss1": "1.0", "loss2": "1.0", "score": "0.9", "both": "3.0"}
+    assert (result.model.version, result.shortfall) == ("2", None)
+    # Its own model goes before any of theirs, whatever the numbers.
+    own = WithEarlier(**answers, versions={"model_versions": [row(1, "mine"), row(2, "run-2")]})
+    assert collect(own, DONE, WANTED, tasks=("score",), earlier=("ty-u-2",)).model.version == "1"
+    # An attempt that left nothing out is not helped by what others registered.
+    alone = collect(WithEarlier(**answers, versions=versions), DONE, WANTED)
+    assert (alone.model, alone.shortfall[0]) == (None, "ModelNotRegistered")

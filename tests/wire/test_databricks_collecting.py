@@ -10,9 +10,10 @@ import pytest
 from tests.wire.jobs import job
 from trainyard.core.errors import Refused
 from trainyard.core.remote import End, RemoteRun, Result, Stage
+from trainyard.core.tokens import code_digest, submission_token
 from trainyard.platforms.base import Request, Wanted
 from trainyard.platforms.databricks.connection import DatabricksConnection
-from trainyard.platforms.databricks.translate import translate
+from trainyard.platforms.databricks.translate import translate, wanted
 from trainyard_sandbox.client import SandboxControl
 
 ALL = Wanted(log_characters=10_000)
@@ -59,10 +60,10 @@ def ended(connection: DatabricksConnection, remote_id: str, seconds: float = 90)
     raise AssertionError(f"still {remote.state} after {seconds} s")
 
 
-def ran(connection: DatabricksConnection, request: Request, wanted: Wanted = ALL) -> tuple[RemoteRun, Result]:
+def ran(connection: DatabricksConnection, request: Request, asked: Wanted = ALL) -> tuple[RemoteRun, Result]:
     submitted = connection.submit(request)
     remote = ended(connection, submitted.remote_id)
-    return remote, connection.collect(remote, submitted.mlflow_run_id, wanted)
+    return remote, connection.collect(remote, submitted.mlflow_run_id, asked)
 
 
 def test_a_run_leaves_its_log_its_mlflow_page_and_its_params(
@@ -270,3 +271,49 @@ def test_files_of_a_volume_are_written_read_and_deleted_with_their_folder(
     for bad in ("/Workspace/x", f"{root}/../x", "/Volumes"):
         with pytest.raises(ValueError, match="no path below"):
             files.put(bad, b"")
+
+
+def test_a_smaller_attempt_has_what_the_tasks_before_it_logged_and_registered(
+    connection: DatabricksConnection, control: SandboxControl, principal: str
+) -> None:
+    schema = f"main.s{time.time_ns()}"
+    for name, privileges in (("main", ["USE_CATALOG"]), (schema, ["USE_SCHEMA", "CREATE_MODEL", "APPLY_TAG"])):
+        control.grant(principal, name, *privileges)
+    files = {
+        "fit.py": b"import os, mlflow\n"
+        b"with mlflow.start_run():\n"
+        b"    mlflow.log_metric('fitted', 1)\n"
+        b"    mlflow.pyfunc.log_model('model', python_model=lambda model_input: model_input, pip_requirements=[],\n"
+        b"        registered_model_name=os.environ['TRAINYARD_MODEL_NAME'],\n"
+        b"        signature=mlflow.models.infer_signature(['a'], ['a']))\n",
+        "score.py": b"import os, mlflow\n"
+        b"if os.environ['TRAINYARD_ATTEMPT'] == '1':\n"
+        b"    raise SystemExit(3)\n"
+        b"with mlflow.start_run():\n"
+        b"    mlflow.log_metric('scored', 2)\n",
+    }
+    tasks = [
+        {"name": "fit", "entrypoint": {"pythonFile": "fit.py"}},
+        {"name": "score", "entrypoint": {"pythonFile": "score.py"}, "dependsOn": ["fit"]},
+    ]
+    first = job(
+        host=control.address.host,
+        principal=principal,
+        uid=f"{time.time_ns():032x}",
+        workspace={"modelPrefix": schema},
+        tasks=tasks,
+        model={"name": "iris", "alias": "champion"},
+    )
+    first = replace(first, files=files, code_digest=code_digest(files))
+    second = replace(first, attempt=2, submission_token=submission_token(first.uid, 2), done_tasks=frozenset({"fit"}))
+    submitted = connection.submit(translate(first))
+    failed = connection.collect(ended(connection, submitted.remote_id), submitted.mlflow_run_id, wanted(first))
+    assert {task.name: task.end for task in failed.tasks} == {"fit": End.SUCCEEDED, "score": End.CODE}, failed.error
+    submitted = connection.submit(translate(second))
+    remote = ended(connection, submitted.remote_id)
+    result = connection.collect(remote, submitted.mlflow_run_id, wanted(second))
+    assert [(task.name, task.end) for task in result.tasks] == [("score", End.SUCCEEDED)], result.error
+    assert result.metrics == {"fitted": "1.0", "scored": "2.0"}
+    assert result.shortfall is None
+    assert result.model is not None
+    assert (result.model.name, result.model.alias) == (f"{schema}.iris", "champion")

@@ -103,7 +103,9 @@ class Wanted:
     """What has to be fetched of an ended attempt.
 
     `outputs` holds, by name, the uri and the table (one of them None) as `translate` gave them to the code. `tasks` are
-    the tasks of a run of several, by the name that the platform knows them by; empty for a run of one.
+    the tasks of a run of several, by the name that the platform knows them by; empty for a run of one. `earlier` are
+    the submission tokens of the attempts before, newest first, if they have done tasks that this one left out: what
+    these logged and registered belongs to the result.
     `log_characters` is the most of each task's text that is kept; `keep` is called with (task name, text) for the
     workspace's log destination, and gives the URI; None where there is none.
     """
@@ -111,6 +113,7 @@ class Wanted:
     model: ModelWanted | None = None
     outputs: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
     tasks: tuple[str, ...] = ()
+    earlier: tuple[str, ...] = ()
     log_characters: int = 0
     keep: Callable[[str, str], str] | None = None
 

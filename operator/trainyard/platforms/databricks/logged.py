@@ -6,7 +6,7 @@ Called by `outcome`. What can not be read is a shortfall, never passed over; clo
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ import structlog
 
 from trainyard.core.errors import Denied, Missing, Refused
 from trainyard.core.remote import End, RemoteRun
+from trainyard.platforms.databricks import names
 from trainyard.platforms.databricks.client import DatabricksClient
 from trainyard.platforms.databricks.redaction import clean
 
@@ -33,12 +34,16 @@ _MLFLOW_STATUS = {End.SUCCEEDED: "FINISHED", End.CANCELLED: "KILLED", End.TIMED_
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """What was found; `unread` is the (reason, message) why there is nothing though there may be."""
+    """What was found; `unread` is the (reason, message) why there is nothing though there may be.
+
+    `run_ids` are the MLflow runs that the result is made of, this attempt's own first.
+    """
 
     metrics: dict[str, str] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
     url: str | None = None
     unread: tuple[str, str] | None = None
+    run_ids: tuple[str, ...] = ()
 
 
 class MlflowRuns:
@@ -48,13 +53,18 @@ class MlflowRuns:
         self._client = client
         self._host = host.rstrip("/")
 
-    def read(self, remote: RemoteRun, mlflow_run_id: str) -> Logged:
-        """What the MLflow run holds, or why it can not be told."""
+    def read(self, remote: RemoteRun, mlflow_run_id: str, earlier: Sequence[str] = ()) -> Logged:
+        """What the MLflow run holds, or why it can not be told.
+
+        Args:
+            earlier: submission tokens of attempts before, newest first, whose MLflow runs belong to the result as well.
+        """
         try:
             run = self._client.do("GET", f"{MLFLOW}/runs/get", query={"run_id": mlflow_run_id}).get("run", {})
+            before = self._before(run, earlier)
         except Missing:
             # Deleted by a person: no metrics, but no reason to call the training anything else than it was.
-            return Logged()
+            return Logged(run_ids=(mlflow_run_id,))
         except (Denied, Refused) as error:
             advice = f"{error.message} Grant the principal CAN READ on the experiment and create a new run."
             return Logged(
@@ -62,14 +72,35 @@ class MlflowRuns:
                     "MetricsNotReadable",
                     f"the training ended well, but the metrics of its MLflow run {mlflow_run_id} can not be read: "
                     f"{advice}",
-                )
+                ),
+                run_ids=(mlflow_run_id,),
             )
-        info, data = run.get("info", {}), run.get("data", {})
+        info = run.get("info", {})
         if info.get("status") in _LIVE:
             self._close(remote, mlflow_run_id)
-        metrics = sorted((str(each["key"])[:MAX_NAME], spoken(each.get("value"))) for each in data.get("metrics", []))
-        params = sorted((str(each["key"])[:MAX_NAME], _param(each)) for each in data.get("params", []))
-        return Logged(dict(metrics[:MAX_METRICS]), dict(params[:MAX_PARAMS]), self._page(info, mlflow_run_id))
+        metrics: dict[str, str] = {}
+        params: dict[str, str] = {}
+        # The newest last: what was logged again counts as it was logged last.
+        for data in [each.get("data", {}) for each in (*reversed(before), run)]:
+            metrics |= {str(each["key"])[:MAX_NAME]: spoken(each.get("value")) for each in data.get("metrics", [])}
+            params |= {str(each["key"])[:MAX_NAME]: _param(each) for each in data.get("params", [])}
+        ids = (mlflow_run_id, *(str(each["info"]["run_id"]) for each in before))
+        page = self._page(info, mlflow_run_id)
+        return Logged(_first(metrics, MAX_METRICS), _first(params, MAX_PARAMS), page, run_ids=ids)
+
+    def _before(self, run: Mapping[str, Any], tokens: Sequence[str]) -> list[dict[str, Any]]:
+        """The MLflow runs of those attempts, in the experiment of this one."""
+        found: list[dict[str, Any]] = []
+        for token in tokens:
+            search = {
+                "experiment_ids": [run.get("info", {}).get("experiment_id")],
+                "filter": f"tags.`{names.TAG_TOKEN}` = '{token}'",
+                # As `preparation` chooses among several.
+                "order_by": ["attributes.start_time ASC"],
+                "max_results": 1,
+            }
+            found += self._client.do("POST", f"{MLFLOW}/runs/search", body=search).get("runs") or []
+        return found
 
     def _page(self, info: Mapping[str, Any], mlflow_run_id: str) -> str | None:
         """The page that mlflow itself prints (mlflow tracking/_tracking_service/client.py, _log_url)."""
@@ -101,6 +132,10 @@ def spoken(value: Any) -> str:
         return repr(value)
     # ProtoJSON leaves out a value that is the type's default.
     return "0.0" if value is None else str(value)[:MAX_METRIC_VALUE]
+
+
+def _first(values: Mapping[str, str], most: int) -> dict[str, str]:
+    return dict(sorted(values.items())[:most])
 
 
 def _param(each: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ Called by `outcome`. The version is found by the MLflow run that made it, never 
 shortfall: a training whose model is not there has not done what was asked.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from trainyard.core.errors import Denied, Missing, Refused
@@ -25,15 +25,22 @@ class Models:
     def __init__(self, client: DatabricksClient) -> None:
         self._client = client
 
-    def made_by(self, mlflow_run_id: str | None, wanted: ModelWanted) -> tuple[ModelVersion | None, Shortfall | None]:
-        """The version that this MLflow run registered, with its alias and tags, or why there is none."""
+    def made_by(
+        self, mlflow_run_ids: Sequence[str], wanted: ModelWanted
+    ) -> tuple[ModelVersion | None, Shortfall | None]:
+        """The version that these MLflow runs registered, with its alias and tags, or why there is none.
+
+        Of several runs, the first that registered any counts.
+        """
         try:
-            found = [row for row in self._versions(wanted.full_name) if row.get("run_id") == mlflow_run_id]
+            versions = list(self._versions(wanted.full_name))
+            by_run = ([row for row in versions if row.get("run_id") == run_id] for run_id in mlflow_run_ids)
+            found = next(filter(None, by_run), [])
         except Missing:
             found = []
         except (Denied, Refused) as error:
             return None, ("ModelNotReadable", f"{error.message} Grant EXECUTE on {wanted.full_name} and its schema.")
-        if mlflow_run_id is None or not found:
+        if not found:
             return None, (
                 "ModelNotRegistered",
                 f"the training ended well, but registered no version of {wanted.full_name}. Have the code log its "

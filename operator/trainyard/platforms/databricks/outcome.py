@@ -52,7 +52,7 @@ class Outcome:
 
     def collect(self, remote: RemoteRun, mlflow_run_id: str | None, wanted: Wanted) -> Result:
         """See `platforms.base.Connection.collect`."""
-        logged = self._mlflow.read(remote, mlflow_run_id) if mlflow_run_id else Logged()
+        logged = self._mlflow.read(remote, mlflow_run_id, wanted.earlier) if mlflow_run_id else Logged()
         succeeded = remote.end is End.SUCCEEDED
         reads = wanted.log_characters > 0 or wanted.keep is not None
         tasks = self._tasks(remote, reads) if reads or wanted.tasks or not succeeded else []
@@ -71,7 +71,7 @@ class Outcome:
         outputs: dict[str, Written] = self._outputs.found(wanted.outputs)
         if wanted.model is None:
             return replace(found, outputs=outputs, shortfall=logged.unread)
-        model, shortfall = self._models.made_by(mlflow_run_id, wanted.model)
+        model, shortfall = self._models.made_by(logged.run_ids, wanted.model)
         return replace(found, outputs=outputs, model=model, shortfall=shortfall or logged.unread)
 
     def _tasks(self, remote: RemoteRun, reads: bool) -> list[_Task]:

@@ -10,6 +10,7 @@ from typing import Any
 from trainyard.api.training_run import MLTrainingRunSpec
 from trainyard.api.workspace import MLWorkspaceSpec, Permission, RunAsIdentity
 from trainyard.core.errors import TranslationError
+from trainyard.core.tokens import submission_token
 from trainyard.platforms.base import Job, ModelWanted, Request, RunsAs, Wanted
 from trainyard.platforms.databricks import names, overrides
 from trainyard.platforms.databricks.asking import needs_of
@@ -69,7 +70,13 @@ def wanted(job: Job) -> Wanted:
     """
     outputs = {name: (place.uri, place.table) for name, place in data_of(job).outputs.items()}
     steps = remaining(steps_of(job.spec), job.done_tasks) if job.spec.tasks else []
-    return Wanted(model=_model_wanted(job), outputs=outputs, tasks=tuple(step.name for step in steps))
+    before = range(job.attempt - 1, 0, -1) if job.done_tasks else ()
+    return Wanted(
+        model=_model_wanted(job),
+        outputs=outputs,
+        tasks=tuple(step.name for step in steps),
+        earlier=tuple(submission_token(job.spec.submission_key or job.uid, number) for number in before),
+    )
 
 
 def _body(job: Job, label: str, runs_as: RunsAs | None, made: Made) -> dict[str, Any]:
