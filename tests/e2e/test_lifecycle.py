@@ -60,9 +60,9 @@ class TestWaiting:
         team = scene.team()
         scene.control.change_principal(team.principal, entitlements=["workspace-access"])
         run = scene.run(team, compute={"class": "cluster"}, environment={"runtime": "sklearn"}).until("Stalled")
-        assert run.reason == "PermissionMissing"
-        assert "PermissionMissing" in run.events()
-        assert run.remote() == []
+        # Databricks shows the entitlements of groups to admins only, so that its own refusal is what tells.
+        assert run.reason == "PermissionDenied"
+        assert "PermissionDenied" in run.events()
         scene.control.change_principal(team.principal, entitlements=["workspace-access", "allow-cluster-create"])
         run.until("Succeeded")
         assert run.paid() == 1
