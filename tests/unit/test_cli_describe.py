@@ -154,6 +154,13 @@ def test_events_are_told_or_why_not() -> None:
     assert "Events" not in text(RICH, [])
 
 
+def test_the_checks_of_a_plan_are_told_with_what_mends_them() -> None:
+    check = {"name": "USE CATALOG on main", "outcome": "Missing", "message": "GRANT USE CATALOG"}
+    told = text(run(status={"phase": "Failed", "plan": {"request": "{}", "checks": [check]}}), [])
+    assert "Checks:\n  OUTCOME   CHECK" in told
+    assert "GRANT USE CATALOG" in told
+
+
 def test_a_run_that_nobody_has_seen_yet_can_be_described() -> None:
     assert "not yet seen by the operator" in text(run(), [])
 

@@ -10,7 +10,7 @@ import pytest
 
 from trainyard.cli.exits import MEANING, Exit
 from trainyard.cli.logs import tail_of
-from trainyard.cli.looking import planned, would_start
+from trainyard.cli.plans import planned, would_start
 from trainyard.cli.session import code_for
 from trainyard.cli.terminal import harmless, plain
 from trainyard.client import (

@@ -99,7 +99,7 @@ def test_a_server_that_closes_every_watch_at_once_is_not_asked_in_a_circle() -> 
     server, time = Server([run(1)], [watch()]), Time()
     with pytest.raises(WaitTimedOut):
         list(states(server, time, seconds=30))
-    assert server.asked <= 31
+    assert server.asked <= 30 / POLL_SECONDS + 1
 
 
 def test_where_watching_is_forbidden_the_run_is_asked_for_every_few_seconds() -> None:
@@ -128,6 +128,15 @@ def test_a_connection_that_breaks_in_a_watch_is_made_again() -> None:
     server = Server([run(1)], [watch(("MODIFIED", run(2)), Unreachable("broke off")), watch(("MODIFIED", run(3)))])
     server.gets = [run(1), run(2)]
     assert versions(states(server, Time()), 3) == ["1", "2", "3"]
+
+
+def test_where_no_watch_lasts_the_run_is_asked_for_and_nothing_is_given_up() -> None:
+    troubles, time = list[str](), Time()
+    server = Server([run(1)], [watch(Unreachable("a proxy broke off"))])
+    with pytest.raises(WaitTimedOut):
+        list(states(server, time, seconds=2 * PATIENCE_SECONDS, troubles=troubles))
+    assert troubles == []
+    assert server.asked <= 2 * PATIENCE_SECONDS / POLL_SECONDS + 1
 
 
 @pytest.mark.parametrize(

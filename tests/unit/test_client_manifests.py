@@ -90,7 +90,7 @@ def test_an_object_read_from_a_server_can_be_created_again() -> None:
         ({"model": None}, []),
         ({"params": {"trees": "101"}}, ["params"]),
         ({"experiment": "x", "compute": {"class": "big"}}, ["compute", "experiment"]),
-        ({"databricks": {"tags": None}}, ["databricks"]),
+        ({"databricks": {"tags": {"team": "wine"}, "timeout_seconds": None}}, ["databricks"]),
     ],
 )
 def test_two_specs_ask_for_the_same_run_unless_a_fixed_field_differs(change: Object, differing: list[str]) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from trainyard.api.run_status import Attempt, TaskStatus, WrittenOutput
+from trainyard.cli.plans import checks
 from trainyard.cli.tables import columns, took
 from trainyard.cli.tree import by_dependency
 from trainyard.client import Event, Run
@@ -25,6 +26,7 @@ def description(run: Run, events: Sequence[Event] | None, now: datetime) -> list
         ("Metrics", _table(run.status.metrics)),
         ("Params", _table(run.status.params)),
         ("Outputs", _outputs(run)),
+        ("Checks", [line.removeprefix(_INDENT) for line in checks(run.status.plan.checks)] if run.status.plan else []),
         ("Events", _events(events, now)),
     ):
         if part:
@@ -46,7 +48,6 @@ def _summary(run: Run, now: datetime) -> list[str]:
         ("Workspace", _workspace(run)),
         ("Source", source_of(run.spec.model_dump(by_alias=True, exclude_unset=True))),
         ("Commit", attempt.commit if attempt else None),
-        ("Requested by", run.annotations.get("trainyard.dev/requested-by")),
         ("Submitted as", identity.submitted_as if identity else attempt.principal if attempt else None),
         ("Ran as", identity.ran_as if identity else attempt.run_as if attempt else None),
         ("Page", run.url),

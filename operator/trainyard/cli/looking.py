@@ -3,21 +3,20 @@
 Called by verbs.py.
 """
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 import typer
 
-from trainyard.api.run_status import Check
 from trainyard.cli.describe import description
 from trainyard.cli.exits import Exit
 from trainyard.cli.options import Output, Where
+from trainyard.cli.plans import planned, would_start
 from trainyard.cli.progress import Progress
 from trainyard.cli.running import manifest_of
 from trainyard.cli.session import perform
 from trainyard.cli.signals import Interrupted, Signals
-from trainyard.cli.tables import columns, full_name, rendered
+from trainyard.cli.tables import full_name, rendered
 from trainyard.cli.terminal import plain, say, tell
 from trainyard.client import NotAllowed, Run, Trainyard
 
@@ -91,34 +90,3 @@ def plan(where: Where, file: str, timeout: float, keep: bool, output: Output) ->
         return Exit.OK if would_start(made) else Exit.FAILED
 
     perform(where, verb)
-
-
-def would_start(run: Run) -> bool:
-    """Whether the plan found nothing in the way."""
-    found = run.status.plan.checks if run.status.plan else []
-    return run.succeeded and not any(check.outcome == "Missing" for check in found)
-
-
-def planned(run: Run) -> list[str]:
-    """The request, the checks, and the verdict, as lines."""
-    plan = run.status.plan
-    lines: list[str] = []
-    if plan is not None:
-        lines += ["Request:", *json.dumps(json.loads(plan.request), indent=2).splitlines(), ""]
-        lines += ["Checks:", *_checks(plan.checks), ""]
-    if would_start(run):
-        return [*lines, "The run would start."]
-    why = "".join(f": {part}" for part in (run.reason, run.message) if part)
-    return [*lines, f"The run would not start{why}"]
-
-
-def _checks(checks: list[Check]) -> list[str]:
-    """A table of what was looked at; below it, what has to be done."""
-    if not checks:
-        return ["  none"]
-    rows = [("OUTCOME", "CHECK", "ASKED FOR BY"), *((c.outcome, c.name, c.field or "") for c in checks)]
-    remedies = [c for c in checks if c.outcome != "Passed"]
-    lines = columns(rows, indent="  ")
-    for check in remedies:
-        lines += ["", f"  {check.outcome}: {check.name}", f"    {check.message}"]
-    return lines

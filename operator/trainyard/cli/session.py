@@ -49,7 +49,8 @@ def perform(where: Where, verb: Callable[[Trainyard], Exit]) -> None:
     if where.verbose:
         _show_requests()
     try:
-        code = verb(Trainyard(where.namespace, where.context, where.kubeconfig))
+        with Trainyard(where.namespace, where.context, where.kubeconfig) as yard:
+            code = verb(yard)
     except ClientError as error:
         explain(error)
         code = code_for(error)

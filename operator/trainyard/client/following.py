@@ -14,7 +14,7 @@ from trainyard.client.server import Server, WatchExpired
 
 # Seconds of one watch. A connection that has died without a word is noticed after that.
 WATCH_SECONDS = 60
-# Seconds between two looks where watching is not allowed.
+# Seconds between two looks where watching is not allowed, or does not work.
 POLL_SECONDS = 3.0
 # Seconds of the first pause after trouble, and what its doubling stops at.
 PAUSE_SECONDS, LONGEST_PAUSE = 1.0, 30.0
@@ -59,21 +59,17 @@ class Follower:
         while True:
             began = self._clock.now()
             try:
-                yield from self._round()
-            except WatchExpired:
-                pass  # the next round reads the run anew
+                yield from self._seen(Run(self._server.get_run(self._run.namespace, self._run.name)))
             except Unreachable as error:
                 self._bear(error)
                 continue
             self._away_since, self._pause = None, PAUSE_SECONDS
-            if not self._may_watch:
-                self._sleep(POLL_SECONDS)
-            elif self._clock.now() - began < PAUSE_SECONDS:
-                self._sleep(PAUSE_SECONDS)  # a server that closes each watch at once is not asked in a circle
+            yield from self._watched()
+            if not self._may_watch or self._clock.now() - began < PAUSE_SECONDS:
+                self._sleep(POLL_SECONDS)  # where no watch lasts, nobody is asked in a circle
 
-    def _round(self) -> Iterator[Run]:
-        """What has changed since the last look, and what changes during one watch."""
-        yield from self._seen(Run(self._server.get_run(self._run.namespace, self._run.name)))
+    def _watched(self) -> Iterator[Run]:
+        """What changes during one watch. However it ends, the run is read again afterwards."""
         if not self._may_watch:
             return
         try:
@@ -85,6 +81,8 @@ class Follower:
                 yield from self._seen(Run(obj))
         except NotAllowed:
             self._may_watch = False
+        except (WatchExpired, Unreachable):
+            return  # if the server is away, the next request finds that out
 
     def _seen(self, run: Run) -> Iterator[Run]:
         """The run, if it is news."""

@@ -132,8 +132,7 @@ class Server:
         )
         try:
             for line in _lines(answer):
-                event = json.loads(line)
-                kind, obj = event["type"], event["object"]
+                kind, obj = _event(line)
                 if kind == "ERROR":
                     _raise_watch_error(obj)
                 if kind != "BOOKMARK":
@@ -149,6 +148,15 @@ class Server:
         )
 
 
+def _event(line: bytes) -> tuple[str, Object]:
+    """Type and object of a watch event. Raises Unreachable for a line that is none."""
+    try:
+        event = json.loads(line)
+        return event["type"], event["object"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise Unreachable("the watch was answered by something that is no Kubernetes API server") from error
+
+
 def _lines(answer: Any) -> Iterator[bytes]:
     """The lines of an answer as they arrive. Raises Unreachable when the connection breaks."""
     rest = b""
@@ -157,7 +165,7 @@ def _lines(answer: Any) -> Iterator[bytes]:
             *whole, rest = (rest + chunk).split(b"\n")
             yield from (line for line in whole if line.strip())
     except HTTPError as error:
-        raise Unreachable(f"the API server broke off: {type(error).__name__}") from error
+        raise Unreachable(f"the API server broke off: {error}") from error
 
 
 def _raise_watch_error(status: Mapping[str, Any]) -> None:
@@ -167,7 +175,10 @@ def _raise_watch_error(status: Mapping[str, Any]) -> None:
 
 
 def _asked(request: Callable[[], Any]) -> Object:
-    return cast(Object, _asked_raw(request))
+    answer = _asked_raw(request)
+    if not isinstance(answer, dict):
+        raise Unreachable("what answered is no Kubernetes API server: check the kubeconfig's server and the proxy")
+    return answer
 
 
 def _asked_raw(request: Callable[[], Any]) -> Any:
@@ -183,14 +194,9 @@ def _asked_raw(request: Callable[[], Any]) -> Any:
                 raise error_of(error.status or 0, error.reason or "", error.body) from None  # it carries headers
             told = _status_of(error.body).get("details", {})
         except HTTPError as error:
-            raise Unreachable(f"the API server can not be reached: {_cause(error)}") from error
+            raise Unreachable(f"the API server can not be reached: {error}") from error
         time.sleep(min(max(1, int(told.get("retryAfterSeconds") or 1)), LONGEST_BUSY))
     raise Unreachable(f"the API server has been too busy {BUSY_TIMES} times; try again later")
-
-
-def _cause(error: HTTPError) -> str:
-    """Without the address of a Python object, which urllib3 puts first."""
-    return str(error).rpartition("object at 0x")[2].partition(": ")[2] or type(error).__name__
 
 
 def error_of(status: int, reason: str, body: Any) -> ClientError:

@@ -5,7 +5,7 @@ Safe from several threads as far as one object's connection pool is. Writes noth
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from trainyard.api.run_log import MLRunLogSpec
 from trainyard.client.access import find_access
@@ -50,10 +50,21 @@ class Trainyard:
         clock: Clock | None = None,
     ) -> None:
         access = find_access(context, kubeconfig)
+        self._api = access.api
         self.namespace = namespace or access.namespace
         self._asked_namespace = namespace
         self._server = Server(access.api)
         self._clock = clock or Clock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections; leaving a `with` block does so as well."""
+        self._api.close()  # type: ignore[no-untyped-call]
 
     def run(
         self,
