@@ -3,6 +3,7 @@
 Everything that a user would have beside the manifests. Used by test_cookbook.py only.
 """
 
+import base64
 import io
 import os
 import shlex
@@ -26,7 +27,7 @@ from trainyard_localcluster import LocalCluster
 HOST = "https://dbc-a1b2c3d4-e5f6.cloud.databricks.com"
 CLIENT_ID = "11111111-2222-3333-4444-555555555555"
 RUN_AS = "99999999-8888-7777-6666-555555555555"
-FLAGS = {"poll_seconds": "0.3", "settle_seconds": "2", "deletion_deadline_seconds": "120"}
+FLAGS = {"poll_seconds": "0.3", "settle_seconds": "2", "recheck_seconds": "1"}
 TRAIN = """
 import sys
 import mlflow
@@ -107,7 +108,8 @@ class Kitchen:
         """A file in the workspace."""
         client = self.client()
         client.workspace.mkdirs(path.rpartition("/")[0])
-        client.workspace.upload(path, io.BytesIO(content), format=ImportFormat.AUTO, overwrite=True)
+        encoded = base64.b64encode(content).decode()
+        client.workspace.import_(path, content=encoded, format=ImportFormat.AUTO, overwrite=True)
 
     def uploads(self) -> set[str]:
         """The folders of code that the operator has uploaded as the team's principal."""

@@ -1,7 +1,7 @@
 """docs/cookbook.md as data: each recipe with its manifest and what its status shows at the end. Used by the tests only.
 
 A recipe is a section of the page with a block that quotes a file of examples/cookbook (its first line names the file),
-and, where there is something to see, the last block of it, which begins with `status:`.
+and, where there is something to see, a block that begins with `status:` and one of `text`, which are lines of its logs.
 """
 
 import re
@@ -21,12 +21,13 @@ _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 @dataclass(frozen=True)
 class Recipe:
-    """A section of the page. `quoted` is the text that the page shows as the file's."""
+    """A section of the page. `quoted` is what it shows as the file's text, `log` what it shows of the run's logs."""
 
     title: str
     file: Path
     quoted: str
     status: dict[str, Any]
+    log: tuple[str, ...]
 
     def __str__(self) -> str:
         return self.file.stem
@@ -35,6 +36,7 @@ class Recipe:
 def recipes() -> Iterator[Recipe]:
     """Every recipe, in the order of the page."""
     for section in re.split(r"^## ", PAGE.read_text(), flags=re.MULTILINE)[1:]:
+        told = [body for language, body in _BLOCK.findall(section) if language == "text"]
         blocks = [body for _, body in _BLOCK.findall(section)]
         named = [(m[1], body) for body in blocks if (m := re.match(r"# (examples/cookbook/\S+)\n", body))]
         seen = [yaml.safe_load(body)["status"] for body in blocks if body.startswith("status:\n")]
@@ -44,6 +46,7 @@ def recipes() -> Iterator[Recipe]:
                 file=ROOT / path,
                 quoted=body.partition("\n")[2],
                 status=seen[-1] if seen else {},
+                log=tuple(line for body in told for line in body.splitlines()),
             )
 
 
