@@ -110,6 +110,7 @@ UNITY: list[tuple[Need, dict[str, Any], str, str]] = [
     (SCHEMA, {ON_SCHEMA: held((ME, "SELECT")), f"{UC}/schemas/main.ml": NO}, "Missing", "lacks USE SCHEMA"),
     (SCHEMA, {ON_SCHEMA: NO}, "Unknown", "GRANT USE SCHEMA ON SCHEMA"),
     (SCHEMA, {ON_SCHEMA: lambda query: held((ME, "USE_SCHEMA")) if "principal" in query else NO}, "Passed", ""),
+    (SCHEMA, {ON_SCHEMA: lambda query: Missing("no such principal") if "principal" in query else NO}, "Unknown", ""),
     (SCHEMA_OTHER, {ON_SCHEMA: held((OTHER, "USE_SCHEMA"))}, "Passed", ""),
     # Only its own grants are shown to who does not manage the schema: nothing can be said of another.
     (SCHEMA_OTHER, {ON_SCHEMA: held((ME, "USE_SCHEMA"))}, "Unknown", f"TO `{OTHER}`"),

@@ -243,3 +243,15 @@ def test_rights_that_can_not_be_given_wait_for_a_person_with_the_command(
         connection.submit(request)
     assert "databricks permissions update directories" in raised.value.message
     assert runner in raised.value.message
+
+
+def test_an_access_list_that_is_not_ours_to_see_is_left_alone(
+    connection: DatabricksConnection, request_of: Make, control: SandboxControl, principal: str
+) -> None:
+    runner = control.add_principal("runner")
+    control.grant(principal, f"servicePrincipals/{runner}", "roles/servicePrincipal.user")
+    request = request_of(runs_as=RunsAs("service_principal", runner))
+    control.add_fault("status", "/api/2.0/permissions/experiments/.*", method="GET", status=403)
+    control.clear_requests()
+    connection.submit(request)
+    assert [each["path"].split("/")[4] for each in control.requests(method="PATCH")] == ["directories"]

@@ -20,6 +20,8 @@ ADMINS = "admins"
 MOST_REQUESTS = 150
 # Groups whose entitlements are looked at.
 MOST_GROUPS = 20
+# Answers that say something of what was asked; anything else says something of the platform.
+REFUSALS = (Denied, Missing, Refused)
 
 
 class NotToldError(Exception):
@@ -113,7 +115,7 @@ class Asked:
         for group in sorted((person.groups | {"users"}) - {ADMINS})[:MOST_GROUPS]:
             try:
                 listed = self.get(f"{SCIM}/Groups", filter=f'displayName eq "{group}"')
-            except (Denied, Missing, Refused) as error:
+            except REFUSALS as error:
                 raise NotToldError(f"the entitlements of group {group} can not be read: {error.message}") from error
             for row in listed.get("Resources") or ():
                 if "entitlements" not in row:
@@ -149,7 +151,7 @@ class Asked:
     def _ask(self, path: str, query: Mapping[str, Any]) -> Mapping[str, Any] | PlatformError:
         try:
             return self.client.do("GET", path, query=query)
-        except (Denied, Missing, Refused) as error:
+        except REFUSALS as error:
             return error
         except Unreachable as error:
             if error.reason != "EndpointNotFound":

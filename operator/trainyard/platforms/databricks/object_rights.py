@@ -4,13 +4,13 @@ Called by `preflight`; only reads. Levels: Databricks documentation, "Access con
 whoever manages the object; for others, that the object can be seen says as much as its lowest level does.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from trainyard.core.errors import Denied, Missing, PlatformError, Refused
+from trainyard.core.errors import Denied, Missing, Refused
 from trainyard.platforms.base import Need
 from trainyard.platforms.databricks import needs, remedies
-from trainyard.platforms.databricks.asked import Asked, NotToldError
+from trainyard.platforms.databricks.asked import REFUSALS, Asked, NotToldError
 from trainyard.platforms.databricks.named_jobs import NamedJobs
 from trainyard.platforms.databricks.verdicts import Found, missing, passed
 
@@ -173,7 +173,7 @@ class ObjectRights:
     def _secret_of_other(self, need: Need, scope: str, acl: str) -> Found:
         try:
             items = self._asked.get("/api/2.0/secrets/acls/list", scope=scope).get("items") or ()
-        except (Denied, Missing, Refused) as error:
+        except REFUSALS as error:
             raise NotToldError(f"who may read scope {scope} is shown to who manages it; if need be: {acl}") from error
         person = self._asked.person(need.holder)
         if person.admin or any(row.get("principal") in person.names for row in items):
@@ -205,7 +205,7 @@ class ObjectRights:
         remedy = remedies.level(kind, object_id, need.holder, wanted)
         try:
             listed = self._asked.get(f"{PERMISSIONS}/{kind}/{object_id}").get("access_control_list") or ()
-        except (Denied, Missing, Refused) as error:
+        except REFUSALS as error:
             raise NotToldError(
                 f"who holds {wanted} on {need.kind} {need.name} is shown to who manages it; if need be: {remedy}"
             ) from error
@@ -220,7 +220,7 @@ class ObjectRights:
         name = f"accounts/{self._asked.account_id()}/{resource}/ruleSets/default"
         try:
             rules = self._asked.get(RULE_SETS, name=name, etag="").get("grant_rules") or ()
-        except (Denied, Missing, Refused) as error:
+        except REFUSALS as error:
             raise NotToldError(f"who may use {resource} is shown to who manages it: {error.message}") from error
         person = self._asked.person(holder)
         whom = {f"groups/{group}" for group in person.names} | {f"users/{holder}", f"servicePrincipals/{holder}"}
@@ -237,8 +237,3 @@ def _reaches(row: Mapping[str, Any], names: frozenset[str]) -> bool:
 
 def _levels(row: Mapping[str, Any]) -> set[str]:
     return {str(each.get("permission_level")) for each in row.get("all_permissions") or ()}
-
-
-# What raises nothing but these lets a check say Unknown.
-REFUSALS: tuple[type[PlatformError], ...] = (Denied, Missing, Refused)
-Check = Callable[[Need], Found]

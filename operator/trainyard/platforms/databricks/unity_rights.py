@@ -12,7 +12,7 @@ from typing import Any
 from trainyard.core.errors import Denied, Missing, Refused
 from trainyard.platforms.base import Need
 from trainyard.platforms.databricks import needs, remedies
-from trainyard.platforms.databricks.asked import Asked, NotToldError, Person
+from trainyard.platforms.databricks.asked import REFUSALS, Asked, NotToldError, Person
 from trainyard.platforms.databricks.verdicts import Found, missing, passed
 
 UNITY_CATALOG = "/api/2.1/unity-catalog"
@@ -73,7 +73,7 @@ class UnityRights:
         """Files outside of volumes: the external location that the URI lies in."""
         try:
             rows = list(self._asked.pages(f"{UNITY_CATALOG}/external-locations", "external_locations"))
-        except (Denied, Missing, Refused) as error:
+        except REFUSALS as error:
             raise NotToldError(f"external locations can not be listed: {error.message}") from error
         covering = [row for row in rows if _below(need.name, str(row.get("url", "")))]
         if not covering:
@@ -131,18 +131,21 @@ class UnityRights:
     def _effective(self, kind: str, name: str, holder: str) -> list[Mapping[str, Any]] | None:
         """Assignments as far as they are shown; None if none may be seen."""
         path = f"{UNITY_CATALOG}/effective-permissions/{SECURABLES[kind][0]}/{name}"
-        for query in ({}, {"principal": holder}):
-            try:
-                # 0 asks for pages of the platform's own size (GrantsAPI.get_effective).
-                return list(self._asked.pages(path, "privilege_assignments", max_results=0, **query))
-            except (Denied, Refused):
-                continue
-        return None
+        # 0 asks for pages of the platform's own size (GrantsAPI.get_effective).
+        try:
+            return list(self._asked.pages(path, "privilege_assignments", max_results=0))
+        except (Denied, Refused):
+            pass
+        try:
+            return list(self._asked.pages(path, "privilege_assignments", max_results=0, principal=holder))
+        except REFUSALS:
+            # Missing may here mean the holder as well.
+            return None
 
     def _owner(self, kind: str, name: str) -> str | None:
         try:
             owner = self._asked.get(f"{UNITY_CATALOG}/{SECURABLES[kind][1]}/{name}").get("owner")
-        except (Denied, Missing, Refused):
+        except REFUSALS:
             # The securable is there, or its permissions could not have been asked for.
             return None
         return str(owner) if owner else None

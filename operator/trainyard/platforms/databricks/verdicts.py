@@ -1,7 +1,10 @@
 """What one check of a preflight found, before it is told. Pure."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
+
+from trainyard.platforms.base import Need
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,6 +13,10 @@ class Found:
 
     outcome: Literal["Passed", "Missing"]
     message: str
+
+
+# May raise asked.NotToldError, or what the platform refused.
+Check = Callable[[Need], Found]
 
 
 def passed(message: str) -> Found:
