@@ -72,6 +72,6 @@ def test_a_bucket_that_may_not_be_written_is_told_by_its_field(aws: Aws) -> None
     keeping = made.keeping(RUN, RUN.status.attempts[0], destination("no-such-bucket"), None)
     assert keeping is not None
     for task in ("a", "b"):
-        with pytest.raises(PlatformError, match="logDestination.s3"):
+        with pytest.raises(PlatformError, match=r"logDestination\.s3"):
             keeping(task, "text")
     assert keeping.failure is not None
