@@ -1,4 +1,4 @@
-"""What a recipe of the cookbook has done, beside what its status says: on the platform, in files, in what was asked for.
+"""What a recipe of the cookbook has done, beside what its status says: on the platform, in files, in its request.
 
 `LOOKED_AT` by the example's name. Read by test_cookbook.py only.
 """
