@@ -50,7 +50,7 @@ def test_run_shows_each_change_once_and_the_result_at_the_end(cli: Cli, operator
 def test_the_exit_code_is_the_outcome(cli: Cli, operator: PlayedOperator, phase: str, code: int) -> None:
     operator.create(manifest())
     operator.write("churn", phase, "SomeReason", "what to do about it")
-    ran = cli("wait", "churn")
+    ran = cli.process("wait", "churn")
     assert ran.returncode == code
     assert "what to do about it" in ran.stderr
 
@@ -81,7 +81,7 @@ def test_a_name_that_the_server_makes_up_is_told(cli: Cli, operator: PlayedOpera
 
 
 def test_what_the_server_refuses_is_told_by_field_and_without_a_trace(cli: Cli) -> None:
-    ran = cli("run", "-f", "-", input=manifest(spec=SPEC | {"timeoutSeconds": 5, "attemptTimeoutSeconds": 10}))
+    ran = cli.process("run", "-f", "-", input=manifest(spec=SPEC | {"timeoutSeconds": 5, "attemptTimeoutSeconds": 10}))
     assert ran.returncode == 2
     assert "spec.attemptTimeoutSeconds: attemptTimeoutSeconds must not exceed timeoutSeconds" in ran.stderr
     assert "Traceback" not in ran.stderr
@@ -180,8 +180,8 @@ def test_without_the_right_to_watch_the_run_is_asked_for(
 def test_what_is_not_there_and_what_is_not_allowed_have_codes_of_their_own(
     cli: Cli, api: LocalCluster, tmp_path: Path
 ) -> None:
-    assert cli("wait", "nothing").returncode == 5
-    assert cli("get", "-A").returncode == 6
+    assert cli.process("wait", "nothing").returncode == 5
+    assert cli.process("get", "-A").returncode == 6
     away = tmp_path / "away"
     away.write_text((tmp_path / "person").read_text().replace(api.url, "https://127.0.0.1:9"))
     gone = cli("get", "--kubeconfig", str(away))

@@ -5,7 +5,8 @@ Used by the modules of the verbs. Shows a Python trace for mistakes of this prog
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import typer
 
@@ -46,10 +47,11 @@ def code_for(error: ClientError) -> Exit:
 
 def perform(where: Where, verb: Callable[[Trainyard], Exit]) -> None:
     """Does the verb and ends the command with its exit code."""
-    if where.verbose:
-        _show_requests()
     try:
-        with Trainyard(where.namespace, where.context, where.kubeconfig) as yard:
+        with (
+            _shown_requests() if where.verbose else nullcontext(),
+            Trainyard(where.namespace, where.context, where.kubeconfig) as yard,
+        ):
             code = verb(yard)
     except ClientError as error:
         explain(error)
@@ -69,10 +71,17 @@ def explain(error: ClientError) -> None:
         say(f"  {problem.field}: {problem.message}" if problem.field else f"  {problem.message}")
 
 
-def _show_requests() -> None:
-    """Method, path and answer of each request. urllib3 logs no headers, so no credential."""
+@contextmanager
+def _shown_requests() -> Iterator[None]:
+    """Method, path and answer of each request on stderr. urllib3 logs no headers, so no credential."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     log = logging.getLogger("urllib3.connectionpool")
+    level = log.level
     log.addHandler(handler)
     log.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
