@@ -341,3 +341,18 @@ def test_what_earlier_attempts_of_the_same_graph_left_belongs_to_the_result() ->
     # An attempt that left nothing out is not helped by what others registered.
     alone = collect(WithEarlier(**answers, versions=versions), DONE, WANTED)
     assert (alone.model, alone.shortfall[0]) == (None, "ModelNotRegistered")
+
+
+@pytest.mark.parametrize(("run_if", "decorated"), [("ALL_DONE", False), ("AT_LEAST_ONE_SUCCESS", True)])
+def test_a_model_gets_no_alias_from_a_run_in_which_a_needed_task_failed(run_if: str, decorated: bool) -> None:
+    after: dict[str, Any] = {"depends_on": [{"task_key": "fit"}, {"task_key": "check"}], "run_if": run_if}
+    rows = [
+        task("fit", "SUCCESS", "SUCCESS"),
+        task("check", "FAILED", "RUN_EXECUTION_ERROR"),
+        task("report", "SUCCESS", "SUCCESS", **after),
+    ]
+    client = Client(**{"jobs/runs/get_output": {}, "jobs/runs/get": {"tasks": rows}})
+    result = collect(client, DONE, WANTED, tasks=("fit", "check", "report"))
+    assert (result.model is not None) == decorated
+    assert any(asked[1].endswith("/champion") for asked in client.asked) == decorated
+    assert {each.name: each.end for each in result.tasks}["check"] is End.CODE

@@ -155,7 +155,7 @@ def test_a_graph_tells_each_task_and_what_failed_first(connection: DatabricksCon
     assert (logs["score"].text, logs["score"].missing) == ("", "the task was never started")
 
 
-def test_a_failure_that_the_graph_provides_for_is_no_failure(
+def test_a_success_in_spite_of_a_failed_task_is_told_with_that_task(
     connection: DatabricksConnection, request_of: Make
 ) -> None:
     request = graph(

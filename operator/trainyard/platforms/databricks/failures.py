@@ -94,8 +94,6 @@ _DENIED = re.compile(
     r"|PermissionError: .*/Volumes/|User does not have (?:permission|[A-Z][A-Z_ ]+ on)",
 )
 
-MORE_MEMORY = "take a compute class with more memory, or hold less at a time"
-
 
 def judge(evidence: Evidence) -> Verdict:
     """Who has to act on a failure. An end that says enough by itself stays as it is."""
@@ -154,7 +152,7 @@ def _of_cluster(evidence: Evidence, said: str) -> Verdict | None:
         end = End.QUOTA
     if end is End.INFRASTRUCTURE and (_MEMORY_RAISED.search(words) or _KILLED.search(words)):
         end = End.OUT_OF_MEMORY
-    return Verdict(end, MORE_MEMORY if end is End.OUT_OF_MEMORY else "")
+    return Verdict(end)
 
 
 def _ended_by_a_person(evidence: Evidence) -> Verdict:
@@ -169,7 +167,7 @@ def _of_words(end: End, said: str, message: str) -> Verdict:
     """By what the code, or the platform in its place, printed."""
     words = f"{message}\n{said}"
     if _MEMORY_RAISED.search(words) or _KILLED.search(words) or _DRIVER_GONE.search(words):
-        return Verdict(End.OUT_OF_MEMORY, MORE_MEMORY)
+        return Verdict(End.OUT_OF_MEMORY)
     if end in _CLUSTER and _NO_CAPACITY.search(words):
         return Verdict(End.QUOTA)
     if _PIP.search(words):

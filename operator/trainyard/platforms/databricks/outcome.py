@@ -53,9 +53,9 @@ class Outcome:
     def collect(self, remote: RemoteRun, mlflow_run_id: str | None, wanted: Wanted) -> Result:
         """See `platforms.base.Connection.collect`."""
         logged = self._mlflow.read(remote, mlflow_run_id, wanted.earlier) if mlflow_run_id else Logged()
-        succeeded = remote.end is End.SUCCEEDED
+        ended_well = remote.end is End.SUCCEEDED
         reads = wanted.log_characters > 0 or wanted.keep is not None
-        tasks = self._tasks(remote, reads) if reads or wanted.tasks or not succeeded else []
+        tasks = self._tasks(remote, reads) if reads or wanted.tasks or not ended_well else []
         logs, logs_uri = kept(((each.seen.name, each.output) for each in tasks), wanted) if reads else ((), None)
         found = Result(
             metrics=logged.metrics,
@@ -65,9 +65,12 @@ class Outcome:
             logs=logs,
             logs_uri=logs_uri,
         )
-        if not succeeded:
+        if not ended_well:
             end, error = _failure(remote, tasks)
             return replace(found, end=None if end is remote.end else end, error=error)
+        if _unprovided(tasks):
+            # The platform calls this a success. The run is none: its model must not get the alias that others follow.
+            return found
         outputs: dict[str, Written] = self._outputs.found(wanted.outputs)
         if wanted.model is None:
             return replace(found, outputs=outputs, shortfall=logged.unread)
@@ -143,6 +146,16 @@ class Outcome:
             reason_type=kind,
             ended_by=str(parameters.get("username") or ""),
         )
+
+
+def _unprovided(tasks: list[_Task]) -> bool:
+    """Whether a task failed that nothing in the graph does without, as `core.graph.unforgiven` has it."""
+    forgiving = [
+        {str(each.get("task_key")) for each in task.row.get("depends_on") or ()}
+        for task in tasks
+        if task.row.get("run_if") == "AT_LEAST_ONE_SUCCESS" and task.seen.end is End.SUCCEEDED
+    ]
+    return any(task.failed and not any(task.seen.name in names for names in forgiving) for task in tasks)
 
 
 def _judged(task: _Task) -> RemoteTask:
