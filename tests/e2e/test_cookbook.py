@@ -33,7 +33,8 @@ def place(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> It
 
 def started(place: Kitchen, recipe: Recipe) -> Run:
     """The recipe's run, applied with what it needs."""
-    PREPARED.get(recipe.file.stem, lambda place: None)(place)
+    if (prepare := PREPARED.get(recipe.file.stem)) is not None:
+        prepare(place)
     text = place.text(recipe.file)
     place.scene.cluster.kubectl("apply", "--server-side", "-f", "-", input=text)
     (name,) = (each["metadata"]["name"] for each in yaml.safe_load_all(text) if each["kind"] == "MLTrainingRun")
@@ -75,7 +76,8 @@ def test_a_recipe_ends_as_the_page_shows(place: Kitchen, recipe: Recipe) -> None
     ends_as_shown(run, recipe, 240 if recipe.file.stem in LOGS_A_MODEL else 60)
     if recipe.log:
         assert set(recipe.log) <= set(logged(run))
-    LOOKED_AT.get(recipe.file.stem, lambda place, run: None)(place, run)
+    if (look := LOOKED_AT.get(recipe.file.stem)) is not None:
+        look(place, run)
 
 
 # --- recipes with something to do in between

@@ -297,6 +297,19 @@ class TestAdopting:
         assert tokens == ["ty-quarterly-2026-q4-1", "ty-quarterly-2026-q4-2"]
 
 
+class TestRunningAs:
+    def test_the_code_ran_as_whom_it_was_asked_to_and_not_as_who_submitted_it(self) -> None:
+        run = Run()
+        run.readiness = replace(READY, run_as="reader")
+        run.intended().see(submitted=Submitted(ID, None, START)).turn()
+        run.see(remote=RemoteRun(ID, Stage.RUNNING, "RUNNING", ran_as="app-id")).turn()
+        assert run.status.identity is not None
+        assert run.status.identity.ran_as == "reader"
+        ended = RemoteRun(ID, Stage.ENDED, "TERMINATED", End.SUCCEEDED, ran_as="app-id")
+        run.see(remote=ended, result=Result()).turn()
+        assert (run.status.phase, run.status.identity.ran_as) == ("Succeeded", "reader")
+
+
 class TestClassifying:
     def test_what_was_printed_says_more_exactly_why_the_code_failed(self) -> None:
         run = Run().running().ended(End.CODE, Result(end=End.OUT_OF_MEMORY, error="MemoryError"))

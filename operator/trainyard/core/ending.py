@@ -17,7 +17,7 @@ from trainyard.core.graph import failed_tasks, may_run_again, seen_tasks, unforg
 from trainyard.core.remote import End, RemoteRun, Result, Trouble
 from trainyard.core.snapshot import Known
 from trainyard.core.times import parse, stamp
-from trainyard.core.transition import backoff, clip, enter, with_attempt
+from trainyard.core.transition import backoff, clip, enter, newest, with_attempt
 from trainyard.core.waiting import PASSING
 
 DEFAULT_RETRY = Retry()
@@ -125,6 +125,11 @@ def adopted(attempt: Attempt, remote: RemoteRun) -> bool | None:
     return True if begun is not None and begun + ADOPTED_BEFORE < parse(attempt.intended_at) else None
 
 
+def ran_as(attempt: Attempt | None, remote: RemoteRun) -> str | None:
+    """Whom the code runs as: whom it was asked to, as the platform accepted that; a run itself tells only who made it."""
+    return (attempt.run_as if attempt is not None else None) or remote.ran_as
+
+
 def gained_from(known: Known, result: Result) -> dict[str, object]:
     """Status fields that come from what the attempt left."""
     remote, status = known.observed.remote, known.run.status
@@ -139,8 +144,9 @@ def gained_from(known: Known, result: Result) -> dict[str, object]:
         gained["model"] = RegisteredModel(name=found.name, version=found.version, uri=found.uri, alias=found.alias)
     if remote is not None:
         gained["url"] = remote.url or status.url
-        if remote.ran_as and status.identity is not None:
-            gained["identity"] = status.identity.model_copy(update={"ran_as": remote.ran_as})
+        who = ran_as(newest(status), remote)
+        if who and status.identity is not None:
+            gained["identity"] = status.identity.model_copy(update={"ran_as": who})
     return gained
 
 
