@@ -310,8 +310,6 @@ def _show_remote(known: Known, attempt: Attempt) -> MLTrainingRunStatus:
     same = run.status.phase == phase and current is not None and current.reason == reason
     if same and (reason != "RemoteStateUnknown" or attempt.remote_state == remote.state):
         return run.status if run.status.observed_generation == run.generation else enter(known, phase, reason, message)
-    who = ending.ran_as(attempt, remote)
-    identity = (run.status.identity or RemoteIdentity()).model_copy(update={"ran_as": who})
     return enter(
         known,
         phase,
@@ -319,7 +317,7 @@ def _show_remote(known: Known, attempt: Attempt) -> MLTrainingRunStatus:
         f"attempt {attempt.number}: {message}",
         attempts=with_attempt(run.status, **shown),
         url=shown["url"],
-        identity=identity if who else run.status.identity,
+        identity=ending.identity_seen(run.status, attempt, remote),
     )
 
 

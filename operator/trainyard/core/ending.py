@@ -8,6 +8,7 @@ from trainyard.api.training_run import (
     MLTrainingRunStatus,
     Phase,
     RegisteredModel,
+    RemoteIdentity,
     Retry,
     TaskStatus,
     WrittenOutput,
@@ -125,9 +126,10 @@ def adopted(attempt: Attempt, remote: RemoteRun) -> bool | None:
     return True if begun is not None and begun + ADOPTED_BEFORE < parse(attempt.intended_at) else None
 
 
-def ran_as(attempt: Attempt | None, remote: RemoteRun) -> str | None:
-    """Whom the code runs as: whom it was asked to, as the platform accepted that; a run itself tells only who made it."""
-    return (attempt.run_as if attempt is not None else None) or remote.ran_as
+def identity_seen(status: MLTrainingRunStatus, attempt: Attempt | None, remote: RemoteRun) -> RemoteIdentity | None:
+    """Who submitted, and whom the code runs as: whom it was asked to, as a run itself tells only who made it."""
+    who = (attempt.run_as if attempt is not None else None) or remote.ran_as
+    return (status.identity or RemoteIdentity()).model_copy(update={"ran_as": who}) if who else status.identity
 
 
 def gained_from(known: Known, result: Result) -> dict[str, object]:
@@ -144,9 +146,7 @@ def gained_from(known: Known, result: Result) -> dict[str, object]:
         gained["model"] = RegisteredModel(name=found.name, version=found.version, uri=found.uri, alias=found.alias)
     if remote is not None:
         gained["url"] = remote.url or status.url
-        who = ran_as(newest(status), remote)
-        if who and status.identity is not None:
-            gained["identity"] = status.identity.model_copy(update={"ran_as": who})
+        gained["identity"] = identity_seen(status, newest(status), remote)
     return gained
 
 
