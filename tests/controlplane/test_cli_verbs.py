@@ -110,6 +110,7 @@ def test_followed_logs_appear_attempt_by_attempt(cli: Cli, operator: PlayedOpera
         operator.log("churn", 2, [{"name": "train", "text": "second\n"}])  # a moment after the end
         out, err = process.communicate(timeout=60)
     assert out == "second\n"
+    assert cli("logs", "churn", "-f").stdout == "second\n"
     assert process.returncode == 0
     assert err.count("only when the task has ended") == 1
 

@@ -1,5 +1,6 @@
 """What the command writes to a terminal, a pipe and a script, and what its errors mean."""
 
+import io
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ from trainyard.cli.exits import MEANING, Exit
 from trainyard.cli.logs import tail_of
 from trainyard.cli.plans import planned, would_start
 from trainyard.cli.session import code_for
-from trainyard.cli.terminal import harmless, plain
+from trainyard.cli.terminal import harmless, plain, tell
 from trainyard.client import (
     BadManifest,
     ClientError,
@@ -177,3 +178,27 @@ def test_a_mistake_of_the_command_is_no_failed_run() -> None:
     ran = subprocess.run([sys.executable, "-c", code, "wait", "x"], capture_output=True, text=True, check=False)
     assert ran.returncode == Exit.BUG
     assert "ZeroDivisionError" in ran.stderr
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "no_color", "coloured"),
+    [(Terminal(), None, True), (Terminal(), "1", False), (io.StringIO(), None, False)],
+    ids=["terminal", "NO_COLOR", "pipe"],
+)
+def test_only_a_terminal_gets_colour_and_none_with_no_color(
+    monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, no_color: str | None, coloured: bool
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if no_color:
+        monkeypatch.setenv("NO_COLOR", no_color)
+    monkeypatch.setattr("sys.stdout", stream)
+    line = "churn   Succeeded   " + "x" * 300 + " [bold]:smile:"
+    tell(line)
+    assert ("\x1b[" in stream.getvalue()) is coloured
+    assert plain(stream.getvalue()) == line + "\n"  # neither wrapped nor read as markup

@@ -57,7 +57,7 @@ def _follow(yard: Trainyard, name: str, wanted: Wanted) -> Exit:
     run = yard.get(name)
     if not run.finished:
         say(f"{ONLY_AT_THE_END}; until then this shows how the run goes on.")
-    progress, printed = Progress(), set[int]()
+    progress, done, printed = Progress(), set[int](), 0
     # Attempts before the newest are history, unless one was asked for.
     first = wanted.attempt or run.newest_attempt or 1
     with Signals() as signals:
@@ -67,16 +67,26 @@ def _follow(yard: Trainyard, name: str, wanted: Wanted) -> Exit:
                 if not run.finished:
                     progress(state)
                 for number in _ended(state, first, wanted.attempt):
-                    if number not in printed:
-                        printed.add(number)
-                        _print(state, _awaited(yard, state, number), wanted)
-                if state.finished or wanted.attempt in printed:
+                    if number not in done:
+                        done.add(number)
+                        printed += _printed(yard, state, number, wanted)
+                if state.finished or wanted.attempt in done:
                     break
         except Interrupted as told:
             raise typer.Exit(128 + told.number) from None
     if not printed:
-        raise NotFound(f"run {name} made no attempt that printed anything", run)
+        raise NotFound(f"there is nothing that run {name} printed", run)
     return Exit.OK
+
+
+def _printed(yard: Trainyard, run: Run, attempt: int, wanted: Wanted) -> bool:
+    """Prints the attempt's log. An attempt without one, as its cluster never came up, is no end to the following."""
+    try:
+        _print(run, _awaited(yard, run, attempt), wanted)
+    except NotFound as error:
+        say(error.message)
+        return False
+    return True
 
 
 def _ended(run: Run, first: int, only: int | None) -> list[int]:
