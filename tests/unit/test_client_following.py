@@ -152,8 +152,9 @@ def test_where_no_watch_lasts_the_run_is_asked_for_and_nothing_is_given_up() -> 
 def test_a_deleted_run_ends_the_wait(server: Server) -> None:
     found = states(server, Time())
     next(found)
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFound, match="run team/churn was deleted") as caught:
         next(found)
+    assert caught.value.run is not None  # as it was last seen
 
 
 def test_the_time_is_up_in_time_and_the_last_state_is_in_the_error() -> None:

@@ -59,11 +59,14 @@ class Follower:
         while True:
             began = self._clock.now()
             try:
-                yield from self._seen(Run(self._server.get_run(self._run.namespace, self._run.name)))
+                found = Run(self._server.get_run(self._run.namespace, self._run.name))
             except Unreachable as error:
                 self._bear(error)
                 continue
+            except NotFound as error:
+                raise self._gone() from error
             self._away_since, self._pause = None, PAUSE_SECONDS
+            yield from self._seen(found)
             yield from self._watched()
             if not self._may_watch or self._clock.now() - began < PAUSE_SECONDS:
                 self._sleep(POLL_SECONDS)  # where no watch lasts, nobody is asked in a circle
