@@ -1,9 +1,9 @@
-"""What the patterns of the CRDs refuse, by the field; what they accept is in crd_cases. Read by test_crds.py only."""
+"""What the patterns of the CRDs refuse, by the field; what they accept is in crd_specs. Read by test_crds.py only."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from tests.controlplane.crd_cases import (
+from tests.controlplane.crd_specs import (
     ADLS_WORKSPACE,
     FULL_RUN,
     FULL_WORKSPACE,

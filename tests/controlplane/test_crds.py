@@ -10,19 +10,19 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config import new_client_from_config
 
 from crdgen.crds import KINDS, Kind, root_schema
-from tests.controlplane.crd_cases import (
+from tests.controlplane.crd_cases import NEW_RUN, REFUSED_AT_CHANGE, REFUSED_AT_CREATION, Case
+from tests.controlplane.crd_patterns import wrong_specs
+from tests.controlplane.crd_specs import (
     ADLS_WORKSPACE,
     FULL_RUN,
     FULL_WORKSPACE,
     GIT_RUN,
     JOB_RUN,
     NAMED_JOB_RUN,
-    NEW_RUN,
     NOTEBOOK_RUN,
     PATH_RUN,
-    REFUSED_AT_CHANGE,
-    REFUSED_AT_CREATION,
     RUN,
+    RUN_LOG,
     S3_WORKSPACE,
     SCRIPTS_RUN,
     TASKS,
@@ -30,13 +30,12 @@ from tests.controlplane.crd_cases import (
     WHEEL_FILE_RUN,
     WHEEL_RUN,
     WORKSPACE,
-    Case,
     Object,
     patched,
 )
-from tests.controlplane.crd_patterns import wrong_specs
 from trainyard.api.base import API_VERSION, GROUP, VERSION
 from trainyard_localcluster import LocalCluster
+from trainyard_localcluster.api import ApiError
 
 SHAPES = (
     GIT_RUN,
@@ -290,9 +289,13 @@ def test_kubectl_explain_describes_the_deepest_fields(api: LocalCluster) -> None
     for path, words in {
         "mltrainingruns.spec.databricks.task.max_retries": "Refused: use spec.retry",
         "mltrainingruns.spec.retry.backoffSeconds": "doubled for each later one",
+        "mltrainingruns.spec.tasks.retry.limit": "Number of times that it is tried again",
+        "mltrainingruns.spec.code.git.secretRef.name": "the one host that may be sent it",
+        "mlworkspaces.spec.logDestination.s3.roleArn": "AssumeRoleWithWebIdentity",
+        "mlrunlogs.spec.tasks.text": "tokens blanked out",
         "clustermlworkspaces.spec.computeClasses.jobCluster": "Access mode",
     }.items():
-        assert words in api.kubectl("explain", path).stdout
+        assert words in " ".join(api.kubectl("explain", path).stdout.split())
 
 
 def test_kubectl_get_shows_the_columns(api: LocalCluster, server: Server) -> None:
@@ -309,3 +312,14 @@ def test_kubectl_get_shows_the_columns(api: LocalCluster, server: Server) -> Non
         "AGE",
     ]
     assert "REMOTE ID" in api.kubectl("get", "mltrainingruns", "-n", server.namespace, "-o", "wide").stdout
+
+
+def test_a_log_is_kept_as_it_was_written_and_has_no_status(api: LocalCluster, server: Server) -> None:
+    made = server.create("MLRunLog", RUN_LOG, dry_run=False)
+    assert made["spec"] == RUN_LOG
+    head, row = api.kubectl("get", "mlrl", "-n", server.namespace).stdout.splitlines()
+    assert head.split() == ["NAME", "RUN", "ATTEMPT", "AGE"]
+    assert row.split()[1:3] == ["iris", "2"]
+    path = f"/apis/{API_VERSION}/namespaces/{server.namespace}/mlrunlogs/{made['metadata']['name']}/status"
+    with pytest.raises(ApiError, match="404"):
+        api.call("GET", path)
