@@ -28,14 +28,7 @@ HOST = "https://dbc-a1b2c3d4-e5f6.cloud.databricks.com"
 CLIENT_ID = "11111111-2222-3333-4444-555555555555"
 RUN_AS = "99999999-8888-7777-6666-555555555555"
 FLAGS = {"poll_seconds": "0.3", "settle_seconds": "2", "recheck_seconds": "1"}
-TRAIN = """
-import sys
-import mlflow
-
-with mlflow.start_run():
-    mlflow.log_metric("wines", 178)
-print("trained", sys.argv[1:])
-"""
+TRAIN = 'import sys\n\nprint("trained", sys.argv[1:])\n'
 WHEEL = "wine_train-1.4.0-py3-none-any.whl"
 USER = "import sys\n\n\ndef main():\n    print('wine-train', sys.argv[1:])\n"
 
