@@ -359,8 +359,8 @@ class MLTrainingRunSpec(ApiModel):
         Field(
             default=None,
             description="Merged (RFC 7396) over the translated request of Databricks' jobs/runs/submit, for what only "
-            "Databricks has. Fields that the operator owns are refused by name. A null takes a field away; kubectl apply "
-            "sends it only with --server-side. Absent: nothing is changed.",
+            "Databricks has. Fields that the operator owns are refused by name. A null takes a field away; kubectl "
+            "apply sends it only with --server-side. Absent: nothing is changed.",
             json_schema_extra=block_schema(),
         ),
     ] = None
