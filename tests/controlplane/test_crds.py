@@ -274,6 +274,19 @@ def test_null_in_the_databricks_block_is_kept_because_rfc_7396_removes_with_it(s
     assert server.create("MLTrainingRun", RUN | {"databricks": block})["spec"]["databricks"] == block
 
 
+@pytest.mark.parametrize(("options", "kept"), [(["--server-side"], True), ([], False)])
+def test_kubectl_apply_sends_a_null_only_from_the_server_side(
+    api: LocalCluster, server: Server, options: list[str], kept: bool
+) -> None:
+    """Pins what the cookbook says of null in the databricks block; client-side apply takes it for a deletion."""
+    metadata = {"name": f"null-{len(options)}", "namespace": server.namespace}
+    spec = RUN | {"databricks": {"task": {"new_cluster": {"num_workers": None, "autoscale": {"max_workers": 2}}}}}
+    body = {"apiVersion": API_VERSION, "kind": "MLTrainingRun", "metadata": metadata, "spec": spec}
+    api.kubectl("apply", *options, "-f", "-", input=json.dumps(body))
+    found = api.call("GET", f"/apis/{API_VERSION}/namespaces/{server.namespace}/mltrainingruns/{metadata['name']}")
+    assert ("num_workers" in found["spec"]["databricks"]["task"]["new_cluster"]) is kept
+
+
 def test_kubectl_knows_the_short_names_and_the_category(api: LocalCluster) -> None:
     served = api.call("GET", f"/apis/{API_VERSION}")["resources"]
     assert {each["name"]: (each["shortNames"], each["categories"]) for each in served if "shortNames" in each} == {
