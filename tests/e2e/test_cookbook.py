@@ -1,7 +1,6 @@
 """docs/cookbook.md: every recipe, applied to the real API server and run by the real operator to its documented end."""
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from stand import wait_for
 from tests.e2e.kitchen import Kitchen, kitchen
 from tests.e2e.recipe_checks import LOOKED_AT
 from tests.e2e.recipe_needs import PREPARED
-from tests.e2e.recipes import FOLDER, Recipe, differences, recipes
+from tests.e2e.recipes import Recipe, differences, recipes
 from tests.e2e.scene import FINAL, Run
 from trainyard_localcluster import LocalCluster
 
@@ -155,20 +154,3 @@ def test_the_command_line_plans_runs_tells_and_prints(place: Kitchen, tmp_path: 
     assert "Succeeded" in ran.stderr
     assert command(place, "logs", "by-hand").stdout == "by hand\n"
     assert "attempt 1" in command(place, "describe", "by-hand").stdout.lower()
-
-
-# --- the page
-
-
-def test_the_page_quotes_each_example_as_it_stands() -> None:
-    assert [str(recipe) for recipe in recipes() if recipe.quoted.rstrip() != recipe.file.read_text().rstrip()] == []
-    assert {recipe.file for recipe in recipes()} == set(FOLDER.iterdir())
-
-
-def test_each_recipe_says_what_to_see() -> None:
-    assert [str(each) for each in RECIPES if not each.status and each.file.suffix == ".yaml"] == []
-
-
-def test_the_names_of_the_examples_are_numbered_once() -> None:
-    numbers = [re.match(r"(\d\d)-", path.name)[1] for path in sorted(Path(FOLDER).iterdir())]  # type: ignore[index]
-    assert len(set(numbers)) == len(numbers)
