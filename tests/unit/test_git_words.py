@@ -10,7 +10,7 @@ from trainyard.sources.answers import refusal
 from trainyard.sources.credential import GIT_HOST, checked_credential, credential_of
 from trainyard.sources.git import DEFAULT_GIT_HOSTS, GitCredential
 from trainyard.sources.refs import checked_ref
-from trainyard.sources.remote import Remote, RemotePolicy
+from trainyard.sources.remote import Remote, RemotePolicy, host_of
 from trainyard.sources.tree import Selection, blobs_of
 
 GITHUB = Remote("https://github.com/acme/churn", "https", "github.com")
@@ -70,6 +70,13 @@ def error_of(act: Any, *arguments: Any) -> SourceError:
 def test_a_plain_url_of_an_allowed_host_is_asked(url: str, scheme: str, host: str) -> None:
     remote = POLICY.remote(url)
     assert (remote.url, remote.scheme, remote.host) == (url, scheme, host)
+    assert host_of(url) == host
+
+
+def test_turns_are_taken_by_the_host_that_git_asks_whatever_else_the_url_holds() -> None:
+    assert host_of("https://github.com/o/r@1.git") == "github.com"
+    assert host_of("git@github.com:o/r@1.git") == "github.com"
+    assert error_of(host_of, "https://u@github.com/o/r").reason == "GitUrlInvalid"
 
 
 @pytest.mark.parametrize(("url", "reason"), REFUSED)

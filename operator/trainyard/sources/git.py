@@ -22,11 +22,20 @@ from trainyard.sources.environment import environment, secrets_of
 from trainyard.sources.flight import SharedCache
 from trainyard.sources.process import Bounds
 from trainyard.sources.refs import COMMIT, checked_ref
-from trainyard.sources.remote import DEFAULT_GIT_HOSTS, Remote, RemotePolicy
+from trainyard.sources.remote import DEFAULT_GIT_HOSTS, Remote, RemotePolicy, host_of
 from trainyard.sources.repository import Git
 from trainyard.sources.tree import Selection
 
-__all__ = ["DEFAULT_GIT_HOSTS", "GIT_HOST", "GitCredential", "GitFetcher", "GitLimits", "GitSource", "credential_of"]
+__all__ = [
+    "DEFAULT_GIT_HOSTS",
+    "GIT_HOST",
+    "GitCredential",
+    "GitFetcher",
+    "GitLimits",
+    "GitSource",
+    "credential_of",
+    "host_of",
+]
 
 _PREFIX = "fetch-"
 Asked = TypeVar("Asked")

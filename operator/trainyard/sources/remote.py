@@ -74,6 +74,15 @@ class RemotePolicy:
         return remote
 
 
+def host_of(url: str) -> str:
+    """The host of a repository's URL, as `Remote.host` has it and git asks it; whether it may be asked is not told.
+
+    Raises:
+        SourceError: GitUrlInvalid or GitHostNotAllowed.
+    """
+    return _parsed(url).host
+
+
 def _parsed(url: str) -> Remote:
     match = _HTTPS.fullmatch(url) or _SSH.fullmatch(url) or _SCP.fullmatch(url)
     if match is None:
