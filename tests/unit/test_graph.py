@@ -140,5 +140,12 @@ class TestRetriesOfTasks:
         dag = Dag(b_run_if="AtLeastOneSucceeded").attempt(End.SUCCEEDED, a=End.CODE, b=End.SUCCEEDED, c=End.SUCCEEDED)
         assert dag.run.status.phase == "Succeeded"
 
-    def test_an_end_without_a_word_on_the_tasks_follows_the_run(self) -> None:
-        assert Dag().attempt(End.INFRASTRUCTURE).run.reason == "RetryBackoff"
+    def test_where_nothing_is_known_of_the_tasks_none_is_paid_for_again(self) -> None:
+        assert Dag().attempt(End.INFRASTRUCTURE).run.status.phase == "Failed"
+
+    def test_a_run_that_failed_before_any_task_started_is_retried_as_a_run(self) -> None:
+        assert Dag().attempt(End.QUOTA, a=None, b=None, c=None).run.reason == "RetryBackoff"
+
+    def test_a_task_that_was_cancelled_has_not_failed(self) -> None:
+        dag = Dag().attempt(End.CANCELLED, a=End.CANCELLED, b=None, c=End.SUCCEEDED)
+        assert [each.failures for each in dag.run.status.attempts[-1].tasks] == [None, None, None]

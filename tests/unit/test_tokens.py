@@ -7,20 +7,35 @@ from trainyard.core.tokens import code_digest, spec_digest, submission_token
 UID = "5b3cf1de-8a63-4d0c-9d3a-0f6f3f1f7a10"
 
 
+def token(attempt: int = 1, namespace: str = "team", name: str = "iris", key: str | None = None) -> str:
+    return submission_token(namespace, name, UID, key, attempt)
+
+
 def test_a_token_is_derived_readable_and_never_longer_than_the_platform_takes() -> None:
-    assert submission_token(UID, 1) == f"ty-{UID}-1"
-    longest = submission_token("k" * 63, 12)
+    assert token() == f"ty-{UID}-1"
+    longest = submission_token("n" * 253, "r" * 253, UID, "k" * 63, 10**6)
     assert len(longest) <= 64
-    assert longest == submission_token("k" * 63, 12)
+    assert longest == submission_token("n" * 253, "r" * 253, UID, "k" * 63, 10**6)
 
 
-@pytest.mark.parametrize("key", [UID, "k" * 63])
-def test_each_attempt_has_a_token_of_its_own(key: str) -> None:
-    assert len({submission_token(key, number) for number in range(1, 22)}) == 21
+@pytest.mark.parametrize("key", [None, "quarterly-2026"])
+def test_each_attempt_has_a_token_of_its_own(key: str | None) -> None:
+    assert len({token(number, key=key) for number in range(1, 22)}) == 21
 
 
-def test_long_keys_that_begin_alike_keep_tokens_of_their_own() -> None:
-    assert submission_token("k" * 62 + "a", 1) != submission_token("k" * 62 + "b", 1)
+def test_a_run_that_is_made_again_with_its_key_has_its_token_again_whatever_its_uid() -> None:
+    assert submission_token("team", "iris", "one", "quarterly", 1) == submission_token(
+        "team", "iris", "two", "quarterly", 1
+    )
+
+
+def test_nobody_takes_over_another_run_by_naming_its_key() -> None:
+    mine = token(key="quarterly")
+    assert mine not in (token(key="quarterly", namespace="rivals"), token(key="quarterly", name="theirs"))
+
+
+def test_nobody_takes_over_another_run_by_naming_its_uid() -> None:
+    assert token(key=UID) != token()
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def job(
         name="iris",
         uid=uid,
         attempt=attempt,
-        submission_token=submission_token(uid, attempt),
+        submission_token=submission_token("team-a", "iris", uid, None, attempt),
         spec=run_spec(**spec),
         workspace=workspace_spec(host, **(workspace or {})),
         target=Target("databricks", host, principal, "federated", "trainer"),

@@ -305,7 +305,12 @@ def test_a_smaller_attempt_has_what_the_tasks_before_it_logged_and_registered(
         model={"name": "iris", "alias": "champion"},
     )
     first = replace(first, files=files, code_digest=code_digest(files))
-    second = replace(first, attempt=2, submission_token=submission_token(first.uid, 2), done_tasks=frozenset({"fit"}))
+    second = replace(
+        first,
+        attempt=2,
+        submission_token=submission_token(first.namespace, first.name, first.uid, None, 2),
+        done_tasks=frozenset({"fit"}),
+    )
     submitted = connection.submit(translate(first))
     failed = connection.collect(ended(connection, submitted.remote_id), submitted.mlflow_run_id, wanted(first))
     assert {task.name: task.end for task in failed.tasks} == {"fit": End.SUCCEEDED, "score": End.CODE}, failed.error

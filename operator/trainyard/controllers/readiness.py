@@ -172,7 +172,7 @@ class Readiness:
             name=run.name,
             uid=run.uid,
             attempt=number,
-            submission_token=submission_token(run.spec.submission_key or run.uid, number),
+            submission_token=submission_token(run.namespace, run.name, run.uid, run.spec.submission_key, number),
             spec=run.spec,
             workspace=found.workspace,
             target=target,

@@ -36,6 +36,8 @@ log = structlog.get_logger(__name__)
 DEADLINES = {"submit": SUBMIT_SECONDS, "locate": 60.0, "cancel": 30.0, "collect": 120.0}
 # A decision leads to an action leads to a decision; more rounds than this in one reconcile is a bug worth seeing.
 MOST_ROUNDS = 16
+# Platforms forget runs: Databricks after 60 days (documentation, "View runs for a job").
+FORGOTTEN_AFTER = timedelta(days=60)
 LOOKING = actions.Watch.__name__
 NOT_NEEDED = Blocked("NotNeeded", "references are not looked at in this phase", waiting=True)
 
@@ -201,7 +203,7 @@ class RunController:
                 "locate",
                 connection.locate,
                 label,
-                datetime.fromisoformat(attempt.intended_at),
+                _sought_since(run, attempt),
                 deadline=DEADLINES["locate"],
             )
             self._remember(
@@ -300,6 +302,12 @@ class RunController:
         trouble = self._observed[run.uid].trouble
         if trouble is None or trouble.action != actions.CleanUp.__name__:
             self.forget(run.uid)
+
+
+def _sought_since(run: RunSnapshot, attempt: Attempt) -> datetime:
+    """How far back a lost run is looked for: one with a submissionKey may be of an earlier life of its resource."""
+    intended = datetime.fromisoformat(attempt.intended_at)
+    return intended - FORGOTTEN_AFTER if run.spec is not None and run.spec.submission_key else intended
 
 
 def _ref(run: RunSnapshot) -> ResourceRef:

@@ -25,6 +25,11 @@ def why_stop(known: Known) -> str | None:
     return passed or ("Suspended" if run.spec.suspend and live(run.status) is not None else None)
 
 
+def out_of_time(known: Known) -> bool:
+    """Whether spec.timeoutSeconds has passed."""
+    return any(reason == "TimedOut" and at <= known.now for reason, at in _deadlines(known))
+
+
 def next_deadline(known: Known) -> datetime | None:
     """When the clock alone will next change something."""
     return min((at for _, at in _deadlines(known) if at > known.now), default=None)

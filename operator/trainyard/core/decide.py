@@ -5,6 +5,7 @@ then does the action, then asks again with what it has learned. So the intent of
 before the platform is asked, and losing everything in memory at any point costs a repeated question, never a run.
 """
 
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -28,7 +29,7 @@ from trainyard.core.retiring import retire
 from trainyard.core.snapshot import Blocked, Known, Ready
 from trainyard.core.times import parse, stamp
 from trainyard.core.tokens import submission_token
-from trainyard.core.transition import enter, live, newest, with_attempt
+from trainyard.core.transition import clip, enter, live, newest, with_attempt
 from trainyard.core.waiting import says, told_trouble, wait_out
 
 Rule = Callable[[Known], Decision | None]
@@ -44,6 +45,8 @@ NEVER_ACCEPTED = frozenset({"Refused", "SubmissionDeleted"})
 NEEDS_PERSON = frozenset({"Denied", "IdentityError", "SourceError", "Unauthenticated", "Missing"})
 # Attempts that the status keeps, and those of them that keep their tasks: a run can be suspended without end.
 ATTEMPTS_KEPT = 16
+# Words of a message that are others each time it is said: numbers, addresses, request ids, hashes.
+_VARYING = re.compile(r"\S*\d\S*")
 WITH_TASKS_KEPT = 2
 
 
@@ -145,8 +148,12 @@ def submitting(known: Known) -> Decision | None:
     if attempt is None:
         return None
     trouble = known.observed.trouble
-    if trouble is not None and trouble.kind in NEVER_ACCEPTED:
-        return ending.submission_refused(known, attempt, trouble)
+    if trouble is not None and trouble.kind in NEVER_ACCEPTED and trouble.action == Submit.__name__:
+        # An earlier submission may have been accepted and its answer lost; then that one is followed.
+        looked = trouble.kind == "SubmissionDeleted" or known.observed.searched_at is not None
+        return ending.submission_refused(known, attempt, trouble) if looked else Decision(known.run.status, Locate())
+    if ending.only_if_there(known.run):
+        return _sought(known, attempt)
     if isinstance(known.readiness, Blocked):
         in_the_way: Decision | None = _wait_for(known, known.readiness)
     else:
@@ -158,6 +165,13 @@ def submitting(known: Known) -> Decision | None:
         message = f"attempt {attempt.number} is being submitted to {attempt.host}"
         return Decision(enter(known, "Submitting", "Submitting", message))
     return _held_up(known) or Decision(known.run.status, Submit())
+
+
+def _sought(known: Known, attempt: Attempt) -> Decision:
+    """An attempt of an earlier life is looked for and never started: the one before it had been cancelled."""
+    if known.observed.searched_at is None:
+        return wait_out(known) or Decision(known.run.status, Locate())
+    return ending.never_was(known, attempt)
 
 
 def suspended(known: Known) -> Decision | None:
@@ -219,7 +233,7 @@ def intend(known: Known) -> Decision | None:
     target = ready.target
     attempt = Attempt(
         number=number,
-        submission_token=submission_token(run.spec.submission_key or run.uid, number),
+        submission_token=submission_token(run.namespace, run.name, run.uid, run.spec.submission_key, number),
         platform=target.platform,
         host=target.host,
         principal=target.principal,
@@ -344,9 +358,19 @@ def _wait_for(known: Known, held: Blocked) -> Decision:
         # ConfigMaps and ServiceAccounts are not watched: reading all of them would be a right too many.
         again = known.now + timedelta(seconds=known.limits.recheck_waiting)
         wake = _earliest(again, give_up, next_deadline(known))
-        return Decision(enter(known, "Pending", held.reason, held.message), wake_at=wake)
+        return Decision(_told(known, "Pending", held), wake_at=wake)
     notes = (Note("Warning", held.reason, held.message),) if status.phase != "Stalled" else ()
-    return Decision(enter(known, "Stalled", held.reason, held.message), wake_at=_recheck(known), notes=notes)
+    return Decision(_told(known, "Stalled", held), wake_at=_recheck(known), notes=notes)
+
+
+def _told(known: Known, phase: Phase, held: Blocked) -> MLTrainingRunStatus:
+    """The status that says so; as it is, where it says the same but for numbers and ids, which come anew each time."""
+    status = known.run.status
+    now = status.condition("Ready")
+    same = status.phase == phase and now is not None and now.reason == held.reason
+    if same and now is not None and _VARYING.sub("", now.message) == _VARYING.sub("", clip(held.message)):
+        return status
+    return enter(known, phase, held.reason, held.message)
 
 
 def _held_up(known: Known) -> Decision | None:

@@ -14,9 +14,10 @@ from trainyard.api.training_run import (
     WrittenOutput,
 )
 from trainyard.core.actions import Decision, Note
+from trainyard.core.deadlines import out_of_time
 from trainyard.core.graph import failed_tasks, may_run_again, seen_tasks, unforgiven
 from trainyard.core.remote import End, RemoteRun, Result, Trouble
-from trainyard.core.snapshot import Known
+from trainyard.core.snapshot import Known, RunSnapshot
 from trainyard.core.times import parse, stamp
 from trainyard.core.transition import backoff, clip, enter, newest, with_attempt
 from trainyard.core.waiting import PASSING
@@ -52,11 +53,14 @@ def result_of(known: Known) -> Result | None:
 
     What is refused for long is given up: the run has ended, and its page on the platform still shows everything.
     """
-    trouble = known.observed.trouble
+    trouble, spec = known.observed.trouble, known.run.spec
     if known.observed.result is not None or trouble is None or trouble.action != "Collect":
         return known.observed.result
     lasted = (known.now - trouble.since).total_seconds()
-    if trouble.reason in PASSING or lasted < known.limits.collecting_may_take:
+    passing = trouble.reason in PASSING
+    may_take = known.limits.unreachable_may_take if passing else known.limits.collecting_may_take
+    # Who has cancelled, or whose time is up, does not wait for what the attempt left.
+    if lasted < may_take and not (spec is not None and spec.cancel) and not out_of_time(known):
         return None
     message = f"the attempt has ended, but what it left could not be read ({trouble.reason}: {trouble.message})"
     return Result(shortfall=("ResultNotCollected", message))
@@ -75,7 +79,10 @@ def attempt_ended(known: Known, attempt: Attempt, result: Result) -> Decision:
     else:
         reason, message = end.value, _why(end, detail)
     attempts = ended_attempts(known, attempt, reason, message, remote.state, result)
-    if end is not End.SUCCEEDED and _retries(known, end, attempts[-1].tasks):
+    if end is End.CANCELLED and attempts[-1].adopted and _goes_on(known):
+        text = f"attempt {attempt.number} of an earlier life was cancelled; looking for the one that may have followed"
+        return Decision(enter(known, "Pending", "Adopting", text, attempts=attempts, retry_at=None, **gained))
+    if end is not End.SUCCEEDED and _retries(known, end, attempts[-1].tasks, result):
         return _pause(known, attempt, reason, message, attempts)
     phase = END_PHASE.get(end, "Failed")
     status = enter(known, phase, reason, message, attempts=attempts, retry_at=None, **gained)
@@ -98,6 +105,24 @@ def submission_refused(known: Known, attempt: Attempt, trouble: Trouble) -> Deci
     attempts = ended_attempts(known, attempt, trouble.reason, trouble.message, None)
     status = enter(known, "Failed", trouble.reason, trouble.message, attempts=attempts, retry_at=None)
     return Decision(status, notes=(Note("Warning", trouble.reason, clip(trouble.message, 900)),))
+
+
+def only_if_there(run: RunSnapshot) -> bool:
+    """Whether the newest attempt may only be followed, not started: the adopted one before it had been cancelled.
+
+    It may have been suspended in its earlier life, and have gone on with this one; or a person had cancelled it.
+    """
+    before = run.status.attempts[-2] if len(run.status.attempts) > 1 else None
+    return before is not None and bool(before.adopted) and before.reason == End.CANCELLED.value
+
+
+def never_was(known: Known, attempt: Attempt) -> Decision:
+    """The attempt that was looked for had never been started: the cancelled one before it was the last."""
+    last = known.run.status.attempts[-2]
+    message = last.message or ADVICE[End.CANCELLED]
+    attempts = ended_attempts(known, attempt, "NotStarted", "no such attempt of an earlier life was found", None)
+    status = enter(known, "Cancelled", End.CANCELLED.value, message, attempts=attempts, retry_at=None)
+    return Decision(status, notes=(Note("Warning", End.CANCELLED.value, clip(message, 900)),))
 
 
 def ended_attempts(
@@ -190,8 +215,8 @@ def _succeeded(known: Known, attempt: Attempt, result: Result, gained: dict[str,
         message += f" and registered {model.name} version {model.version}"
     gained["outputs"] = {
         name: WrittenOutput(
-            uri=found.uri,
-            table=found.table,
+            uri=clip(found.uri, 1024) if found.uri is not None else None,
+            table=clip(found.table, 255) if found.table is not None else None,
             size_bytes=found.size_bytes,
             files=found.files,
             message=clip(found.message, 500) or None,
@@ -225,15 +250,26 @@ def _retry(known: Known) -> Retry:
     return (spec.retry if spec is not None else None) or DEFAULT_RETRY
 
 
-def _retries(known: Known, end: End, tasks: list[TaskStatus]) -> bool:
-    """Whether another attempt follows: as the failed tasks allow it, or else as the run does."""
+def _retries(known: Known, end: End, tasks: list[TaskStatus], result: Result) -> bool:
+    """Whether another attempt follows: as the failed tasks allow it, or else as the run does.
+
+    Where nothing is known of the tasks there is none: it would run, and pay for, those that were done once more.
+    """
     spec, stop, retry = known.run.spec, known.run.status.stop, _retry(known)
     if spec is None or (stop is not None and stop.reason != "Suspended"):
+        return False
+    if spec.tasks and not result.tasks:
         return False
     failed = failed_tasks(tasks)
     if failed and end not in (End.CANCELLED, End.TIMED_OUT):
         return may_run_again(spec.tasks, failed, retry, RETRIED)
     return end in RETRIED[retry.when] and retries_so_far(known.run.status) < retry.limit
+
+
+def _goes_on(known: Known) -> bool:
+    """Whether nobody has asked this life of the run to stop."""
+    spec = known.run.spec
+    return known.run.status.stop is None and spec is not None and not spec.cancel
 
 
 def _without_suspension(status: MLTrainingRunStatus) -> dict[str, object]:

@@ -91,7 +91,8 @@ def _planned(name: str, before: TaskStatus | None, again: bool, attempt: int | N
 def _seen(before: TaskStatus, found: RemoteTask) -> TaskStatus:
     if before.attempt is not None:
         return before
-    ran_badly = found.end not in (None, End.SUCCEEDED) and not found.skipped
+    # A task that was cancelled, by a suspension or a person, has not failed.
+    ran_badly = found.end not in (None, End.SUCCEEDED, End.CANCELLED) and not found.skipped
     state = SKIPPED if found.skipped else found.end.value if found.end is not None else found.state[:64] or "Unknown"
     return before.model_copy(
         update={

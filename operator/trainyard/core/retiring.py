@@ -28,7 +28,8 @@ def retire(known: Known) -> Decision:
         if trouble is None or trouble.action != CleanUp.__name__:
             return Decision(run.status, CleanUp())
         lasted = (known.now - trouble.since).total_seconds()
-        if trouble.reason in PASSING or lasted < known.limits.cleaning_may_take:
+        passing = trouble.reason in PASSING
+        if lasted < (known.limits.unreachable_may_take if passing else known.limits.cleaning_may_take):
             again = known.now >= trouble.retry_at
             return Decision(run.status, CleanUp() if again else None, None if again else trouble.retry_at)
     if run.tracked_by is None:

@@ -70,6 +70,7 @@ class Limits:
     identity_may_take: float = 600.0
     collecting_may_take: float = 600.0
     cleaning_may_take: float = 600.0
+    unreachable_may_take: float = 86_400.0
     recheck_stalled: float = 60.0
     recheck_waiting: float = 15.0
 

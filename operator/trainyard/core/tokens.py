@@ -9,17 +9,18 @@ from typing import Any
 MUTABLE = (("cancel",), ("deletionPolicy",), ("suspend",), ("ttlSecondsAfterFinished",), ("retry", "limit"))
 
 
-def submission_token(key: str, attempt: int) -> str:
+def submission_token(namespace: str, name: str, uid: str, key: str | None, attempt: int) -> str:
     """The token of one attempt, at most 64 characters (the limit of Databricks' idempotency_token).
 
-    `key` is the resource's uid or its submissionKey, at most 63 characters. Derived, never random: a restarted
-    operator computes the same one. The attempt is part of it, because a platform answers a reused token with the old
-    run, which would make every retry "succeed" on the first failure.
+    Derived, never random: a restarted operator computes the same one. The attempt is part of it, because a platform
+    answers a reused token with the old run, which would make every retry "succeed" on the first failure.
+
+    With `key`, the spec's submissionKey, the uid does not count, so that the same run made again finds its remote run.
+    Its namespace and name do: whoever may create runs must not take over another's by naming its key or its uid.
     """
-    plain = f"ty-{key}-{attempt}"
-    if len(plain) <= 64:
-        return plain
-    return "ty-" + hashlib.sha256(f"{key}/{attempt}".encode()).hexdigest()[:56]
+    if key is None:
+        return f"ty-{uid}-{attempt}"
+    return "ty-k-" + hashlib.sha256(json.dumps([namespace, name, key, attempt]).encode()).hexdigest()[:56]
 
 
 def spec_digest(spec: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from trainyard.platforms.databricks.entry import Source, is_launched, notebooks_
 from trainyard.platforms.databricks.learned import with_variables
 from trainyard.platforms.databricks.references import References, listed, mentions_mlflow
 from trainyard.platforms.databricks.steps import remaining, steps_of
-from trainyard.platforms.databricks.tasks import RUNS_CODE, Made, Wanting, tasks_of
+from trainyard.platforms.databricks.tasks import RUNS_CODE, Made, Wanting, tasks_of, with_looped
 
 __all__ = ["translate", "wanted", "with_variables"]
 
@@ -75,7 +75,9 @@ def wanted(job: Job) -> Wanted:
         model=_model_wanted(job),
         outputs=outputs,
         tasks=tuple(step.name for step in steps),
-        earlier=tuple(submission_token(job.spec.submission_key or job.uid, number) for number in before),
+        earlier=tuple(
+            submission_token(job.namespace, job.name, job.uid, job.spec.submission_key, number) for number in before
+        ),
     )
 
 
@@ -180,8 +182,9 @@ def _model_wanted(job: Job) -> ModelWanted | None:
 
 def _experiment(job: Job, made: Made) -> str | None:
     """Where the attempt's MLflow run is made; None where nothing would know of it."""
-    runs_code = any(RUNS_CODE.intersection(task) for task in made.tasks)
-    if not runs_code and not any(mentions_mlflow(task.get("run_job_task", {})) for task in made.tasks):
+    tasks = list(with_looped(made.tasks))
+    runs_code = any(RUNS_CODE.intersection(task) for task in tasks)
+    if not runs_code and not any(mentions_mlflow(task.get("run_job_task", {})) for task in tasks):
         if job.spec.model is not None:
             raise TranslationError(
                 "spec.model",
