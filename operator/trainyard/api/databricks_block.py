@@ -10,6 +10,7 @@ from trainyard.api.base import Rule
 
 # Each owned field, as a path below spec.databricks: its type in jobs/runs/submit, and what to write instead.
 OWNED_FIELDS: dict[str, tuple[str, str]] = {
+    "access_control_list": ("array", "use defaultPermissions of the workspace"),
     "environment_variables": ("object", "the operator sets them"),
     "environments": ("array", "use spec.environment"),
     "git_source": ("object", "use spec.code"),

@@ -104,6 +104,8 @@ class _Asking:
             self.runner(needs.CLUSTER, task["existing_cluster_id"], needs.CAN_ATTACH_TO, step.compute_field)
         if "run_job_task" in task:
             self._job(step, task["run_job_task"])
+        if "for_each_task" in task:
+            self.task(step, task["for_each_task"]["task"])
 
     def budget(self, steps: Mapping[str, Step], tasks: Sequence[Mapping[str, Any]], job: Job) -> None:
         """The budget policies of serverless classes."""

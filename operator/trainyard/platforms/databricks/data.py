@@ -15,6 +15,9 @@ from trainyard.platforms.databricks import names
 from trainyard.platforms.databricks.references import References, listed
 
 _SCHEME = "data://"
+# As the status holds what was written (api/run_status.py).
+_LONGEST_URI = 1024
+_LONGEST_TABLE = 255
 _VOLUME = re.compile(r"/Volumes/([^/]+)/([^/]+)/([^/]+)(/.*)?")
 
 
@@ -120,11 +123,19 @@ def _output(name: str, output: Output, references: References, roots: Mapping[st
 
 def _place(uri: str | None, table: str | None, field: str, roots: Mapping[str, DataRoot]) -> Place:
     if uri is None:
-        return Place(table=_table(table or "", f"{field}.table", roots))
+        named = _table(table or "", f"{field}.table", roots)
+        _refuse_longer(named, _LONGEST_TABLE, f"{field}.table")
+        return Place(table=named)
     found = _files(uri, f"{field}.uri", roots)
+    _refuse_longer(found, _LONGEST_URI, f"{field}.uri")
     if found.startswith("/Volumes/") and volume_of(found) is None:
         raise TranslationError(f"{field}.uri", f"{found} names no volume: write /Volumes/CATALOG/SCHEMA/VOLUME/...")
     return Place(uri=found)
+
+
+def _refuse_longer(text: str, most: int, field: str) -> None:
+    if len(text) > most:
+        raise TranslationError(field, f"with data roots and references replaced it is longer than {most} characters")
 
 
 def _files(uri: str, field: str, roots: Mapping[str, DataRoot]) -> str:

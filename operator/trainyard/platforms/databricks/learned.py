@@ -31,6 +31,9 @@ def _told(task: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, An
             **task,
             "new_cluster": {**cluster, "spark_env_vars": {**cluster.get("spark_env_vars", {}), **variables}},
         }
+    if "for_each_task" in task:
+        loop = task["for_each_task"]
+        return {**task, "for_each_task": {**loop, "task": _told(loop["task"], variables)}}
     if "run_job_task" in task:
         return {**task, "run_job_task": _filled_in(task["run_job_task"], variables)}
     if "environment_variables_key" in task:
@@ -38,7 +41,7 @@ def _told(task: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, An
     if is_launched(task):
         python = task["spark_python_task"]
         settings = [part for name, value in variables.items() for part in ("--set", f"{name}={value}")]
-        return {**task, "spark_python_task": {**python, "parameters": [*settings, *python["parameters"]]}}
+        return {**task, "spark_python_task": {**python, "parameters": [*settings, *python.get("parameters", ())]}}
     if "notebook_task" in task:
         notebook = task["notebook_task"]
         parameters = {**notebook.get("base_parameters", {}), **variables}

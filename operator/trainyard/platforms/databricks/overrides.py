@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainyard.core.errors import TranslationError
+from trainyard.platforms.databricks import shapes
 from trainyard.platforms.databricks.names import MLFLOW_VARIABLES, OUR_TAGS, OUR_VARIABLES
+from trainyard.platforms.databricks.shapes import look
 from trainyard.platforms.databricks.steps import Step
 
 # What exactly-once, the deadlines and the identity stand on.
 OWNED = frozenset(
     {
+        "access_control_list",
         "environment_variables",
         "environments",
         "git_source",
@@ -46,10 +49,11 @@ OWNED = frozenset(
 _KEPT = ("new_cluster", "new_cluster.custom_tags", "new_cluster.spark_env_vars")
 # What belongs to code, and not to a job that brings its own.
 _COMPUTE = frozenset({"compute", "libraries", "new_cluster"})
-# A loop starts its task again as well.
-_NESTED = ("max_retries", "retry_on_timeout", "min_retry_interval_millis", "disable_auto_optimization")
+# What a loop's task has for itself.
+_LOOPED = frozenset({"task_key"})
 
 _INSTEAD = {
+    "access_control_list": "defaultPermissions of the workspace say who may see and manage its runs",
     "environments": "use spec.environment",
     "run_as": "use spec.runAs",
     "task.depends_on": "use dependsOn of spec.tasks",
@@ -70,12 +74,13 @@ def refuse_owned(block: Mapping[str, Any] | None) -> None:
     """Checks the run's `spec.databricks`, before anything is merged.
 
     Raises:
-        TranslationError: OverrideForbidden, naming the field.
+        TranslationError: OverrideForbidden or InvalidSpec, naming the field.
     """
     if not block:
         return
+    shapes.check_depth(block, "spec.databricks")
     for path in sorted(OWNED):
-        if _look(block, path)[0]:
+        if look(block, path)[0]:
             raise _forbidden(f"spec.databricks.{path}", _INSTEAD.get(path, "the operator owns it"))
     if "task" in block:
         _check_task(block["task"], "spec.databricks.task", makes_task=False)
@@ -91,17 +96,17 @@ def merged_task(task: Mapping[str, Any], step: Step, block: Mapping[str, Any] | 
     """One task with what the run's block says of every task, and then what the step's own says.
 
     Raises:
-        TranslationError: OverrideForbidden, naming the field.
+        TranslationError: OverrideForbidden or InvalidSpec, naming the field.
     """
     for_all = (block or {}).get("task", {})
     result: dict[str, Any] = merge_patch(
         task, {key: value for key, value in for_all.items() if not step.job or key not in _COMPUTE}
     )
     if step.block:
-        _check_task(step.block, f"{step.field}.databricks", makes_task=not step.ours)
+        _check_step(step)
         result = merge_patch(result, step.block)
     if "for_each_task" in result:
-        result["for_each_task"] = _once_each(result["for_each_task"], f"{step.field}.databricks.for_each_task")
+        result["for_each_task"] = _once_each(result["for_each_task"])
     return result
 
 
@@ -109,8 +114,9 @@ def kind_of(step: Step) -> str:
     """The kind of a task that the step's block makes.
 
     Raises:
-        TranslationError: it names none, or several.
+        TranslationError: it names none, or several, or says of the task what it may not.
     """
+    _check_step(step)
     kinds = sorted(key for key, value in (step.block or {}).items() if key.endswith("_task") and value is not None)
     if len(kinds) != 1:
         raise TranslationError(
@@ -134,44 +140,47 @@ def merge_patch(target: Any, patch: Any) -> Any:
     return result
 
 
-def _check_task(block: Any, field: str, *, makes_task: bool) -> None:
+def _check_step(step: Step) -> None:
+    """What one entry of spec.tasks says of its own task."""
+    field, block = f"{step.field}.databricks", step.block or {}
+    shapes.check_depth(block, field)
+    _check_task(block, field, makes_task=not step.ours)
+    loop = block.get("for_each_task")
+    if loop is None:
+        return
+    field = f"{field}.for_each_task.task"
+    if not isinstance(loop.get("task"), Mapping):
+        raise TranslationError(field, "must be an object: the task that is done for each input")
+    if "for_each_task" in loop["task"]:
+        raise TranslationError(f"{field}.for_each_task", "Databricks takes no loop in a loop")
+    _check_task(loop["task"], field, makes_task=True, allowed=_LOOPED)
+
+
+def _check_task(block: Any, field: str, *, makes_task: bool, allowed: frozenset[str] = frozenset()) -> None:
     """Refuses what the operator owns in a task, and its kind, unless it is the block that makes it."""
     if not isinstance(block, Mapping):
         raise _forbidden(field, "must be an object: what the operator puts there stays")
-    for name in sorted(block):
+    for name in sorted(set(block) - allowed):
         is_kind = name.endswith("_task")
         if (is_kind and not makes_task) or (not is_kind and f"task.{name}" in OWNED):
             raise _forbidden(f"{field}.{name}", _INSTEAD.get(f"task.{name}", "the operator owns it"))
     for path in _KEPT:
-        found, value = _look(block, path)
+        found, value = look(block, path)
         if found and not isinstance(value, Mapping):
             raise _forbidden(f"{field}.{path}", "must be an object: what the operator puts there stays")
-    for name in _look(block, "new_cluster.spark_env_vars")[1] or ():
+    shapes.check_task(block, field)
+    for name in look(block, "new_cluster.spark_env_vars")[1] or ():
         if name in MLFLOW_VARIABLES or name.startswith(OUR_VARIABLES):
             raise _forbidden(f"{field}.new_cluster.spark_env_vars.{name}", "the operator owns it")
-    for name in _look(block, "new_cluster.custom_tags")[1] or ():
+    for name in look(block, "new_cluster.custom_tags")[1] or ():
         if name.lower().startswith(OUR_TAGS):
             raise _forbidden(f"{field}.new_cluster.custom_tags.{name}", "the operator owns it")
 
 
-def _once_each(loop: Any, field: str) -> Any:
+def _once_each(loop: Mapping[str, Any]) -> dict[str, Any]:
     """A loop whose task the platform does not start again by itself."""
-    if not isinstance(loop, Mapping) or not isinstance(loop.get("task"), Mapping):
-        return loop
-    for name in _NESTED:
-        if name in loop["task"]:
-            raise _forbidden(f"{field}.task.{name}", "use spec.retry")
     once = {"max_retries": 0, "retry_on_timeout": False, "disable_auto_optimization": True}
     return {**loop, "task": {**loop["task"], **once}}
-
-
-def _look(block: Mapping[str, Any], path: str) -> tuple[bool, Any]:
-    value: Any = block
-    for key in path.split("."):
-        if not isinstance(value, Mapping) or key not in value:
-            return False, None
-        value = value[key]
-    return True, value
 
 
 def _forbidden(field: str, why: str) -> TranslationError:

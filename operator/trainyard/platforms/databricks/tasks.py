@@ -5,7 +5,7 @@ JobEnvironment, JobEnvironmentVariablesSpec).
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,14 @@ _RUN_IF = {
     "AtLeastOneFailed": "AT_LEAST_ONE_FAILED",
     "AllFailed": "ALL_FAILED",
 }
+
+
+def with_looped(tasks: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The tasks, each followed by the one that it does in a loop, if it is one."""
+    for task in tasks:
+        yield task
+        if "for_each_task" in task:
+            yield task["for_each_task"]["task"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +164,8 @@ class _Maker:
             task |= self._computed(step, compute, variables)
         elif kind in RUNS_CODE and "new_cluster" in block:
             task["new_cluster"] = owned_by(self._wanting.job, self._own_variables(step))
+        elif kind == "for_each_task" and "new_cluster" in block[kind]["task"]:
+            task[kind] = {"task": {"new_cluster": owned_by(self._wanting.job, self._own_variables(step))}}
         return overrides.merged_task(task | _graph(step), step, None)
 
     def _compute(self, step: Step) -> Computing:
