@@ -27,13 +27,18 @@ class Upstream:
         self.git("remote", "add", "origin", str(path))
         self.config("uploadpack.allowFilter", "true")
 
-    def git(self, *arguments: str, cwd: Path | None = None) -> str:
+    def git(self, *arguments: str, cwd: Path | None = None, stdin: str = "") -> str:
         """Runs git as the repository's owner."""
         settings = {"user.name": "Ann", "user.email": "ann@example.com", "commit.gpgSign": "false"}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         environment = {**os.environ, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
         ran = subprocess.run(
-            ["git", *options, *arguments], cwd=cwd or self._work, env=environment, capture_output=True, check=True
+            ["git", *options, *arguments],
+            cwd=cwd or self._work,
+            env=environment,
+            input=stdin.encode(),
+            capture_output=True,
+            check=True,
         )
         return ran.stdout.decode().strip()
 
@@ -54,6 +59,16 @@ class Upstream:
         self.git("commit", "-q", "-m", "work")
         self.git("push", "-q", "--force", "origin", f"HEAD:refs/heads/{branch}")
         return self.git("rev-parse", "HEAD")
+
+    def commit_of_ten_million_files(self) -> str:
+        """A commit of main whose trees are seven small objects, each of which holds the next one ten times."""
+        held = "100644 blob " + self.git("hash-object", "-w", "--stdin", cwd=self.path)
+        for _ in range(7):
+            rows = "".join(f"{held}\t{str(number) * 20}\n" for number in range(10))
+            held = "040000 tree " + self.git("mktree", cwd=self.path, stdin=rows)
+        commit = self.git("commit-tree", held.split()[-1], "-m", "work", cwd=self.path)
+        self.git("update-ref", "refs/heads/main", commit, cwd=self.path)
+        return commit
 
     def drop_history(self, branch: str = "main") -> None:
         """Begins the work tree's branch anew, so that the next commit is forced over what was pushed."""

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -383,6 +384,60 @@ def test_too_many_or_too_large_files_are_told_with_their_measure(
     large = refusal(lambda: fetching(total_bytes=1000).files(source, commit, None))
     assert large.reason == "GitTooLarge"
     assert "holds 5027 bytes, more than the 1000" in str(large)
+
+
+# What the operator's process had in memory at most (proc(5), VmHWM), before and after it asked for the commit.
+PEAKS = """
+import sys
+from pathlib import Path
+from trainyard.core.errors import SourceError
+from trainyard.sources.git import GitFetcher, GitLimits, GitSource
+
+def peak():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+
+url, host, ca_file, commit, folder = sys.argv[1:]
+fetcher = GitFetcher(GitLimits(), [host], Path(folder), ca_file=Path(ca_file))
+before = peak()
+try:
+    fetcher.files(GitSource(url, "main"), commit, None)
+except SourceError as error:
+    print(before, peak(), error.reason, error.waiting, error)
+"""
+
+
+def test_a_few_kilobytes_that_list_ten_million_files_cost_the_operator_no_memory(
+    forge: Forge, upstream: Upstream, tmp_path: Path
+) -> None:
+    commit = upstream.commit_of_ten_million_files()
+    given = [forge.url(), forge.host, str(forge.ca_file), commit, str(tmp_path / "work")]
+    began = time.monotonic()
+    ran = subprocess.run([sys.executable, "-c", PEAKS, *given], capture_output=True, text=True, check=True)
+    before, after, reason, waiting, told = ran.stdout.split(" ", 4)
+    assert (reason, waiting) == ("GitTooLarge", "False")
+    assert "holds more than the 500 files" in told
+    assert int(after) - int(before) < 16 * 1024  # kilobytes; the whole listing has 1.6 GB
+    assert time.monotonic() - began < 30
+
+
+def test_a_listing_is_bounded_by_its_names_as_well(
+    forge: Forge, upstream: Upstream, fetching: Callable[..., GitFetcher]
+) -> None:
+    commit = upstream.commit({f"{'a' * 200}/{'b' * 200}/{'c' * 200}/{number}": "" for number in range(30)})
+    told = refusal(lambda: fetching(files=2).files(GitSource(forge.url()), commit, None))
+    assert told.reason == "GitTooLarge"
+    assert "more than the 2 files, or longer names, that the operator takes" in str(told)
+
+
+def test_a_host_that_lists_refs_without_end_is_stopped(forge: Forge, upstream: Upstream, fetcher: GitFetcher) -> None:
+    commit = upstream.commit(FILES)
+    forge.protocol_2 = False  # which lists all refs
+    made = "".join(f"create refs/heads/{number}/HEAD {commit}\n" for number in range(1500))
+    upstream.git("update-ref", "--stdin", cwd=upstream.path, stdin=made)
+    error = refusal(lambda: fetcher.resolve(GitSource(forge.url()), None))
+    assert (error.reason, error.waiting) == ("GitTooLarge", False)
+    assert "write the one that is meant in full" in str(error)
+    assert fetcher.resolve(GitSource(forge.url(), "refs/heads/7/HEAD"), None) == commit
 
 
 @pytest.mark.parametrize("path", ["nowhere", "train.py", "src/team/model.py", "src/gone"])

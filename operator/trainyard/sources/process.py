@@ -1,4 +1,4 @@
-"""Running a program that is fed by strangers: bounded in time, in what it writes and in memory.
+"""Running a program that is fed by strangers: bounded in time, in what it writes and answers, and in memory.
 
 Called by `sources.repository`, in a thread. The program never gets a terminal, its standard streams are files of its
 own folder, and its whole process group is killed when a bound is passed.
@@ -29,11 +29,7 @@ class OutOfTime(Exception):
 
 
 class OutOfSpace(Exception):
-    """The program was killed because it wrote too much. `size` is in bytes, as last seen."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__(size)
-        self.size = size
+    """The program was killed because it wrote too much."""
 
 
 class Stopped(Exception):
@@ -42,11 +38,15 @@ class Stopped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What came of it: the exit code (negative: the signal), standard output, and the end of standard error."""
+    """What came of it: the exit code (negative: the signal), standard output, and the end of standard error.
+
+    `cut` says that there was more output than might be: `out` is only its beginning.
+    """
 
     code: int
     out: bytes
     err: str
+    cut: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,20 @@ class Bounds:
     stopping: threading.Event
 
 
-def run(command: Sequence[str], environment: Mapping[str, str], bounds: Bounds, stdin: bytes = b"") -> Ran:
+def run(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    bounds: Bounds,
+    stdin: bytes = b"",
+    *,
+    answer: int,
+    writes: bool,
+) -> Ran:
     """Runs the program in the bounds' folder, in a session of its own.
+
+    Args:
+        answer: bytes of standard output that are read, whatever is printed: this process has them in memory.
+        writes: whether it writes files of its own. If not, it is ended (SIGXFSZ) by printing more than `answer`.
 
     Raises:
         OutOfTime, OutOfSpace, Stopped: it was killed, with all that it had started.
@@ -73,14 +85,15 @@ def run(command: Sequence[str], environment: Mapping[str, str], bounds: Bounds, 
     folder = bounds.folder
     asked, answered, complained = folder / "stdin", folder / "stdout", folder / "stderr"
     asked.write_bytes(stdin)
-    limits = [str((bounds.written + _SLACK) // 512), str(bounds.memory // 1024)]
-    with asked.open("rb") as reads, answered.open("wb") as writes, complained.open("wb") as complains:
+    most = bounds.written + _SLACK if writes else answer
+    limits = [str(most // 512 + 1), str(bounds.memory // 1024)]
+    with asked.open("rb") as reads, answered.open("wb") as prints, complained.open("wb") as complains:
         process = subprocess.Popen(  # noqa: S603 - no shell reads the command: sh -c reads _LIMITED and execs it as it is
             ["/bin/sh", "-c", _LIMITED, "sh", *limits, *command],
             env=dict(environment),
             cwd=folder,
             stdin=reads,
-            stdout=writes,
+            stdout=prints,
             stderr=complains,
             start_new_session=True,
         )
@@ -92,16 +105,16 @@ def run(command: Sequence[str], environment: Mapping[str, str], bounds: Bounds, 
     with complained.open("rb") as file:
         file.seek(max(0, complained.stat().st_size - _STDERR_BYTES))
         words = file.read().decode(errors="replace")
-    return Ran(process.returncode, answered.read_bytes(), words)
+    with answered.open("rb") as file:
+        return Ran(process.returncode, file.read(answer), words, answered.stat().st_size > answer)
 
 
 def _watch(process: subprocess.Popen[bytes], bounds: Bounds) -> None:
     while True:
         with suppress(subprocess.TimeoutExpired):
             process.wait(LOOK_SECONDS)
-        size = size_of(bounds.folder)
-        if size > bounds.written + _SLACK:
-            raise OutOfSpace(size)
+        if size_of(bounds.folder) > bounds.written + _SLACK:
+            raise OutOfSpace
         if process.returncode is not None:
             return
         if bounds.stopping.is_set():

@@ -16,6 +16,11 @@ from trainyard.sources.refs import candidates, chosen, with_history
 from trainyard.sources.remote import Remote
 from trainyard.sources.tree import Blob, Selection, blobs_of, contents_of, objects_of
 
+# Bytes of a line that git prints about an object: an id, a word, a size. And of an answer of a few such lines or names.
+_LINE = 128
+_ANSWER = 64 * 1024
+# Bytes of a file's name in a listing, all in all: PATH_MAX of Linux.
+_NAME = 4096
 # What makes a repository of git's a partial clone (git documentation, technical/partial-clone): objects that are not
 # here are known to be at origin, so that a commit can be had without the files that nobody asks for.
 _PARTIAL = """
@@ -50,6 +55,12 @@ class Git:
             SourceError: it has none, or the host can not be asked.
         """
         ran = self._run("asking", ["ls-remote", "--quiet", "--end-of-options", "origin", *candidates(ref)])
+        if ran.cut:
+            raise SourceError(
+                f"git.ref: {self.remote.url} has more refs that end in {ref} than are read: write the one that is "
+                "meant in full, like refs/heads/main.",
+                reason="GitTooLarge",
+            )
         if ran.code != 0:
             raise self._refused("asking", ran)
         rows = (line.split("\t", 1) for line in ran.out.decode(errors="replace").splitlines())
@@ -65,11 +76,11 @@ class Git:
         """
         partially = self._commit(commit, ref, selection)
         tree = self._tree(commit, selection)
-        blobs = blobs_of(self._local(["ls-tree", "-r", "-z", tree]).out, self.remote, selection)
+        blobs = self._blobs(tree, selection)
         ids = sorted({blob.id for blob in blobs})
         if partially:
             self._fetch(ids, [])
-        sizes = dict(objects_of(self._local(["cat-file", "--batch-check"], ids).out))
+        sizes = dict(objects_of(self._local(["cat-file", "--batch-check"], ids, len(ids) * _LINE).out))
         if len(sizes) < len(ids):
             raise refusal(self.remote, "fetching", "the host left out some files", ())
         selection.check_size(self.remote, sum(sizes[blob.id] for blob in blobs))
@@ -92,8 +103,14 @@ class Git:
         self._fetch(with_history(ref), [])
         return False
 
+    def _blobs(self, tree: str, selection: Selection) -> list[Blob]:
+        """The files below the tree. A few kilobytes of trees can list a billion, so that only a beginning is read."""
+        listed = self._local(["ls-tree", "-r", "-z", tree], answer=(selection.files + 1) * _NAME, whole=False)
+        return blobs_of(listed.out, self.remote, selection, cut=listed.cut)
+
     def _contents(self, blobs: Sequence[Blob], ids: Sequence[str], selection: Selection) -> dict[str, bytes]:
-        contents = dict(contents_of(self._local(["cat-file", "--batch"], ids).out))
+        most = selection.total + len(ids) * _LINE
+        contents = dict(contents_of(self._local(["cat-file", "--batch"], ids, most).out))
         found = {blob.path: contents[blob.id] for blob in blobs}
         selection.check_contents(self.remote, found)
         return found
@@ -137,32 +154,46 @@ class Git:
             )
         return facts.removeprefix("040000 tree ")
 
-    def _local(self, command: Sequence[str], lines: Sequence[str] = ()) -> Ran:
-        """git on what has been fetched: no transport is allowed, so a missing object is an error, not a request."""
-        ran = self._run("reading", command, lines, {"GIT_ALLOW_PROTOCOL": ""})
-        if ran.code != 0:
+    def _local(
+        self, command: Sequence[str], lines: Sequence[str] = (), answer: int = _ANSWER, *, whole: bool = True
+    ) -> Ran:
+        """git on what has been fetched: no transport is allowed, so a missing object is an error, not a request.
+
+        `whole` says that there is no use for just the beginning of the answer.
+        """
+        ran = self._run("reading", command, lines, answer)
+        if ran.cut and whole:
+            raise SourceError(
+                f"reading {self.remote.url}: git told more than {answer} bytes about what it fetched: the repository "
+                "is none that git itself makes.",
+                reason="GitTooLarge",
+            )
+        if ran.code != 0 and not ran.cut:
             raise self._refused("reading", ran)
         return ran
 
-    def _run(
-        self, doing: str, command: Sequence[str], lines: Sequence[str] = (), more: Mapping[str, str] | None = None
-    ) -> Ran:
+    def _run(self, doing: str, command: Sequence[str], lines: Sequence[str] = (), answer: int = _ANSWER) -> Ran:
         repository = self.bounds.folder / "repository"
-        where = {"GIT_DIR": str(repository)} if repository.exists() else {}
+        given = dict(self.environment)
+        if repository.exists():
+            given["GIT_DIR"] = str(repository)
+        if doing == "reading":
+            given["GIT_ALLOW_PROTOCOL"] = ""
         stdin = "".join(f"{line}\n" for line in lines).encode()
         error = partial(SourceError, waiting=True)
         try:
-            return run([self.program, *command], {**self.environment, **where, **(more or {})}, self.bounds, stdin)
+            return run([self.program, *command], given, self.bounds, stdin, answer=answer, writes=doing == "fetching")
         except OutOfTime:
             raise error(
                 f"{doing} {self.remote.url} took more than {self.seconds:g} s: it is asked again. If this goes on, "
                 "name a smaller folder in git.path.",
                 reason="GitTimeout",
             ) from None
-        except OutOfSpace as full:
+        except OutOfSpace:
+            # How much more is not told: it differs each time, and a message that changes is news to whoever watches.
             raise SourceError(
-                f"{doing} {self.remote.url} brought {full.size} bytes, more than the {self.bounds.written} that the "
-                "operator fetches: name a smaller folder in git.path, or keep data out of the repository.",
+                f"{doing} {self.remote.url} brought more than the {self.bounds.written} bytes that the operator "
+                "fetches: name a smaller folder in git.path, or keep data out of the repository.",
                 reason="GitTooLarge",
             ) from None
         except Stopped:

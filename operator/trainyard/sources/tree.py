@@ -39,14 +39,18 @@ class Selection:
                 reason="GitPathInvalid",
             )
 
-    def check_count(self, remote: Remote, count: int) -> None:
-        """Raises SourceError: GitTooLarge or GitPathNotFound."""
+    def check_count(self, remote: Remote, count: int, *, cut: bool = False) -> None:
+        """Raises SourceError: GitTooLarge or GitPathNotFound. `cut`: these are not all."""
         if count == 0:
             raise SourceError(f"git.path: {self.told(remote)} holds no files.", reason="GitPathNotFound")
-        if count > self.files:
+        if count > self.files or cut:
+            much = (
+                f"more than the {self.files} files, or longer names,"
+                if cut
+                else f"{count} files, more than the {self.files}"
+            )
             raise SourceError(
-                f"git.path: {self.told(remote)} holds {count} files, more than the {self.files} that the operator "
-                "takes: name a smaller folder.",
+                f"git.path: {self.told(remote)} holds {much} that the operator takes: name a smaller folder.",
                 reason="GitTooLarge",
             )
 
@@ -79,14 +83,14 @@ def refused_entry(selection: Selection, remote: Remote, path: str, what: str) ->
     )
 
 
-def blobs_of(listing: bytes, remote: Remote, selection: Selection) -> list[Blob]:
-    """The files that `git ls-tree -r -z` lists.
+def blobs_of(listing: bytes, remote: Remote, selection: Selection, *, cut: bool = False) -> list[Blob]:
+    """The files that `git ls-tree -r -z` lists. `cut`: the listing is only the beginning of what it would be.
 
     Raises:
         SourceError: there are none or too many, or one is no plain file with a plain name.
     """
+    selection.check_count(remote, listing.count(b"\0"), cut=cut)
     rows = listing.split(b"\0")[:-1]
-    selection.check_count(remote, len(rows))
     blobs = []
     for row in rows:
         facts, _, name = row.partition(b"\t")
