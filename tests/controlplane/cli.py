@@ -18,6 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from trainyard.api.base import API_VERSION
+from trainyard.api.run_log import log_name
 from trainyard.cli.main import app
 from trainyard_localcluster import LocalCluster
 from trainyard_localcluster.api import ApiError
@@ -185,9 +186,10 @@ class PlayedOperator:
 
     def log(self, name: str, attempt: int, tasks: list[Object], **more: Any) -> None:
         """The MLRunLog of an attempt."""
+        uid = self.get(name)["metadata"]["uid"]
         spec = {
             "runName": name,
-            "runUid": self.get(name)["metadata"]["uid"],
+            "runUid": uid,
             "attempt": attempt,
             "at": "2026-11-23T12:30:00Z",
             "tasks": tasks,
@@ -195,7 +197,7 @@ class PlayedOperator:
         body = {
             "apiVersion": API_VERSION,
             "kind": "MLRunLog",
-            "metadata": {"name": f"{name}-{attempt}"},
+            "metadata": {"name": log_name(name, uid, attempt)},
             "spec": spec | more,
         }
         self._cluster.call("POST", self._path.replace("mltrainingruns", "mlrunlogs"), body)

@@ -47,7 +47,7 @@ PLACES = ("/tmp/a", "s3://a/b", "data://", "Volumes/a", "/Volumes/a b", "https:/
 TASK_NAMES = ("-a", "a b", "a.b", "a/b")
 URIS = ("raw/2026", "/tmp/raw", "s3://a b", "S3://a/b", "main.sales.raw")
 TABLES = ("sales", "main.sales", "a.b.c.d", "data://sales", "data://sales/a/b", "a b.c.d")
-PREFIXES = ("/a", " a", "a b")
+PREFIXES = ("/a", " a", "a b", "a//b", "a/../b", "..", "./a", "a/.", "a\\b", "a\n", "a?b")
 
 WRONG: dict[str, tuple[str, ...]] = {
     "spec.workspaceRef.name": NAMES,
@@ -101,16 +101,25 @@ WRONG: dict[str, tuple[str, ...]] = {
     "spec.dataRoots[].path": ("Volumes/a", "/tmp/a", "/Volumes/a/", "/Volumes/a b"),
     "spec.dataRoots[].schema": ("main", "a.b.c", "a/b"),
     "spec.secretStores[].databricksScope": ("a b", "a/b"),
-    "spec.logDestination.s3.bucket": ("Iris", "-iris", "s3://iris"),
+    "spec.logDestination.s3.bucket": ("Iris", "-iris", "iris-", "s3://iris"),
     "spec.logDestination.s3.prefix": PREFIXES,
-    "spec.logDestination.s3.region": ("EU", "eu central"),
+    "spec.logDestination.s3.region": ("EU", "eu central", "eu-west", "evil", "eu-west-1.evil"),
     "spec.logDestination.s3.roleArn": ("iris-logs", "arn:aws:iam::1:role/a", "arn:aws:iam::123456789012:user/a"),
     "spec.logDestination.adls.account": ("Iris", "iris-logs"),
-    "spec.logDestination.adls.container": ("Training", "-training", "a/b"),
+    "spec.logDestination.adls.container": ("Training", "-training", "training-", "a--b", "a/b"),
     "spec.logDestination.adls.prefix": PREFIXES,
-    "spec.logDestination.adls.tenantId": ("a/b", "a b"),
+    "spec.logDestination.adls.tenantId": ("a/b", "a b", ".."),
     "spec.logDestination.adls.clientId": ("a/b", "a b"),
-    "spec.logDestination.volume": ("/Volumes/a/b", "/Volumes/a/b/c/", "/tmp/a/b/c", "Volumes/a/b/c"),
+    "spec.logDestination.volume": (
+        "/Volumes/a/b",
+        "/Volumes/a/b/c/",
+        "/tmp/a/b/c",
+        "Volumes/a/b/c",
+        "/Volumes/a/b/c//d",
+        "/Volumes/a/b/c/../d",
+        "/Volumes/a/../b",
+        "/Volumes/a/b/c/d\\e",
+    ),
 }
 
 

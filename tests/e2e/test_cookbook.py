@@ -16,6 +16,7 @@ from tests.e2e.recipe_checks import LOOKED_AT
 from tests.e2e.recipe_needs import PREPARED
 from tests.e2e.recipes import Recipe, differences, recipes
 from tests.e2e.scene import FINAL, Run
+from trainyard.api.run_log import log_name
 from trainyard_localcluster import LocalCluster
 
 RECIPES = [recipe for recipe in recipes() if recipe.file.stem != "00-team"]
@@ -60,7 +61,8 @@ def ends_as_shown(run: Run, recipe: Recipe, seconds: float = 60) -> None:
 
 def logged(run: Run) -> list[str]:
     """The lines that the newest attempt's tasks printed, as kept beside the run."""
-    kept = run.scene.read("mlrunlogs", run.namespace, f"{run.name}-{run.status['attempt']}")
+    name = log_name(run.name, run.now()["metadata"]["uid"], run.status["attempt"])
+    kept = run.scene.read("mlrunlogs", run.namespace, name)
     return [line for task in kept["spec"]["tasks"] for line in task["text"].splitlines()]
 
 

@@ -134,6 +134,12 @@ def test_a_plan_shows_the_request_and_how_to_mend_what_is_missing() -> None:
     assert "would not start" in lines
 
 
+def test_a_plan_that_was_too_long_for_the_status_is_shown_as_far_as_it_goes() -> None:
+    cut = '{"run_name": "churn", "ta\n... cut off here'
+    lines = planned(run("Succeeded", plan=plan() | {"request": cut}))
+    assert lines[1:3] == ['{"run_name": "churn", "ta', "... cut off here"]
+
+
 @pytest.mark.parametrize(
     ("found", "starts"),
     [

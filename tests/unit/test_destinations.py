@@ -88,8 +88,10 @@ def test_stores_are_kept_per_identity_and_bounded(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("trainyard.controllers.destinations.MOST_STORES", 2)
     made = destinations(Accounts())
     for number in range(4):
-        made.keeping(RUN, attempt().model_copy(update={"service_account": f"sa-{number}"}), S3, None)
-    assert [key[0].name for key in made._stores] == ["sa-2", "sa-3"]
+        keep = made.keeping(RUN, attempt().model_copy(update={"service_account": f"sa-{number}"}), S3, None)
+        assert keep is not None
+        assert keep._store() is not None
+    assert [key.account.name for key in made._stores] == ["sa-2", "sa-3"]
 
 
 def test_a_workspace_without_a_destination_keeps_none() -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from trainyard.core.errors import Refused
 from trainyard.keeping.volume import VolumeLogStore
 
 
@@ -35,5 +36,5 @@ def test_logs_are_files_below_the_folder() -> None:
 def test_no_key_leads_out_of_the_folder(key: str) -> None:
     store = VolumeLogStore("/Volumes/main/ml/logs", Files())
     for act in (lambda: store.put(key, b"", ""), lambda: store.get(key), lambda: store.delete(key)):
-        with pytest.raises(ValueError, match="key"):
+        with pytest.raises(Refused, match="key"):
             act()

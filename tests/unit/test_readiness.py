@@ -205,5 +205,5 @@ async def test_logs_are_asked_for_as_far_as_they_are_kept(scene: Scene) -> None:
     await scene.finish(key, result=Result(logs=(TaskText("train", "hello\n"),)))
     assert scene.remote.wanted[0].log_characters == 65_536
     assert scene.remote.wanted[0].keep is None
-    kept = scene.api.objects["MLRunLog", "team", "iris-1"]
+    kept = scene.api.objects["MLRunLog", "team", "iris-uid-iris-1"]
     assert kept["spec"]["tasks"] == [{"name": "train", "text": "hello\n"}]

@@ -1,19 +1,26 @@
 """Logs are kept as well as they can be, told when they are not, and never cost a result."""
 
 import json
-from collections.abc import AsyncIterator
+import re
+import time
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
 from tests.unit.stage import Scene
-from trainyard.api.run_log import MOST_CHARACTERS, MLRunLogSpec
+from trainyard.api.base import DNS_NAME
+from trainyard.api.mappings import LogDestination, S3Destination
+from trainyard.api.run_log import MOST_CHARACTERS, MLRunLogSpec, log_name
 from trainyard.audit.transport import Bounds
-from trainyard.controllers.destinations import BOUNDS, SECONDS, Keeping
+from trainyard.controllers.destinations import BOUNDS, REST_SECONDS, SECONDS, Keeping, Resting, _Key
 from trainyard.controllers.run_logs import MOST_BYTES, shortened
 from trainyard.controllers.runs import DEADLINES
-from trainyard.core.errors import Denied, Refused, Unreachable
-from trainyard.core.remote import End, Result, TaskText
+from trainyard.core.errors import Denied, PlatformError, Refused, Unreachable
+from trainyard.core.remote import End, RemoteRun, Result, TaskText
+from trainyard.identity.base import ServiceAccountRef
+from trainyard.keeping.base import LogStore
+from trainyard.platforms.base import Wanted
 
 LOGS = Result(logs=(TaskText("train", "epoch 1\nepoch 2\n"),))
 
@@ -27,7 +34,7 @@ async def scene() -> AsyncIterator[Scene]:
 
 async def test_the_log_belongs_to_the_run_and_goes_with_it(scene: Scene) -> None:
     await scene.finish(scene.put(), result=LOGS)
-    kept = scene.api.objects["MLRunLog", "team", "iris-1"]
+    kept = scene.api.objects["MLRunLog", "team", "iris-uid-iris-1"]
     [owner] = kept["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["name"], owner["uid"]) == ("MLTrainingRun", "iris", "uid-iris")
     assert owner["blockOwnerDeletion"] is False
@@ -48,19 +55,36 @@ async def test_the_log_is_there_before_the_run_says_that_it_has_ended(scene: Sce
 
 async def test_a_crash_after_the_log_was_written_changes_nothing(scene: Scene) -> None:
     key = scene.put()
-    body = {"metadata": {"namespace": "team", "name": "iris-1"}, "spec": {"runUid": "uid-iris"}}
+    body = {"metadata": {"namespace": "team", "name": "iris-uid-iris-1"}, "spec": {"runUid": "uid-iris"}}
     before = scene.api.seed("MLRunLog", body)
     assert (await scene.finish(key, result=LOGS))["phase"] == "Succeeded"
-    assert scene.api.objects["MLRunLog", "team", "iris-1"] == before
+    assert scene.api.objects["MLRunLog", "team", "iris-uid-iris-1"] == before
     assert "LogsNotKept" not in [note["reason"] for note in scene.api.notes]
 
 
-async def test_an_earlier_runs_log_of_the_same_name_is_not_taken_for_ours(scene: Scene) -> None:
-    key = scene.put()
-    scene.api.seed("MLRunLog", {"metadata": {"namespace": "team", "name": "iris-1"}, "spec": {"runUid": "another"}})
-    assert (await scene.finish(key, result=LOGS))["phase"] == "Succeeded"
+async def test_a_run_made_again_under_the_same_name_has_logs_of_its_own(scene: Scene) -> None:
+    """The log of the run before may still be there: its owner has gone, and the garbage collector takes its time."""
+    before = scene.api.seed("MLRunLog", {"metadata": {"namespace": "team", "name": log_name("iris", "another", 1)}})
+    assert (await scene.finish(scene.put(), result=LOGS))["phase"] == "Succeeded"
+    assert scene.api.objects["MLRunLog", "team", "iris-uid-iris-1"]["spec"]["runUid"] == "uid-iris"
+    assert scene.api.objects["MLRunLog", "team", before["metadata"]["name"]] == before
+    assert "LogsNotKept" not in [note["reason"] for note in scene.api.notes]
+
+
+async def test_somebody_elses_log_is_not_taken_for_ours(scene: Scene) -> None:
+    body = {"metadata": {"namespace": "team", "name": "iris-uid-iris-1"}, "spec": {"runUid": "another"}}
+    scene.api.seed("MLRunLog", body)
+    assert (await scene.finish(scene.put(), result=LOGS))["phase"] == "Succeeded"
     [note] = [note for note in scene.api.notes if note["reason"] == "LogsNotKept"]
     assert "delete it" in note["message"]
+
+
+@pytest.mark.parametrize("name", ["iris", "a" * 253, "a" * 199 + ".b", "a" * 198 + ".-b"])
+def test_the_name_of_a_log_is_one_for_every_run_and_every_attempt(name: str) -> None:
+    found = log_name(name, "0a1b2c3d-4e5f-6789-abcd-ef0123456789", 1234)
+    assert len(found) <= 253
+    assert re.fullmatch(DNS_NAME, found)
+    assert found.endswith("-0a1b2c3d-1234")
 
 
 async def test_a_log_that_can_not_be_written_is_told_and_costs_no_result(scene: Scene) -> None:
@@ -69,7 +93,7 @@ async def test_a_log_that_can_not_be_written_is_told_and_costs_no_result(scene: 
     status = await scene.finish(key, result=Result(metrics={"accuracy": "0.9"}, logs=LOGS.logs))
     assert (status["phase"], status["metrics"]) == ("Succeeded", {"accuracy": "0.9"})
     [note] = [note for note in scene.api.notes if note["reason"] == "LogsNotKept"]
-    assert "MLRunLog iris-1 could not be written" in note["message"]
+    assert "MLRunLog iris-uid-iris-1 could not be written" in note["message"]
 
 
 async def test_no_characters_make_no_object(scene: Scene) -> None:
@@ -118,33 +142,80 @@ class Store:
         raise AssertionError("nothing here deletes logs")
 
 
+AT = _Key(ServiceAccountRef("team", "trainer"), "https://dbc-1", "p", "{}")
+
+
+def keeping(
+    store: Store | Callable[[], LogStore],
+    folder: str = "f",
+    resting: Resting | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Keeping:
+    """What keeps logs in that store, or in what makes one."""
+    made = (lambda: store) if isinstance(store, Store) else store
+    return Keeping(made, folder, AT, resting or Resting(clock), clock)
+
+
 def test_each_task_has_a_file_in_the_attempts_folder() -> None:
     store = Store()
-    assert Keeping(store, "team/iris/uid/attempt-1")("train", "hällo") == "s3://logs/team/iris/uid/attempt-1/train.log"
+    assert keeping(store, "team/iris/uid/attempt-1")("train", "hällo") == "s3://logs/team/iris/uid/attempt-1/train.log"
     assert store.kept == {"team/iris/uid/attempt-1/train.log": "hällo".encode()}
 
 
 def test_a_destination_that_refuses_is_not_asked_for_every_task() -> None:
     store = Store()
     store.error = Denied("no right to write")
-    keeping = Keeping(store, "f")
+    keep = keeping(store)
     for task in ("a", "b", "c"):
         with pytest.raises(Denied):
-            keeping(task, "text")
+            keep(task, "text")
     assert store.tries == 1
-    assert keeping.failure is store.error
+    assert keep.failure is store.error
 
 
 def test_a_slow_destination_is_given_up_while_there_is_time_for_the_result() -> None:
     now = 0.0
     store = Store()
-    keeping = Keeping(store, "f", lambda: now)
-    keeping("a", "text")
+    keep = keeping(store, clock=lambda: now)
+    keep("a", "text")
     now = SECONDS + 1
     with pytest.raises(Unreachable, match="longer than"):
-        keeping("b", "text")
+        keep("b", "text")
     token = Bounds(total=15.0).total
     assert SECONDS + BOUNDS.total + token < DEADLINES["collect"]
+
+
+def test_whatever_goes_wrong_with_a_destination_is_told_as_its_failure() -> None:
+    def broken() -> LogStore:
+        raise ValueError("a destination that nobody thought of")
+
+    for keep in (keeping(broken), keeping(store := Store())):
+        store.error = KeyError("no such thing")
+        with pytest.raises(PlatformError, match="unexpectedly"):
+            keep("a", "text")
+        assert keep.failure is not None
+
+
+def test_a_destination_that_is_down_is_left_alone_for_a_while_by_every_run() -> None:
+    now = 0.0
+    store, resting = Store(), Resting(lambda: now)
+    store.error = Unreachable("S3 did not answer")
+    for _ in range(3):
+        with pytest.raises(Unreachable, match="S3 did not answer"):
+            keeping(store, resting=resting)("a", "text")
+    assert store.tries == 1
+    now, store.error = REST_SECONDS, None
+    assert keeping(store, resting=resting)("a", "text")
+
+
+def test_a_destination_that_refuses_is_asked_again_by_the_next_run() -> None:
+    """It may have been mended meanwhile, and a quick no holds up nobody."""
+    store, resting = Store(), Resting(time.monotonic)
+    store.error = Denied("no right to write")
+    for _ in range(2):
+        with pytest.raises(Denied):
+            keeping(store, resting=resting)("a", "text")
+    assert store.tries == 2
 
 
 class Volume:
@@ -196,5 +267,28 @@ async def test_a_workspace_that_keeps_whole_logs_has_its_runs_keep_them(
     scene.put_workspace(logDestination=destination)
     await scene.finish(scene.put())
     assert isinstance(scene.remote.wanted[0].keep, Keeping)
-    await scene.finish(scene.put("next"))
-    assert len(scene.destinations._stores) == 1
+    assert len(scene.destinations._stores) == 0  # made where it is used, so that it can not keep a run from ending
+
+
+async def test_a_destination_that_makes_no_sense_costs_no_result(scene: Scene) -> None:
+    """One of an older schema, or of a stricter store."""
+    s3 = S3Destination.model_construct(bucket="logs", prefix="a/../b", region="x", role_arn="y")
+    scene.readiness.log_destination = lambda _: LogDestination(s3=s3)  # type: ignore[method-assign, assignment]
+
+    def collect(_remote: RemoteRun, _mlflow: str | None, wanted: Wanted) -> Result:
+        assert wanted.keep is not None
+        with pytest.raises(Refused):
+            wanted.keep("train", "hello")
+        return LOGS
+
+    scene.remote.collect = collect  # type: ignore[method-assign, assignment]
+    assert (await scene.finish(scene.put()))["phase"] == "Succeeded"
+    [note] = [note for note in scene.api.notes if note["reason"] == "LogsNotKept"]
+    assert "is no bucket of a region" in note["message"]
+
+
+async def test_what_was_printed_is_not_remembered_once_it_is_kept(scene: Scene) -> None:
+    """Runs that back off after they printed much would fill the memory together."""
+    await scene.finish(scene.put(retry={"limit": 3}), End.INFRASTRUCTURE, LOGS)
+    [observed] = scene.controller._observed.values()
+    assert observed.result == Result()

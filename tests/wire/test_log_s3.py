@@ -246,11 +246,11 @@ def test_a_place_that_would_lead_elsewhere_is_refused(bucket: str, region: str) 
         S3Place(bucket, None, region, ROLE)
 
 
-@pytest.mark.parametrize("key", ["../a", "a//b", "/a", "a/", "", "a/./b", "a\nb", "a\\b", "x" * 1000])
+@pytest.mark.parametrize("key", ["../a", "a//b", "/a", "a/", "", "a/./b", "a\nb", "a\\b", "x" * 1025])
 def test_a_key_that_means_something_else_elsewhere_is_a_mistake(storing: Callable[..., S3LogStore], key: str) -> None:
     store = storing()
     for act in (lambda: store.put(key, b"", "text/plain"), lambda: store.get(key), lambda: store.delete(key)):
-        with pytest.raises(ValueError, match="key"):
+        with pytest.raises(Refused, match="key"):
             act()
 
 

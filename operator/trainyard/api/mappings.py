@@ -10,6 +10,14 @@ from pydantic import Field
 from trainyard.api.base import ApiModel, ShortName, rules
 from trainyard.api.code import one_of
 
+# A part of a path that no store, URL or file system reads otherwise than as a name; neither . nor ..
+_PART = r"\.{0,2}[^/\s\\.\x00-\x1f\x7f][^/\s\\\x00-\x1f\x7f]*"
+# Folders of an object store, in the characters that every store and every tool takes; 512 of them leave room for the
+# keys of the longest names (keeping.base).
+_LETTER = "[A-Za-z0-9!_*'()=@+,:~-]"
+_FOLDER = rf"\.{{0,2}}{_LETTER}[A-Za-z0-9!_.*'()=@+,:~-]*"
+_PREFIX = rf"^{_FOLDER}(/{_FOLDER})*/?$"
+
 
 class RunAsIdentity(ApiModel):
     """An identity of the platform that code may run as. Exactly one kind."""
@@ -114,18 +122,25 @@ class S3Destination(ApiModel):
     """A folder of an S3 bucket, written with a role that trusts the namespace's ServiceAccount."""
 
     bucket: Annotated[
-        str, Field(min_length=3, max_length=63, pattern=r"^[a-z0-9][a-z0-9.-]*$", description="Its name.")
+        str, Field(min_length=3, max_length=63, pattern=r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$", description="Its name.")
     ]
     prefix: Annotated[
         str | None,
         Field(
             default=None,
             max_length=512,
-            pattern=r"^[^/\s][^\s]*$",
+            pattern=_PREFIX,
             description="Folder in the bucket. Absent: its root.",
         ),
     ] = None
-    region: Annotated[str, Field(max_length=32, pattern=r"^[a-z0-9-]+$", description="Region of the bucket.")]
+    region: Annotated[
+        str,
+        Field(
+            max_length=32,
+            pattern=r"^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$",
+            description="Region of the bucket, for example eu-central-1.",
+        ),
+    ]
     role_arn: Annotated[
         str,
         Field(
@@ -144,13 +159,17 @@ class ADLSDestination(ApiModel):
         str, Field(min_length=3, max_length=24, pattern=r"^[a-z0-9]+$", description="Name of the storage account.")
     ]
     container: Annotated[
-        str, Field(min_length=3, max_length=63, pattern=r"^[a-z0-9][a-z0-9-]*$", description="Name of the container.")
+        str,
+        Field(min_length=3, max_length=63, pattern=r"^[a-z0-9](-?[a-z0-9])*$", description="Name of the container."),
     ]
     prefix: Annotated[
         str | None,
-        Field(default=None, max_length=512, pattern=r"^[^/\s][^\s]*$", description="Folder in it. Absent: its root."),
+        Field(default=None, max_length=512, pattern=_PREFIX, description="Folder in it. Absent: its root."),
     ] = None
-    tenant_id: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9.-]+$", description="Entra tenant.")]
+    tenant_id: Annotated[
+        str,
+        Field(max_length=64, pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", description="Entra tenant."),
+    ]
     client_id: Annotated[
         str, Field(max_length=64, pattern=r"^[A-Za-z0-9-]+$", description="Application that may write the container.")
     ]
@@ -187,7 +206,7 @@ class LogDestination(ApiModel):
         Field(
             default=None,
             max_length=512,
-            pattern=r"^/Volumes/[^/\s]+/[^/\s]+/[^/\s]+(/[^\s]*[^/\s])?$",
+            pattern=rf"^/Volumes/{_PART}/{_PART}/{_PART}(/{_PART})*$",
             description="Folder of a Unity Catalog volume that the submitting identity may write. Absent when another "
             "is given.",
         ),

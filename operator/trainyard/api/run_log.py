@@ -12,6 +12,13 @@ from trainyard.api.base import ApiModel, Name, Time
 
 # Characters that one attempt's log may have in all; a whole object in etcd may have 1.5 MiB.
 MOST_CHARACTERS = 262_144
+# Characters of the run's name in that of its logs: a name may have 253 in all.
+_LONGEST_NAME = 200
+
+
+def log_name(run_name: str, run_uid: str, attempt: int) -> str:
+    """What the MLRunLog of that attempt is called. A run that is made again under its name has logs of its own."""
+    return f"{run_name[:_LONGEST_NAME].rstrip('.-')}-{run_uid[:8]}-{attempt}"
 
 
 class TaskLog(ApiModel):

@@ -19,12 +19,20 @@ def planned(run: Run) -> list[str]:
     plan = run.status.plan
     lines: list[str] = []
     if plan is not None:
-        lines += ["Request:", *json.dumps(json.loads(plan.request), indent=2).splitlines(), ""]
+        lines += ["Request:", *_indented(plan.request).splitlines(), ""]
         lines += ["Checks:", *checks(plan.checks), ""]
     if would_start(run):
         return [*lines, "The run would start."]
     why = "".join(f": {part}" for part in (run.reason, run.message) if part)
     return [*lines, f"The run would not start{why}"]
+
+
+def _indented(request: str) -> str:
+    """The request, one field a line; as it is where the status holds only a part of it, which is no JSON."""
+    try:
+        return json.dumps(json.loads(request), indent=2, ensure_ascii=False)
+    except ValueError:
+        return request
 
 
 def checks(found: Sequence[Check]) -> list[str]:

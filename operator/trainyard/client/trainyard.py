@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from trainyard.api.run_log import MLRunLogSpec
+from trainyard.api.run_log import MLRunLogSpec, log_name
 from trainyard.client.access import find_access
 from trainyard.client.changes import changed
 from trainyard.client.errors import NotFound, Problem, Refused, RunStalled, raise_for
@@ -185,14 +185,14 @@ class Trainyard:
         number = attempt if attempt is not None else now.newest_attempt
         if number is None:
             raise NotFound(f"run {now.name} has made no attempt yet", now)
-        name = f"{now.name}-{number}"
+        name = log_name(now.name, now.uid, number)
         try:
             found = self._server.get_log(now.namespace, name)
         except NotFound as error:
             raise NotFound(f"there is no log of attempt {number} of run {now.name}", now) from error
         spec = MLRunLogSpec.model_validate(found["spec"])
         if spec.run_uid != now.uid:
-            raise NotFound(f"the log {name} is of an earlier run of that name", now)
+            raise NotFound(f"the log {name} is of another run", now)
         return RunLog(name, spec)
 
     def events(self, run: Run) -> tuple[Event, ...]:

@@ -4,16 +4,20 @@ Used by the run controller before it collects. A store gets assertions of no oth
 and only while it still opts in; where they may go is for the operator's flags to say, never for a resource.
 """
 
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import NamedTuple
+
+import structlog
 
 from trainyard.api.training_run import Attempt
 from trainyard.api.workspace import LogDestination
 from trainyard.audit.log import AuditLog
 from trainyard.audit.transport import Bounds
 from trainyard.controllers.settings import StorageEndpoints
-from trainyard.core.errors import Refused, TrainyardError, Unreachable
+from trainyard.core.errors import PlatformError, Refused, TrainyardError, Unreachable
 from trainyard.core.snapshot import RunSnapshot
 from trainyard.identity.assertion import mint, require_consent
 from trainyard.identity.base import ServiceAccountRef, ServiceAccounts
@@ -34,17 +38,66 @@ DEFAULT_HOSTS = (
 BOUNDS = Bounds(connect=3.0, read=15.0, total=35.0, body=1024 * 1024)
 SECONDS = 45.0
 MOST_STORES = 512
+# Longer than most runs of one kind take to end one after the other, shorter than anybody waits for logs to come back.
+REST_SECONDS = 300.0
 TEXT = "text/plain; charset=utf-8"
 
-_Key = tuple[ServiceAccountRef, str, str]  # who writes, pinned to which principal, the destination as JSON
+log = structlog.get_logger(__name__)
+
+
+class _Key(NamedTuple):
+    """Who writes where: pinned to a host and a principal, the destination as JSON."""
+
+    account: ServiceAccountRef
+    host: str
+    principal: str
+    destination: str
+
+
+class Resting:
+    """Destinations that did not answer: left alone for a while, so that no lane's threads wait for them in turn."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._until: dict[_Key, tuple[float, str]] = {}
+
+    def check(self, key: _Key) -> None:
+        """Raises Unreachable while that destination rests."""
+        until, said = self._until.get(key, (0.0, ""))
+        if self._clock() < until:
+            raise Unreachable(f"{said} (the destination is left alone for {REST_SECONDS / 60:.0f} minutes after that)")
+
+    def failed(self, key: _Key, error: TrainyardError) -> None:
+        """Remembers it. What was answered at once, if only by a refusal, holds up nobody and is asked again."""
+        if not isinstance(error, Unreachable):
+            return
+        now = self._clock()
+        for other in [other for other, (until, _) in list(self._until.items()) if until <= now]:
+            self._until.pop(other, None)
+        self._until[key] = (now + REST_SECONDS, error.message)
 
 
 class Keeping:
-    """Keeps the whole logs of one attempt; called in a lane's thread. `folder` is where, below the destination."""
+    """Keeps the whole logs of one attempt; called in a lane's thread, where its store is made as well.
 
-    def __init__(self, store: LogStore | None, folder: str, clock: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        store: makes the store; None where the platform has no such place.
+        folder: where, below the destination.
+        at: names the destination, for `resting`.
+    """
+
+    def __init__(
+        self,
+        store: Callable[[], LogStore | None],
+        folder: str,
+        at: _Key,
+        resting: Resting,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = store
         self._folder = folder
+        self._at = at
+        self._resting = resting
         self._clock = clock
         self._until: float | None = None
         self.failure: TrainyardError | None = None
@@ -52,81 +105,108 @@ class Keeping:
     def __call__(self, task: str, text: str) -> str:
         """The URI of the task's text, once it is kept. After a failure nothing more is tried.
 
-        Raises the errors of `core.errors`.
+        Raises PlatformError or IdentityError, whatever went wrong: a log must never cost a result.
         """
-        if self._until is None:
-            self._until = self._clock() + SECONDS
+        if self.failure is not None:
+            raise self.failure.with_traceback(None)
         try:
-            if self.failure is not None:
-                raise self.failure.with_traceback(None)
-            if self._clock() > self._until:
-                raise Unreachable(f"it took longer than {SECONDS:g} s to keep the attempt's logs")
-            if self._store is None:
-                raise Refused("logDestination: the platform that the attempt ran on has no such place")
-            uri = self._store.put(f"{self._folder}/{task}.log", text.encode(errors="replace"), TEXT)
+            uri = self._kept(task, text)
         except TrainyardError as error:
-            self.failure = error
-            LOGS.labels("destination", "failed").inc()
+            self._failed(error)
             raise
+        except Exception as error:
+            log.exception("logs not kept", folder=self._folder)
+            words = f"logDestination: keeping logs failed unexpectedly ({type(error).__name__}); see the operator's log"
+            failure = PlatformError(words, reason="LogsNotKept")
+            self._failed(failure)
+            raise failure from error
         LOGS.labels("destination", "kept").inc()
         return uri
+
+    def _kept(self, task: str, text: str) -> str:
+        if self._until is None:
+            self._resting.check(self._at)
+            self._until = self._clock() + SECONDS
+        if self._clock() > self._until:
+            raise Unreachable(f"it took longer than {SECONDS:g} s to keep the attempt's logs")
+        store = self._store()
+        if store is None:
+            raise Refused("logDestination: the platform that the attempt ran on has no such place")
+        return store.put(f"{self._folder}/{task}.log", text.encode(errors="replace"), TEXT)
+
+    def _failed(self, error: TrainyardError) -> None:
+        self.failure = error
+        self._resting.failed(self._at, error)
+        LOGS.labels("destination", "failed").inc()
 
 
 class Destinations:
     """Makes stores, and keeps those in use, with their short-lived credentials, in memory. Bounded."""
 
-    def __init__(self, accounts: ServiceAccounts, log: AuditLog, endpoints: StorageEndpoints) -> None:
+    def __init__(
+        self,
+        accounts: ServiceAccounts,
+        log: AuditLog,
+        endpoints: StorageEndpoints,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._accounts = accounts
         self._log = log
         self._endpoints = endpoints
         own = [url.removeprefix("https://").rstrip("/") for url in (endpoints.s3, endpoints.sts) if url is not None]
         self._policy = HostPolicy([*DEFAULT_HOSTS, *own], token_hosts=())
+        self._clock = clock
+        self._resting = Resting(clock)
+        self._lock = threading.Lock()
         self._stores: OrderedDict[_Key, LogStore] = OrderedDict()
 
     def keeping(
         self, run: RunSnapshot, attempt: Attempt, destination: LogDestination | None, files: Files | None
     ) -> Keeping | None:
-        """What keeps the attempt's whole logs; None if the workspace keeps none. Sends nothing.
+        """What keeps the attempt's whole logs; None if the workspace keeps none. Makes and sends nothing yet.
 
         `files` are those of the platform that the attempt ran on.
         """
         if destination is None:
             return None
-        return Keeping(self._store(run, attempt, destination, files), folder_of(run, attempt))
-
-    def _store(
-        self, run: RunSnapshot, attempt: Attempt, destination: LogDestination, files: Files | None
-    ) -> LogStore | None:
-        if destination.volume is not None:
-            return None if files is None else VolumeLogStore(destination.volume, files)
         account = ServiceAccountRef(run.namespace, attempt.service_account)
-        key = (account, attempt.principal, destination.model_dump_json())
-        if key not in self._stores:
-            made = self._made(account, attempt.principal, destination)
-            if made is None:
-                return None
-            self._stores[key] = made
-        self._stores.move_to_end(key)
-        while len(self._stores) > MOST_STORES:
-            self._stores.popitem(last=False)
-        return self._stores[key]
+        at = _Key(account, attempt.host, attempt.principal, destination.model_dump_json())
+
+        def store() -> LogStore | None:
+            if destination.volume is not None:
+                return None if files is None else VolumeLogStore(destination.volume, files)
+            return self._store(at, destination)
+
+        return Keeping(store, folder_of(run, attempt), at, self._resting, self._clock)
+
+    def _store(self, key: _Key, destination: LogDestination) -> LogStore | None:
+        with self._lock:
+            if key not in self._stores:
+                made = self._made(key.account, key.principal, destination)
+                if made is None:
+                    return None
+                self._stores[key] = made
+            self._stores.move_to_end(key)
+            while len(self._stores) > MOST_STORES:
+                self._stores.popitem(last=False)
+            return self._stores[key]
 
     def _made(self, account: ServiceAccountRef, principal: str, destination: LogDestination) -> LogStore | None:
         """The store. Imported here: most workspaces name none."""
-        assertion, allow, log = self._assertions(account, principal), self._policy.check, self._log
+        assertion, allow, audit = self._assertions(account, principal), self._policy.check, self._log
         if destination.s3 is not None:
             from trainyard.keeping.s3 import S3LogStore, S3Place
 
             s3, at = destination.s3, self._endpoints
             place = S3Place(s3.bucket, s3.prefix, s3.region, s3.role_arn, endpoint=at.s3, sts_endpoint=at.sts)
             name = f"trainyard-{account.namespace}"[:64]  # in CloudTrail
-            return S3LogStore(place, name, assertion=assertion, allow=allow, log=log, bounds=BOUNDS)
+            return S3LogStore(place, name, assertion=assertion, allow=allow, log=audit, bounds=BOUNDS)
         if destination.adls is not None:
             from trainyard.keeping.adls import AdlsLogStore, AdlsPlace
 
             adls = destination.adls
             azure = AdlsPlace(adls.account, adls.container, adls.prefix, adls.tenant_id, adls.client_id)
-            return AdlsLogStore(azure, assertion=assertion, allow=allow, log=log, bounds=BOUNDS)
+            return AdlsLogStore(azure, assertion=assertion, allow=allow, log=audit, bounds=BOUNDS)
         return None
 
     def _assertions(self, account: ServiceAccountRef, principal: str) -> Assertions:

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from trainyard.api.base import API_VERSION
-from trainyard.api.run_log import MOST_CHARACTERS, MLRunLogSpec, TaskLog
+from trainyard.api.run_log import MOST_CHARACTERS, MLRunLogSpec, TaskLog, log_name
 from trainyard.api.training_run import Attempt
 from trainyard.controllers.apiserver import ApiServer
 from trainyard.controllers.kube import RUN, RUN_LOG, ConflictError, KubeError
@@ -55,7 +55,7 @@ class RunLogs:
 
     async def _written(self, run: RunSnapshot, attempt: Attempt, result: Result) -> str | None:
         """Writes the MLRunLog, if it is not there. Returns what kept it from being written."""
-        name = f"{run.name}-{attempt.number}"
+        name = log_name(run.name, run.uid, attempt.number)
         try:
             await self._api.create(
                 RUN_LOG, run.namespace, _object(run, attempt, name, self._spec(run, attempt, result))
@@ -74,7 +74,7 @@ class RunLogs:
             return f"MLRunLog {name} is there and can not be read: {error.message}"
         if found.get("spec", {}).get("runUid") == run.uid:
             return None
-        return f"MLRunLog {name} is there and belongs to an earlier run of that name; delete it"
+        return f"MLRunLog {name} is there and belongs to another run; delete it"
 
     def _spec(self, run: RunSnapshot, attempt: Attempt, result: Result) -> MLRunLogSpec:
         return MLRunLogSpec(

@@ -232,7 +232,8 @@ class RunController:
             "collect", session.connection.collect, remote, attempt.mlflow_run_id, wanted, deadline=DEADLINES["collect"]
         )
         await self._logs.keep(obj, run, attempt, result, keeping.failure if keeping is not None else None)
-        self._remember(run.uid, result=result, trouble=None)
+        # Its logs are kept now, and large: many runs may end at once, and a result is held until the next attempt.
+        self._remember(run.uid, result=replace(result, logs=()), trouble=None)
 
     async def _delete(self, key: Key, obj: Object) -> bool:
         """Deletes the run's object, if it has not changed since. Returns whether to decide again at once."""

@@ -10,12 +10,14 @@ import json
 from collections.abc import Callable
 from typing import Protocol
 
+from trainyard.core.errors import Refused
+
 # A fresh assertion (JWT) for exactly that audience. Raises IdentityError.
 Assertions = Callable[[str], str]
 # Raises IdentityError unless that URL's host may be sent assertions and data; `HostPolicy.check` is one.
 Allow = Callable[[str], object]
 
-_LONGEST_KEY = 900  # S3 and Azure take 1024 bytes; the rest is for the prefix
+_LONGEST_KEY = 1024  # bytes, with the destination's prefix: what S3 and Azure take
 
 
 class LogStore(Protocol):
@@ -38,13 +40,16 @@ def checked_key(key: str) -> str:
     """The key, if it means the same everywhere.
 
     Raises:
-        ValueError: it is a mistake of the caller's.
+        Refused: it does not, or is too long.
     """
     parts = key.split("/")
     if not key.isprintable() or "\\" in key or any(part in ("", ".", "..") for part in parts):
-        raise ValueError(f"{key!a} is no plain relative key")
+        raise Refused(f"logDestination: {key[:200]!a} is no plain relative key", reason="InvalidSpec")
     if len(key.encode()) > _LONGEST_KEY:
-        raise ValueError(f"the key {key[:80]!a}... is longer than {_LONGEST_KEY} bytes")
+        raise Refused(
+            f"logDestination: the key {key[:80]!a}... is longer than {_LONGEST_KEY} bytes: use a shorter prefix",
+            reason="InvalidSpec",
+        )
     return key
 
 
