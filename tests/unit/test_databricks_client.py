@@ -15,10 +15,14 @@ from databricks.sdk._base_client import _BaseClient
 
 from trainyard.audit.log import AuditLog
 from trainyard.audit.transport import AuditedAdapter, Bounds
-from trainyard.core.errors import Throttled, Unauthenticated, Unreachable
+from trainyard.core.errors import Refused, Throttled, Unauthenticated, Unreachable
+from trainyard.core.snapshot import Target
+from trainyard.core.tokens import code_digest
 from trainyard.identity.base import AccessToken
 from trainyard.platforms.databricks.answers import DatabricksDialect
 from trainyard.platforms.databricks.client import DatabricksClient, build
+from trainyard.platforms.databricks.connection import DatabricksConnection
+from trainyard.platforms.databricks.names import code_folder, is_code_folder
 
 
 class Tokens:
@@ -75,6 +79,41 @@ def test_the_sdk_does_not_take_our_errors_for_its_own(error: Exception) -> None:
     assert not hasattr(error, "retry_after_secs")
 
 
+class Late(Tokens):
+    """A token takes a minute from the time that it is forgotten for the given time."""
+
+    def __init__(self, when: int) -> None:
+        super().__init__()
+        self.now, self._when = 0.0, when
+
+    def token(self) -> AccessToken:
+        if self.forgotten == self._when:
+            self.now += 60
+        return super().token()
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_request_does_not_leave_after_its_deadline_however_long_its_token_took(
+    late: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens, sent = Late(late), []
+
+    def refuse(self: AuditedAdapter, request: requests.PreparedRequest, **_: Any) -> requests.Response:
+        sent.append(request.headers["Authorization"])
+        raise Unauthenticated("no")
+
+    monkeypatch.setattr(AuditedAdapter, "send", refuse)
+    client = DatabricksClient(
+        "https://127.0.0.1:1", tokens, AuditLog(io.StringIO()), Bounds(), clock=lambda: tokens.now
+    )
+    with pytest.raises(Unreachable, match="not sent"):
+        client.do("POST", "/api/2.2/jobs/runs/submit", body={}, until=59.0)
+    assert sent == ["Bearer token-0"][:late]
+    # Only that request has a deadline.
+    with pytest.raises(Unauthenticated):
+        client.do("GET", "/api/2.2/jobs/runs/get")
+
+
 def test_a_refused_token_is_replaced_once_and_not_again() -> None:
     tokens = Tokens()
     client = DatabricksClient("https://127.0.0.1:1", tokens, AuditLog(io.StringIO()), Bounds())
@@ -87,6 +126,36 @@ def test_a_refused_token_is_replaced_once_and_not_again() -> None:
     with pytest.raises(Unauthenticated):
         client.call(refuse)
     assert asked == [0, 1]
+
+
+OURS = f"/Users/app/.trainyard/code/0123abcd/{'a1' * 32}"
+OTHERS = [
+    ("app", "/Users/app"),
+    ("app", "/Users/app/.trainyard/code/0123abcd"),
+    ("app", "/Users/app/.trainyard/code/0123abcd/"),
+    ("app", f"{OURS}/"),
+    ("app", f"{OURS}/.."),
+    ("app", f"{OURS}\n"),
+    ("app", OURS.upper()),
+    ("app", f"/Users/app/.trainyard/code/0123abcd/../{'a1' * 32}"),
+    ("app", f"/Workspace{OURS}"),
+    ("other", OURS),
+    ("ap.", OURS),
+    ("../app", OURS.replace("/app/", "/../app/")),
+    ("..", OURS.replace("/app/", "/../")),
+]
+
+
+@pytest.mark.parametrize(("principal", "folder"), OTHERS)
+def test_nothing_is_removed_but_a_folder_of_uploaded_code(principal: str, folder: str) -> None:
+    assert is_code_folder(OURS, "app")
+    assert code_folder("app", "a cluster", code_digest({})).startswith("/Users/app/.trainyard/code/")
+    assert is_code_folder(code_folder("app", "a cluster", code_digest({})), "app")
+    tokens = Tokens()
+    target = Target("databricks", "https://127.0.0.1:1", principal, "federated", "trainer")
+    with pytest.raises(Refused):
+        DatabricksConnection(target, tokens, AuditLog(io.StringIO())).clean(folder)
+    assert tokens.made == 0
 
 
 def test_an_answer_that_the_sdk_can_not_read_is_no_answer() -> None:

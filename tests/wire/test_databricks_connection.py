@@ -22,7 +22,8 @@ from trainyard.core.errors import (
 from trainyard.core.remote import End, RemoteRun, Stage
 from trainyard.core.snapshot import Target
 from trainyard.identity.base import AccessToken
-from trainyard.platforms.base import ModelWanted, Request, Wanted
+from trainyard.identity.federated import FederatedToken
+from trainyard.platforms.base import START_WITHIN, ModelWanted, Request, Wanted
 from trainyard.platforms.databricks.connection import DatabricksConnection
 from trainyard.platforms.databricks.translate import translate
 from trainyard.platforms.limits import QuotaReached
@@ -117,6 +118,29 @@ def test_an_answer_lost_after_the_effect_does_not_start_a_second_run(
     assert len(control.runs()) == started + 1
     ended(connection, connection.submit(request).remote_id)
     assert [run["paid"] for run in control.runs()[started:]] == [True]
+
+
+def test_nothing_is_started_late_not_even_when_its_token_was_refused(
+    connection: DatabricksConnection, request_for: Any, control: SandboxControl, tokens: FederatedToken
+) -> None:
+    started = len(control.runs())
+    request, forget, ahead = request_for(), tokens.forget, 0.0
+
+    def much_later() -> None:
+        nonlocal ahead
+        ahead = START_WITHIN
+        forget()
+
+    tokens.forget = much_later  # type: ignore[method-assign]
+    connection._client._clock = lambda: time.monotonic() + ahead
+    control.clear_requests()
+    control.add_fault("status", SUBMIT, status=401)
+    with pytest.raises(Unreachable):
+        connection.submit(request)
+    assert (len(control.requests(path=SUBMIT)), len(control.runs())) == (1, started)
+    ahead = 0.0
+    ended(connection, connection.submit(request).remote_id)
+    assert len(control.runs()) == started + 1
 
 
 def test_the_sdk_does_not_repeat_a_request_by_itself(

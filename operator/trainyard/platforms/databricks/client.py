@@ -6,6 +6,7 @@ costs a second and 80 MB. It must never retry by itself: what the operator repea
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,10 +34,19 @@ class DatabricksClient:
         tokens: asked at each request.
         log: the audit log.
         bounds: limits of each HTTP request.
+        clock: what deadlines are told by, in seconds.
     """
 
-    def __init__(self, host: str, tokens: TokenSource, log: AuditLog, bounds: Bounds) -> None:
+    def __init__(
+        self,
+        host: str,
+        tokens: TokenSource,
+        log: AuditLog,
+        bounds: Bounds,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._host = host
+        self._clock = clock
         self._tokens = tokens
         self._facts = tokens.describe()
         self._adapter = AuditedAdapter(log, DatabricksDialect(), self._facts_now, bounds)
@@ -46,9 +56,23 @@ class DatabricksClient:
         self._used = threading.local()
 
     def do(
-        self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+        until: float | None = None,
     ) -> dict[str, Any]:
         """One request by path, for what the SDK's typed calls would drop: fields and states that they do not know.
+
+        Args:
+            method: GET, POST, PUT, PATCH or DELETE.
+            path: begins with a slash.
+            query: of the URL.
+            body: becomes JSON.
+            until: of the clock. After it the request does not leave, however long its token took, and neither does
+                its repetition with another token: then nothing has happened.
 
         Raises:
             Unreachable: also where nobody judged the request: a redirect, or a host without the API. Transient faults
@@ -57,13 +81,17 @@ class DatabricksClient:
         """
 
         def ask(workspace: "WorkspaceClient") -> dict[str, Any]:
-            answer = workspace.api_client.do(
-                method,
-                path,
-                query=None if query is None else dict(query),
-                body=None if body is None else dict(body),
-                headers={"Accept": "application/json"},
-            )
+            self._used.until = until
+            try:
+                answer = workspace.api_client.do(
+                    method,
+                    path,
+                    query=None if query is None else dict(query),
+                    body=None if body is None else dict(body),
+                    headers={"Accept": "application/json"},
+                )
+            finally:
+                self._used.until = None
             if not isinstance(answer, dict):
                 raise TypeError(f"{path} answered with a {type(answer).__name__}")
             return answer
@@ -130,6 +158,10 @@ class DatabricksClient:
     def _headers(self) -> dict[str, str]:
         token = self._tokens.token()
         self._used.jti = token.assertion_jti
+        # The last thing before the request leaves: to have a token may have taken most of a minute.
+        until = getattr(self._used, "until", None)
+        if until is not None and self._clock() > until:
+            raise Unreachable("preparing the request took too long; it was not sent")
         return {"Authorization": f"Bearer {token.value}"}
 
     def _facts_now(self) -> dict[str, Any]:

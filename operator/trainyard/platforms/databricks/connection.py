@@ -20,6 +20,7 @@ from trainyard.platforms.databricks import preflight
 from trainyard.platforms.databricks.client import DatabricksClient
 from trainyard.platforms.databricks.grants import Grants
 from trainyard.platforms.databricks.named_jobs import NamedJobs, with_job_ids
+from trainyard.platforms.databricks.names import is_code_folder
 from trainyard.platforms.databricks.outcome import Outcome
 from trainyard.platforms.databricks.preparation import Preparation
 from trainyard.platforms.databricks.states import remote_run
@@ -74,9 +75,7 @@ class DatabricksConnection:
         except Refused as error:
             # A path that is taken or a full store is for a person to clear; only runs/submit judges the run itself.
             raise Denied(error.message, reason=error.reason) from error
-        if time.monotonic() > deadline:
-            raise Unreachable("preparing the submission took too long; nothing was started")
-        answer = self._start(body)
+        answer = self._start(body, deadline)
         if "run_id" not in answer:
             raise Unreachable("runs/submit answered without a run id", reason="PlatformAnswerMalformed")
         return Submitted(str(answer["run_id"]), mlflow_run_id, datetime.now(UTC))
@@ -100,9 +99,9 @@ class DatabricksConnection:
         ids = {"MLFLOW_RUN_ID": mlflow_run_id, "MLFLOW_EXPERIMENT_ID": experiment_id}
         return with_variables(body, ids), mlflow_run_id
 
-    def _start(self, body: Mapping[str, Any]) -> dict[str, Any]:
+    def _start(self, body: Mapping[str, Any], deadline: float) -> dict[str, Any]:
         try:
-            return self._client.do("POST", f"{JOBS}/runs/submit", body=body)
+            return self._client.do("POST", f"{JOBS}/runs/submit", body=body, until=deadline)
         except Throttled as error:
             # 429 here also means that too many runs are under way (https://docs.databricks.com/api, runs/submit);
             # neither that nor a limit on submissions is a reason not to look at those runs, or to cancel one.
@@ -145,7 +144,9 @@ class DatabricksConnection:
         return preflight.findings(self._client, self._principal, request.needs)
 
     def clean(self, code_folder: str) -> bool:
-        """Removes an uploaded folder."""
+        """Removes an uploaded folder, and only such a one: where it lies is told by a status, which is data."""
+        if not is_code_folder(code_folder, self._principal):
+            raise Refused(f"{code_folder[:200]!r} is no folder of code that was uploaded as {self._principal}")
         try:
             self._client.do("POST", f"{WORKSPACE}/delete", body={"path": code_folder, "recursive": True})
         except Missing:

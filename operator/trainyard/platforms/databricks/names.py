@@ -32,6 +32,9 @@ TASK_VARIABLE = "TRAINYARD_TASK"
 LAUNCHER = importlib.resources.files(__package__).joinpath("launcher.py").read_bytes()
 LAUNCHER_FILE = f"_trainyard_launcher_{hashlib.sha256(LAUNCHER).hexdigest()[:8]}.py"
 
+# The cluster's digest and the code's.
+_CODE_FOLDER = re.compile(r"[0-9a-f]{8}/[0-9a-f]{64}", re.ASCII)
+
 # A cluster's tags become tags of cloud resources. This is what AWS and Azure both take (Azure refuses < > % & \ ? / in
 # keys); Google's lower-casing is the platform's own doing.
 _NOT_IN_CLUSTER_TAG = re.compile(r"[^A-Za-z0-9 _.:=+@-]")
@@ -55,6 +58,14 @@ def code_folder(principal: str, cluster: str, digest: str) -> str:
     """
     shared = hashlib.sha256(cluster.encode()).hexdigest()[:8]
     return f"{home(principal)}/.trainyard/code/{shared}/{digest.removeprefix('sha256:')}"
+
+
+def is_code_folder(path: str, principal: str) -> bool:
+    """Whether `code_folder` may have named that path for the principal: nothing else may ever be removed."""
+    if "/" in principal or principal in ("", ".", ".."):
+        return False
+    below = path.removeprefix(f"{home(principal)}/.trainyard/code/")
+    return below != path and _CODE_FOLDER.fullmatch(below) is not None
 
 
 def model_tag(key: str) -> str:
