@@ -481,6 +481,45 @@ def test_a_commit_is_fetched_once_however_many_runs_ask(forge: Forge, upstream: 
     assert asked == 4
 
 
+def test_what_is_refused_is_not_asked_again_for_a_while_whoever_asks(
+    forge: Forge, upstream: Upstream, fetcher: GitFetcher, clock: Clock
+) -> None:
+    credential = password(forge)
+    forge.password = required(credential)
+    commit = upstream.commit({**FILES, "link": Path("/etc/passwd")})
+    source = GitSource(forge.url(), "main")
+
+    def asked(after: float, act: Callable[[], object]) -> tuple[str, int]:
+        """The reason, and how many requests it took to be told."""
+        clock.now += after
+        before = len(forge.requests)
+        return refusal(act).reason, len(forge.requests) - before
+
+    def count(*steps: tuple[float, GitCredential]) -> list[int]:
+        return [asked(after, lambda given=given: fetcher.files(source, commit, given))[1] for after, given in steps]  # type: ignore[misc]
+
+    stranger = password(forge, "guessed")
+    first, soon, later = (asked(after, lambda: fetcher.resolve(source, stranger)) for after in (0, 14, 2))
+    assert first == later == ("GitAuthFailed", 1)
+    assert soon == ("GitAuthFailed", 0)
+    # Someone may grant the right meanwhile; the Secret of another run may have it already.
+    assert count((0, stranger), (59, stranger), (2, stranger)) == [1, 0, 1]
+    assert fetcher.resolve(source, credential) == commit
+    # A commit will never hold anything else.
+    assert count((0, credential), (599, credential), (2, credential)) == [2, 0, 2]
+
+
+def test_a_ref_that_was_missing_is_found_soon_after_it_is_pushed(
+    forge: Forge, upstream: Upstream, fetcher: GitFetcher, clock: Clock
+) -> None:
+    upstream.commit(FILES)
+    source = GitSource(forge.url(), "later")
+    assert refusal(lambda: fetcher.resolve(source, None)).reason == "GitRefNotFound"
+    commit = upstream.commit({"train.py": "2"}, branch="later")
+    clock.now += 16
+    assert fetcher.resolve(source, None) == commit
+
+
 def test_nothing_of_a_fetch_stays_on_disk_and_what_a_killed_one_left_goes(
     forge: Forge, upstream: Upstream, fetching: Callable[..., GitFetcher], tmp_path: Path
 ) -> None:

@@ -38,6 +38,8 @@ __all__ = [
 ]
 
 _PREFIX = "fetch-"
+# What no push, grant or restart of the host changes: a commit's id is a hash of what it holds.
+_SETTLED = frozenset({"GitTooLarge", "GitPathNotFound", "GitEntryRefused"})
 Asked = TypeVar("Asked")
 
 
@@ -74,6 +76,13 @@ class GitLimits:
 
     resolve_seconds: float = 15.0
     """How long an answer to what a ref means is used again: a hundred runs of one push ask once."""
+
+    refused_seconds: float = 60.0
+    """How long a fetch that only a person can mend is not tried again: a change of the run or its Secret is another
+    fetch. One that time may mend, and any question what a ref means, is asked again after `resolve_seconds`."""
+
+    settled_seconds: float = 600.0
+    """The same, for what is wrong with the commit itself, which will never hold anything else."""
 
     cached_bytes: int = 64 * 1024 * 1024
     """Kept in memory, of files that were fetched."""
@@ -112,10 +121,10 @@ class GitFetcher:
         self._lock = threading.Lock()
         self._salt = secrets.token_bytes(16)
         self._commits: SharedCache[tuple[str, str, bytes], str] = SharedCache(
-            1000, lambda _: 1, limits.resolve_seconds, now
+            1000, lambda _: 1, limits.resolve_seconds, self._unresolved, now
         )
         self._files: SharedCache[tuple[str, str | None, str, bytes], dict[str, bytes]] = SharedCache(
-            limits.cached_bytes, _size, None, now
+            limits.cached_bytes, _size, None, self._unfetched, now
         )
         work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         for left in work_dir.glob(_PREFIX + "*"):
@@ -183,6 +192,18 @@ class GitFetcher:
             yield
         finally:
             slot.release()
+
+    def _unresolved(self, error: BaseException) -> float:
+        """For how many seconds a ref is not asked about again."""
+        return self._limits.resolve_seconds if isinstance(error, SourceError) else 0.0
+
+    def _unfetched(self, error: BaseException) -> float:
+        """For how many seconds a commit is not fetched again."""
+        if not isinstance(error, SourceError):
+            return 0.0
+        if error.waiting:
+            return self._limits.resolve_seconds
+        return self._limits.settled_seconds if error.reason in _SETTLED else self._limits.refused_seconds
 
     def _fingerprint(self, credential: GitCredential | None) -> bytes:
         if credential is None:
