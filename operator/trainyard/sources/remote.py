@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import unquote
 
 from trainyard.core.errors import IdentityError, SourceError
 from trainyard.identity.hosts import HostPolicy
@@ -26,19 +27,21 @@ _DEFAULT_PORTS = {"https": "443", "ssh": "22"}
 _PATH = r"[A-Za-z0-9._~%+@=,:()!/-]+"
 _USER = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 _HOST = r"[A-Za-z0-9.-]+"
-_HTTPS = re.compile(rf"https://(?P<host>{_HOST})(:(?P<port>[0-9]{{1,5}}))?/{_PATH}")
-_SSH = re.compile(rf"ssh://(?P<user>{_USER})@(?P<host>{_HOST})(:(?P<port>[0-9]{{1,5}}))?/{_PATH}")
+_HTTPS = re.compile(rf"https://(?P<host>{_HOST})(:(?P<port>[0-9]{{1,5}}))?/(?P<path>{_PATH})")
+_SSH = re.compile(rf"ssh://(?P<user>{_USER})@(?P<host>{_HOST})(:(?P<port>[0-9]{{1,5}}))?/(?P<path>{_PATH})")
 # The form that forges show: user@host:path (git-clone(1), "scp-like syntax"). It has no place for a port.
-_SCP = re.compile(rf"(?P<user>{_USER})@(?P<host>{_HOST}):(?!-){_PATH}")
+_SCP = re.compile(rf"(?P<user>{_USER})@(?P<host>{_HOST}):(?!-)/?(?P<path>{_PATH})")
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A repository that may be asked. `host` is NAME, or NAME:PORT where the port is not the scheme's own."""
+    """A repository that may be asked. `host` is NAME, or NAME:PORT where the port is not the scheme's own; `path` is
+    what the URL has after it and a slash or colon."""
 
     url: str
     scheme: Literal["https", "ssh"]
     host: str
+    path: str = ""
 
 
 class RemotePolicy:
@@ -98,12 +101,28 @@ def _parsed(url: str) -> Remote:
             f"git.url: {host} is an address; name the host, so that its certificate or key can be checked.",
             reason="GitHostNotAllowed",
         )
-    return Remote(url, scheme, with_port(host, match.groupdict().get("port"), scheme))
+    return Remote(url, scheme, with_port(host, match.groupdict().get("port"), scheme), match["path"])
 
 
 def with_port(host: str, port: str | None, scheme: Literal["https", "ssh"]) -> str:
     """host:port, or just the host where the port is the scheme's own."""
     return host if port is None or port == _DEFAULT_PORTS[scheme] else f"{host}:{port}"
+
+
+def segments_of(path: str) -> tuple[str, ...] | None:
+    """The names that a repository's path leads through, or None where a host might read it as another path.
+
+    A `.git` at its end is left out: forges serve a repository under both names.
+    """
+    plain = unquote(path.removesuffix("/"))
+    names = plain.removesuffix(".git").split("/")
+    odd = (
+        not plain.isprintable()
+        or "%" in plain
+        or "\\" in plain
+        or plain.count("/") != path.removesuffix("/").count("/")
+    )
+    return None if odd or any(name in ("", ".", "..") for name in names) else tuple(names)
 
 
 def _is_address(host: str) -> bool:
