@@ -82,7 +82,7 @@ class Kitchen:
             CLIENT_ID: self.trainer,
             RUN_AS: self.reader,
             "https://github.com/": f"https://{self.forge.host}/",
-            "git-host: github.com      # the one": f"git-host: {self.forge.host}      # the one",
+            "git-host: github.com/acme/wine-models-private": f"git-host: {self.forge.host}/acme/wine-models-private",
             NAMESPACE: self.namespace,
         }
 

@@ -67,8 +67,9 @@ class GitSecret(ApiModel):
         Name,
         Field(
             description="Secret of the run's namespace, of type kubernetes.io/ssh-auth (ssh-privatekey, known_hosts) "
-            "or kubernetes.io/basic-auth (username, password). Its annotation trainyard.dev/git-host names the one "
-            "host that may be sent it."
+            "or kubernetes.io/basic-auth (username, password). Its annotation "
+            "trainyard.dev/git-host is HOST[:PORT][/PATH]: the one host that may be sent it, and the path below which "
+            "the repository has to be; without a path, any repository of the host."
         ),
     ]
 
