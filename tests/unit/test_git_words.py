@@ -320,6 +320,80 @@ def test_a_repositorys_name_says_nothing_of_what_went_wrong() -> None:
     assert refusal(remote, "asking", words, []).reason == "GitUnreachable"
 
 
+@pytest.mark.parametrize(
+    ("once", "again", "told"),
+    [
+        (
+            "fatal: Failed to connect to git.acme.example port 443 after 2 ms: Couldn't connect",
+            "fatal: Failed to connect to git.acme.example port 443 after 131 ms: Couldn't connect",
+            "Failed to connect to git.acme.example port 443: Couldn't connect",
+        ),
+        (
+            "Connection timed out after 10001 milliseconds",
+            "Connection timed out after 10002 milliseconds",
+            "Connection timed out",
+        ),
+        (
+            "Connection closed by 140.82.121.4 port 22",
+            "Connection closed by 140.82.121.3 port 22",
+            "Connection closed by ADDRESS",
+        ),
+        ("Connection reset by [2606:50c0:8000::154]:443", "Connection reset by [2606:50c0::1]:443", "by ADDRESS"),
+        ("Connection reset by 2606:50c0::154 port 22", "Connection reset by fe80::1%eth0 port 22", "by ADDRESS"),
+        (
+            "transfer closed with 1234 bytes remaining to read",
+            "transfer closed with 98765 bytes remaining to read",
+            "closed with some bytes remaining",
+        ),
+        (
+            "fetch-pack: unexpected disconnect, 3456 bytes of body are still expected",
+            "fetch-pack: unexpected disconnect, 12 bytes of body are still expected",
+            "some bytes of body are still expected",
+        ),
+        (
+            "RPC failed; curl 92 HTTP/2 stream 5 was not closed cleanly: CANCEL (err 8)",
+            "RPC failed; curl 92 HTTP/2 stream 7 was not closed cleanly: CANCEL (err 8)",
+            "curl 92 HTTP/2 stream was not closed cleanly: CANCEL (err 8)",
+        ),
+        (
+            "remote: error (request ID: 01HF7-ab12:9) of team 7",
+            "remote: error (request ID: 01HG9-zz:77) of team 7",
+            "remote: error (request id) of team 7",
+        ),
+        (
+            "remote: 123e4567-e89b-12d3-a456-426614174000 failed at 2026-11-23T05:10:11.123Z",
+            "remote: 00000000-e89b-12d3-a456-426614174000 failed at 2026-11-24T06:00:00Z",
+            "remote: ID failed at TIME",
+        ),
+        (
+            "fatal: unable to write repository/objects/pack/tmp_pack_aB3x9Q: no space",
+            "fatal: unable to write repository/objects/pack/tmp_pack_0lS_Aa: no space",
+            "pack/tmp_pack_: no space",
+        ),
+        ("Receiving objects:  12% (34/567)", "Receiving objects:  99% (560/567)", "Receiving objects:"),
+    ],
+)
+def test_the_same_trouble_reads_the_same_each_time(once: str, again: str, told: str) -> None:
+    first, second = (str(refusal(GITHUB, "asking", words, [])) for words in (once, again))
+    assert first == second
+    assert told in first
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "fatal: remote error: upload-pack: not our ref 0123456789abcdef0123456789abcdef01234567",
+        "The requested URL returned error: 503",
+        "error: index-pack died of signal 25",
+        "error:0A000126:SSL routines::unexpected eof while reading",
+        "fatal: could not read Username for 'https://git.acme.example:8443': terminal prompts disabled",
+        "curl 56 GnuTLS recv error (-9): Error decoding the received TLS packet.",
+    ],
+)
+def test_what_says_something_about_the_trouble_stays(words: str) -> None:
+    assert words in str(refusal(GITHUB, "asking", words, []))
+
+
 def test_what_a_host_says_is_cleaned_and_clipped() -> None:
     words = "warning: noise\nremote: \x1b[31mhttps://u:p@x/ has topsecret\r\n" + "y" * 5000
     told = str(refusal(GITHUB, "asking", words, ["topsecret"]))

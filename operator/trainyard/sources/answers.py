@@ -2,7 +2,8 @@
 
 Called by `sources.repository`. git is run with LC_ALL=C, so that its words are these; words that are not known count
 as something that time may mend, because a network fails in more ways than can be listed. What a host says is clipped
-and cleaned: it may echo what it was sent.
+and cleaned: it may echo what it was sent. The same trouble always reads the same: a run's status is written when its
+message changes, and whoever watches it is woken.
 """
 
 import re
@@ -13,6 +14,28 @@ from trainyard.core.errors import SourceError
 from trainyard.sources.remote import Remote
 
 _SHOWN = 300  # characters of git's words in a message
+_READ = 2000  # characters that these are made of
+# What differs from one try to the next without a difference to the reader, and what stands for it: the words of curl
+# (lib/connect.c, lib/transfer.c, "HTTP/2 stream 5"), OpenSSH ("Connection closed by 192.0.2.1 port 22"), git's
+# temporary files and forges' numbers of requests.
+_FLEETING = [
+    (re.compile(words, re.IGNORECASE), instead)
+    for words, instead in (
+        (r"\s+after \d[\d.]{0,15} ?(ms|milliseconds|s|seconds)\b", ""),
+        (r"\b\d[\d.,]{0,15}( ?([kmg]i?b|bytes?))(/s(ec)?)?\b", "some bytes"),
+        (r"\b(request|correlation|trace|ray|session)[ -]?id\b\W*[\w:.-]+", r"\1 id"),
+        (r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "ID"),
+        (r"\b\d{1,3}(\.\d{1,3}){3}\b", "ADDRESS"),
+        (r"\[?(?<![\w:])(?=[0-9a-f:]*:[0-9a-f:]*:)[0-9a-f:]{3,}(%\w+)?(?![\w:])\]?", "ADDRESS"),
+        (r"(ADDRESS)( port |:)\d+", r"\1"),
+        (r"\bstream \d+", "stream"),
+        (r"\b(tmp_[a-z]+_)\w+", r"\1"),
+        (r"\b\d{4}-\d\d-\d\d[T ]", ""),
+        (r"\b\d\d:\d\d:\d\d([.,]\d+)?(Z|[+-]\d\d:?\d\d)?\b", "TIME"),
+        (r"\b(pid|process) \d+", r"\1"),
+        (r"\d+% \(\d+/\d+\)", ""),
+    )
+]
 
 
 class _Meaning(NamedTuple):
@@ -109,10 +132,18 @@ def refusal(remote: Remote, doing: str, words: str, secrets: Sequence[str]) -> S
 
 
 def cleaned(words: str, secrets: Sequence[str]) -> str:
-    """The last words, on one line, without control characters and anything secret."""
+    """The last words, on one line, without control characters, anything secret, and what differs each time."""
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         words = words.replace(secret, "[secret]")
     words = re.sub(r"://[^\s/@]+@", "://", words)
     lines = [" ".join(re.sub(r"[^\x20-\x7e]", " ", line).split()) for line in words.splitlines()]
     told = "; ".join(line for line in lines if line and not line.startswith(("hint:", "warning:")))
+    told = steady(told[-_READ:])
     return told if len(told) <= _SHOWN else "... " + told[-_SHOWN:]
+
+
+def steady(words: str) -> str:
+    """The words without times, addresses, byte counts and numbers of requests."""
+    for fleeting, instead in _FLEETING:
+        words = fleeting.sub(instead, words)
+    return words

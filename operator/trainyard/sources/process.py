@@ -21,7 +21,8 @@ LOOK_SECONDS = 0.05
 _LIMITED = 'ulimit -c 0 && ulimit -f "$1" && { ulimit -v "$2" 2>/dev/null || :; } && shift 2 && exec "$@"'
 # What one answer of ours to a question of git's own can need beyond what it fetches (lists of names).
 _SLACK = 16 * 1024 * 1024
-_STDERR_BYTES = 64 * 1024
+# The last of what it complains about; searched for known words, which takes long where a host wrote much.
+_STDERR_BYTES = 8 * 1024
 
 
 class OutOfTime(Exception):
