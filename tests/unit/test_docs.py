@@ -120,7 +120,7 @@ def reasons() -> frozenset[str]:
 
 RUN_REASONS = ("reasons.md", "# Phases and reasons")
 WORKSPACE_REASONS = ("workspaces.md", "## Reasons")
-EVENTS_ONLY = {"Stopping", "RemoteRunLeft", "LogsNotKept", "UploadsRemoved", "UploadsLeft"}
+EVENTS_ONLY = {"Stopping", "RemoteRunLeft", "OperatorError", "LogsNotKept", "UploadsRemoved", "UploadsLeft"}
 
 
 def test_every_reason_that_the_code_can_write_is_explained() -> None:
