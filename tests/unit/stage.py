@@ -35,6 +35,7 @@ from trainyard.sources.git import GitCredential, GitSource
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 HOST = "https://dbc-1.cloud.databricks.com"
 CLUSTER = "cluster-uid"
+SCOPE = "cluster-uid/team"
 
 
 class Api:
@@ -237,8 +238,8 @@ class Scene:
         api = ApiServer(kube)
         self.code = CodeFinder(api, self.repositories)
         self.preflight = Preflight(self.sessions, 60, lambda: (self.now - NOW).total_seconds())
-        self.readiness = Readiness(self.store, self.sessions, self.code, self.preflight, Limits(), CLUSTER)
-        self.uploads = Uploads(self.store, self.sessions, CLUSTER)
+        self.readiness = Readiness(self.store, self.sessions, self.code, self.preflight, Limits(), CLUSTER, SCOPE)
+        self.uploads = Uploads(self.store, self.sessions, SCOPE, 3600, lambda: (self.now - NOW).total_seconds())
         self.logs = RunLogs(api, 65_536, lambda: self.now)
         self.destinations = Destinations(self.api, audit, StorageEndpoints())
         self.controller = RunController(

@@ -13,7 +13,7 @@ from trainyard.controllers.code import FETCHES_PER_HOST, CodeFinder, Source
 from trainyard.controllers.snapshots import run_snapshot
 from trainyard.core.errors import SourceError
 from trainyard.core.snapshot import Blocked, RunSnapshot
-from trainyard.sources.git import GIT_HOST, GitCredential, GitSource
+from trainyard.sources.git import GIT_HOST, GitCredential, GitLimits, GitSource
 
 OLD, NEW = "a" * 40, "b" * 40
 GIT = {"git": {"url": "https://github.com/acme/churn", "ref": "main"}}
@@ -200,6 +200,46 @@ async def test_a_host_that_hangs_holds_up_no_other_hosts_source(scene: Scene) ->
     hanging.let_go.set()
     assert all(isinstance(source, Source) for source in await asyncio.gather(*slow))
     assert (len(finder._hosts), len(finder._flights)) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://slow.example/o/r@{n}.git", "git@slow.example:o/{n}", "ssh://git@slow.example/o/{n}@x"]
+)
+async def test_no_way_of_writing_a_url_gets_a_host_more_turns(scene: Scene, url: str) -> None:
+    hanging = Hanging()
+    finder = CodeFinder(scene.code._api, hanging)
+    specs = [{"git": {"url": url.format(n=n), "ref": "main"}} for n in range(6)]
+    slow = [asyncio.create_task(finder.of(run(spec, name=f"r{n}"))) for n, spec in enumerate(specs)]
+    await finder.of(run(GIT))
+    assert list(finder._hosts) == ["slow.example"]
+    assert sum("slow.example" in asked for asked in hanging.asking) <= FETCHES_PER_HOST
+    hanging.let_go.set()
+    await asyncio.gather(*slow)
+
+
+async def test_as_many_hosts_may_hang_as_there_are_public_forges(scene: Scene) -> None:
+    hanging = Hanging()
+    finder = CodeFinder(scene.code._api, hanging)
+    hosts = [f"https://{forge}.slow.example/{n}" for forge in range(5) for n in range(4)]
+    slow = [
+        asyncio.create_task(finder.of(run({"git": {"url": url, "ref": "main"}}, name=f"r{n}")))
+        for n, url in enumerate(hosts)
+    ]
+    async with asyncio.timeout(10):
+        assert isinstance(await finder.of(run(GIT)), Source)
+    hanging.let_go.set()
+    await asyncio.gather(*slow)
+
+
+async def test_a_url_that_is_none_is_told(scene: Scene) -> None:
+    held = await blocked(scene, {"git": {"url": "https://127.0.0.1/o/r"}})
+    assert (held.reason, held.waiting) == ("GitHostNotAllowed", False)
+    assert scene.repositories.asked == []
+
+
+def test_a_host_gets_no_more_turns_than_the_fetcher_gives_it() -> None:
+    """Or a thread would wait for its turn there, and be missing to others."""
+    assert GitLimits().per_host >= FETCHES_PER_HOST
 
 
 async def test_runs_of_one_push_fetch_once(scene: Scene) -> None:

@@ -6,17 +6,18 @@ from typing import Any
 
 import pytest
 
-from tests.unit.stage import CLUSTER, Scene
+from tests.unit.stage import CLUSTER, Repositories, Scene
 from trainyard.controllers.code import Source
-from trainyard.controllers.kube import WORKSPACE
+from trainyard.controllers.kube import WORKSPACE, ConflictError, Kind
 from trainyard.controllers.planning import MOST_CHARACTERS, plan_of
 from trainyard.controllers.snapshots import run_snapshot
 from trainyard.controllers.store import Key
-from trainyard.core.errors import Unreachable
+from trainyard.core.errors import Denied, SourceError, Unreachable
 from trainyard.core.remote import End, Finding, Result, TaskText
 from trainyard.core.snapshot import Ready, RunSnapshot
 from trainyard.platforms.base import Need, Request, RunsAs
 from trainyard.platforms.databricks.platform import Databricks
+from trainyard.sources.git import GitCredential, GitSource
 
 NEED = Need("schema", "main.ml", "USE SCHEMA", "app-id", "spec.model")
 PASSED = Finding("USE SCHEMA on schema main.ml", "spec.model", "Passed", "granted")
@@ -115,6 +116,58 @@ async def test_a_platform_that_does_not_answer_a_check_is_waited_for(scene: Scen
     wake = await scene.turn(key)
     assert (scene.status(key)["phase"], scene.reason(key)) == ("Pending", "PlatformUnreachable")
     assert wake is not None
+
+
+class Wordy(Repositories):
+    """A git host that is down, and says so in other words each time."""
+
+    def __init__(self, *, waiting: bool) -> None:
+        super().__init__()
+        self._waiting = waiting
+
+    def resolve(self, source: GitSource, credential: GitCredential | None) -> str:
+        self.asked.append("resolve")
+        words = " ".join(["away"] * len(self.asked))
+        raise SourceError(f"the host is {words}", reason="GitUnreachable", waiting=self._waiting)
+
+
+@pytest.mark.parametrize("waiting", [True, False])
+async def test_a_host_that_is_down_is_asked_once_a_pause_whatever_it_says(scene: Scene, waiting: bool) -> None:
+    scene.code._repositories = wordy = Wordy(waiting=waiting)
+    key = scene.put(code={"git": {"url": "https://github.com/acme/churn"}})
+    for looks in range(1, 5):
+        wake = await scene.turn(key)
+        assert len(wordy.asked) == looks
+        assert scene.api.asked.count("update mltrainingruns/status") <= looks
+        assert wake is not None
+        assert (wake - scene.now).total_seconds() >= 15
+        scene.now = wake
+
+
+async def test_a_platform_that_refuses_in_other_words_each_time_is_asked_once_a_pause(scene: Scene) -> None:
+    for looks in range(1, 4):
+        scene.remote.errors["preflight"] = Denied(f"no right {'at all ' * looks}to look")
+        if looks == 1:
+            key = scene.put()
+        wake = await scene.turn(key)
+        assert scene.remote.calls.count("preflight") == looks
+        assert wake is not None
+        scene.now = wake
+
+
+async def test_a_run_made_again_while_it_is_looked_at_is_judged_by_itself(scene: Scene) -> None:
+    key = scene.put(compute={"class": "huge"})
+    write = scene.controller._api.write_status
+
+    async def meanwhile(kind: Kind, obj: Any, status: Any) -> dict[str, Any]:
+        scene.controller._api.write_status = write  # type: ignore[method-assign]
+        await write(kind, obj, status)
+        scene.put(meta={"uid": "another"})
+        raise ConflictError("409")
+
+    scene.controller._api.write_status = meanwhile  # type: ignore[method-assign]
+    await scene.turn(key)
+    assert scene.status(key)["phase"] == "Queued"
 
 
 async def test_nothing_is_asked_for_a_run_that_is_suspended_or_cancelled(scene: Scene) -> None:

@@ -2,14 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
-from tests.unit.stage import CLUSTER, Scene
+from tests.unit.stage import SCOPE, Scene
 from trainyard.api.training_run import Attempt
 from trainyard.controllers.snapshots import run_snapshot
 from trainyard.controllers.store import Key
+from trainyard.controllers.uploads import QUEUED_AT_MOST, upload_scope
+from trainyard.core.errors import Unreachable
+from trainyard.core.remote import End, RemoteRun, Stage
 from trainyard.core.snapshot import RunSnapshot
+from trainyard.core.times import stamp
 from trainyard.core.transition import newest
 from trainyard.platforms.databricks import names
 
@@ -52,7 +57,7 @@ async def test_what_is_removed_is_what_was_uploaded(scene: Scene) -> None:
     run = await finished(scene)
     attempt = newest(run.status)
     assert attempt is not None
-    folder = names.code_folder("app-id", CLUSTER, attempt.code_digest)
+    folder = names.code_folder("app-id", SCOPE, attempt.code_digest)
     assert scene.remote.folders == {folder}
     assert await scene.uploads.clean(run) == "1 folder of uploaded code removed"
     assert scene.remote.folders == set()
@@ -126,3 +131,81 @@ async def test_two_that_remove_the_same_folder_do_it_once_and_agree(scene: Scene
         "1 folder of uploaded code removed",
         "there was no uploaded code to remove",
     ]
+
+
+async def deleted(scene: Scene, key: Key) -> dict[str, Any]:
+    """A person deletes the run; the watch tells of it."""
+    obj = scene.api.objects[key.kind, key.namespace, key.name]
+    meta = {**obj["metadata"], "deletionTimestamp": stamp(scene.now)}
+    obj = scene.api.seed(key.kind, {**obj, "metadata": meta})
+    scene.store.put(key, obj)
+    await scene.turn(key)
+    return obj
+
+
+async def test_an_orphan_keeps_its_code_until_the_platform_has_ended_it(scene: Scene) -> None:
+    done = await finished(scene)
+    orphan = scene.put("orphan", deletionPolicy="Orphan", attemptTimeoutSeconds=600)
+    await scene.turn(orphan)
+    await deleted(scene, orphan)
+    scene.store.remove(orphan)
+    told = "uploaded code left for a remote run that was not stopped when its resource was deleted"
+    assert await scene.uploads.clean(done) == told
+    assert len(scene.remote.folders) == 1
+    scene.later(QUEUED_AT_MOST + 599)
+    assert await scene.uploads.clean(done) == told
+    scene.later(1)
+    assert await scene.uploads.clean(done) == "1 folder of uploaded code removed"
+
+
+async def test_a_run_that_could_not_be_stopped_keeps_its_code(scene: Scene) -> None:
+    done, key = await finished(scene), scene.put("stuck")
+    await scene.turn(key)
+    scene.remote.errors["cancel"] = Unreachable("answered 503")
+    await deleted(scene, key)
+    scene.later(900)
+    await scene.turn(key)
+    assert "RemoteRunLeft" in [note["reason"] for note in scene.api.notes]
+    scene.store.remove(key)
+    assert (await scene.uploads.clean(done)).startswith("uploaded code left for a remote run")
+
+
+async def test_an_object_that_went_without_us_keeps_its_code(scene: Scene) -> None:
+    """Somebody took the finalizer away by hand."""
+    done, key = await finished(scene), scene.put("torn")
+    await scene.turn(key)
+    del scene.api.objects[key.kind, key.namespace, key.name]
+    obj = scene.store.get(key)
+    assert obj is not None
+    scene.controller.gone(obj)
+    scene.store.remove(key)
+    assert (await scene.uploads.clean(done)).startswith("uploaded code left for a remote run")
+
+
+async def test_a_run_that_was_seen_to_end_before_it_went_keeps_nothing(scene: Scene) -> None:
+    done, key = await finished(scene), scene.put("stopped")
+    await scene.turn(key)
+    await deleted(scene, key)
+    remote = RemoteRun(scene.status(key)["remoteId"], Stage.ENDED, "TERMINATED", End.CANCELLED, ended_at=scene.now)
+    scene.controller.seen("uid-stopped", remote)
+    await scene.turn(key)
+    obj = scene.store.get(key)
+    assert obj is not None
+    scene.controller.gone(obj)
+    scene.store.remove(key)
+    assert await scene.uploads.clean(done) == "1 folder of uploaded code removed"
+
+
+async def test_orphans_whose_time_is_over_are_forgotten(scene: Scene) -> None:
+    for number in range(3):
+        key = scene.put(f"orphan-{number}", deletionPolicy="Orphan", code={"inline": f"print({number})"})
+        await scene.turn(key)
+        await deleted(scene, key)
+        scene.later(QUEUED_AT_MOST + 3600)
+    assert len(scene.uploads._left) == 1
+
+
+def test_operators_that_watch_other_namespaces_have_other_folders() -> None:
+    scopes = {upload_scope("c", names) for names in ((), ("a",), ("b",), ("a", "b"))}
+    assert len(scopes) == 4
+    assert upload_scope("c", ("b", "a", "a")) == upload_scope("c", ("a", "b"))

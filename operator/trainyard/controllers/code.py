@@ -6,7 +6,6 @@ the attempt's commit is fetched. It must never read a Secret but the one that th
 
 import asyncio
 import json
-import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,14 +22,15 @@ from trainyard.core.errors import SourceError
 from trainyard.core.snapshot import Blocked, RunSnapshot
 from trainyard.core.tokens import code_digest
 from trainyard.core.transition import newest
-from trainyard.sources.git import GitCredential, GitSource, credential_of
+from trainyard.sources.git import GitCredential, GitSource, credential_of, host_of
 from trainyard.telemetry.metrics import GIT_SECONDS
 
 T = TypeVar("T")
 
-# Fetches at once, each with a process of git, its memory and its folder; and of these, from one host, so that a host
-# that hangs holds up nobody else's source.
-FETCHES = 4
+# Fetches at once, each with a process of git, its memory and its folder; and of these, from one host, as the fetcher
+# itself allows (sources.git.GitLimits.per_host): so nobody waits there with a thread, and it takes six hosts that hang,
+# as many as the public forges have together, to hold up anybody else's source.
+FETCHES = 12
 FETCHES_PER_HOST = 2
 
 
@@ -147,7 +147,7 @@ class CodeFinder:
         )
 
     async def _asked(self, url: str, fn: Callable[..., T], *args: object) -> T:
-        async with self._turn(_host(url)):
+        async with self._turn(host_of(url)):
             return await asyncio.get_running_loop().run_in_executor(self._pool, fn, *args)
 
     @asynccontextmanager
@@ -221,11 +221,6 @@ def _listed(files: Iterable[str], most: int = 20) -> str:
     names = sorted(files)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return (", ".join(names[:most]) or "nothing") + more
-
-
-def _host(url: str) -> str:
-    """The host in any of the forms that git takes; only used to take turns."""
-    return re.split("[:/]", url.partition("://")[2].rpartition("@")[2] or url.rpartition("@")[2], maxsplit=1)[0].lower()
 
 
 def _subject(operator: str | None) -> str:

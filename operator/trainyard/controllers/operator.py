@@ -26,17 +26,25 @@ from trainyard.controllers.runs import RunController
 from trainyard.controllers.sessions import Sessions
 from trainyard.controllers.settings import OperatorSettings
 from trainyard.controllers.store import Key, Object, Store, at_rest, finished, key_of, workspace_key
-from trainyard.controllers.uploads import Uploads
+from trainyard.controllers.uploads import Uploads, upload_scope
 from trainyard.controllers.workspaces import WorkspaceController
+from trainyard.core.actions import Note
 from trainyard.core.errors import TrainyardError
 from trainyard.core.remote import RemoteRun
+from trainyard.core.transition import clip
+from trainyard.telemetry.logs import redacted
 from trainyard.telemetry.metrics import ACTIVE, DEADLINES, QUEUE_DEPTH, RECONCILE_SECONDS, RECONCILES
 
 log = structlog.get_logger(__name__)
 
+KINDS = {kind.name: kind for kind in (RUN, WORKSPACE, CLUSTER_WORKSPACE)}
+
 # A dispatcher that has not come round for this long is stuck; /healthz then fails and the pod is restarted.
 STUCK_AFTER = 60.0
 HEARTBEAT = 5.0
+# Unexpected failures in a row, after which an Event tells of them, and characters of the exception in it.
+TOLD_AFTER = 3
+MOST_SAID = 300
 # Pauses between tries to list at start, in seconds; after them the process ends and is restarted by its pod.
 START_PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
@@ -64,8 +72,9 @@ class Operator:
         self._queue: KeyedQueue[Key] = KeyedQueue(time.monotonic)
         self._api = api = ApiServer(kube)
         code, preflight = CodeFinder(api, repositories), Preflight(sessions, settings.limits.recheck_stalled)
-        readiness = Readiness(self._store, sessions, code, preflight, settings.limits, cluster)
-        uploads = Uploads(self._store, sessions, cluster)
+        scope = upload_scope(cluster, settings.namespaces)
+        readiness = Readiness(self._store, sessions, code, preflight, settings.limits, cluster, scope)
+        uploads = Uploads(self._store, sessions, scope, settings.limits.default_attempt_timeout)
         logs = RunLogs(api, settings.log_characters, utc_now)
         self._runs = RunController(
             self._store, api, sessions, readiness, uploads, logs, destinations, settings.limits, utc_now
@@ -106,7 +115,7 @@ class Operator:
         """Lists all kinds before anything is decided: a run whose workspace has not been heard of yet would be told
         that it does not exist, and a workspace without its runs would be let go. kopf's own lists come in any order.
         """
-        for kind in (RUN, WORKSPACE, CLUSTER_WORKSPACE):
+        for kind in KINDS.values():
             for namespace in self._settings.namespaces if kind.namespaced and self._settings.namespaces else (None,):
                 for obj in await self._listed(kind, namespace):
                     await self._watched({"type": None, "object": obj})
@@ -125,7 +134,7 @@ class Operator:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(_login)
         kopf.on.probe(id="dispatcher", registry=registry)(self._probe)
-        for kind in (RUN, WORKSPACE, CLUSTER_WORKSPACE):
+        for kind in KINDS.values():
             kopf.on.event(GROUP, VERSION, kind.plural, registry=registry, id=kind.plural)(self._watched)
         return registry
 
@@ -136,15 +145,23 @@ class Operator:
         if event["type"] == "DELETED":
             self._store.remove(key, obj["metadata"]["uid"])
             self._gone(key, obj)
-        elif self._store.put(key, obj) and not (key.kind == RUN.name and at_rest(obj)):
+        elif self._is_news(key, obj) and not (key.kind == RUN.name and at_rest(obj)):
             self._queue.add(key)
         self._wake_referrers(key, obj)
+
+    def _is_news(self, key: Key, obj: Object) -> bool:
+        """Keeps the object, unless it is known: the echo of a write of ours was looked at when it was written.
+
+        Looking again would ask again whatever the write was about, without a pause: a git host that is down, for one.
+        """
+        return not self._store.holds(key, obj) and self._store.put(key, obj)
 
     def _gone(self, key: Key, obj: Object) -> None:
         uid = str(obj["metadata"]["uid"])
         if self._store.get(key) is None:  # another object may have taken the name
             self._queue.forget(key)
         if key.kind == RUN.name:
+            self._runs.gone(obj)
             self._runs.forget(uid)
         else:
             self._workspaces.forget(uid)
@@ -185,10 +202,11 @@ class Operator:
             pause = self._queue.retry(key)
             RECONCILES.labels(key.kind, "error").inc()
             log.warning("reconcile failed", key=str(key), reason=error.reason, error=error.message, again_in=pause)
-        except Exception:
+        except Exception as error:
             pause = self._queue.retry(key)  # a bug in one object must not stop the others, and must be seen
             RECONCILES.labels(key.kind, "error").inc()
             log.exception("reconcile failed unexpectedly", key=str(key), again_in=pause)
+            await self._tell_bug(key, error)
         else:
             self._queue.succeeded(key)
             RECONCILES.labels(key.kind, "requeue" if wake_at else "success").inc()
@@ -197,6 +215,16 @@ class Operator:
         finally:
             self._queue.done(key)
             RECONCILE_SECONDS.labels(key.kind).observe(time.monotonic() - started)
+
+    async def _tell_bug(self, key: Key, error: Exception) -> None:
+        """An Event about a failure that nobody thought of, once it lasts: the object's status tells nothing of it."""
+        obj = self._store.get(key)
+        if obj is None or self._queue.failures(key) < TOLD_AFTER:
+            return
+        said = clip(redacted(str(error)).strip().partition("\n")[0], MOST_SAID)
+        words = f"the operator fails to work on this and goes on trying: {type(error).__name__}: {said}"
+        message = f"{words}. This is a defect of Trainyard: please report it; the operator's log has the traceback."
+        await self._api.note(KINDS[key.kind], obj, Note("Warning", "OperatorError", message))
 
     async def _heartbeat(self) -> None:
         while True:

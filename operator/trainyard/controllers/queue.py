@@ -77,6 +77,10 @@ class KeyedQueue(Generic[Key]):
         self.wake_at(key, self._clock() + pause)
         return float(pause)
 
+    def failures(self, key: Key) -> int:
+        """How often in a row the key has failed."""
+        return self._failures.get(key, 0)
+
     def succeeded(self, key: Key) -> None:
         """Forgets the key's failures."""
         self._failures.pop(key, None)

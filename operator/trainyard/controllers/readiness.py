@@ -36,10 +36,22 @@ class _Gathered:
 
 
 class Readiness:
-    """Looks references up in the store, and asks for what is not there. `cluster` is what this cluster is called."""
+    """Looks references up in the store, and asks for what is not there.
+
+    Args:
+        cluster: what this cluster is called.
+        upload_scope: what the folders of uploads are named after.
+    """
 
     def __init__(
-        self, store: Store, sessions: Sessions, code: CodeFinder, preflight: Preflight, limits: Limits, cluster: str
+        self,
+        store: Store,
+        sessions: Sessions,
+        code: CodeFinder,
+        preflight: Preflight,
+        limits: Limits,
+        cluster: str,
+        upload_scope: str,
     ) -> None:
         self._store = store
         self._sessions = sessions
@@ -47,6 +59,7 @@ class Readiness:
         self._preflight = preflight
         self._limits = limits
         self._cluster = cluster
+        self._upload_scope = upload_scope
 
     async def of(self, run: RunSnapshot) -> Ready | Blocked:
         """Ready with the target of a new attempt, or what is in the way."""
@@ -180,6 +193,7 @@ class Readiness:
             code_digest=found.source.digest,
             timeout_seconds=self._timeout(run),
             cluster=self._cluster,
+            upload_scope=self._upload_scope,
             commit=found.source.commit,
             done_tasks=frozenset(done),
         )

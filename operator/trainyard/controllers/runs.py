@@ -72,13 +72,14 @@ class RunController:
 
     async def reconcile(self, key: Key) -> datetime | None:
         """Brings one run as far as it goes now. Returns when to look again, if the clock alone may change something."""
+        known: Known | None = None
         for _ in range(MOST_ROUNDS):
             obj = self._store.get(key)
             if obj is None:
                 return None
             run = run_snapshot(obj)
             observed = self._of(run, key)
-            known = Known(run, await self._ready(run), observed, self._limits, self._now())
+            known = Known(run, await self._ready(run, known), observed, self._limits, self._now())
             decision = decide(known)
             for note in decision.notes:  # before the status: after it, a crash would lose them
                 await self._api.note(RUN, obj, note)
@@ -90,7 +91,7 @@ class RunController:
                     await self._refresh(key)
                     continue
                 except NotFoundError:
-                    self._store.remove(key, run.uid)
+                    self._lost(key, run.uid)
                     return None
                 self._store.put(key, obj)
             if decision.status != run.status and decision.action is None:
@@ -128,6 +129,13 @@ class RunController:
         """The key of a run that has not finished."""
         return self._keys.get(uid)
 
+    def gone(self, obj: Object) -> None:
+        """Takes in that a run's object goes: a remote run that has not been seen to end may need its code on."""
+        seen = self._observed.get(obj["metadata"]["uid"], Observed())
+        ended = seen.remote is not None and (seen.remote.stage is Stage.ENDED or seen.remote.over)
+        if not (seen.vanished or ended):
+            self._uploads.left(obj)
+
     def forget(self, uid: str) -> None:
         """Drops what is remembered of a run that has finished, or whose object is gone."""
         self._observed.pop(uid, None)
@@ -151,14 +159,22 @@ class RunController:
             self._observed[run.uid] = observed
         return observed
 
-    async def _ready(self, run: RunSnapshot) -> Ready | Blocked:
-        """What a new attempt needs, asked for only where one may be made or submitted."""
+    async def _ready(self, run: RunSnapshot, before: Known | None) -> Ready | Blocked:
+        """What a new attempt needs, asked for only where one may be made or submitted.
+
+        What is in the way, as found in the round before, is told and waited for, not asked about again at once: that
+        would be a request for each write, without a pause.
+        """
         if run.spec is None or run.status.phase in FINAL or run.deleting_since is not None:
             return NOT_NEEDED
         attempt, seen = live(run.status), self._observed[run.uid]
         followed = attempt is not None and (attempt.remote_id or seen.submitted or seen.located)
         if followed or run.status.stop is not None or run.spec.cancel or run.spec.suspend:
             return NOT_NEEDED
+        if before is not None and (before.run.uid, before.run.generation) == (run.uid, run.generation):
+            held = before.readiness
+            if isinstance(held, Blocked) and held is not NOT_NEEDED:
+                return held
         with audit_context(resource=_ref(run), action="preflight"):
             return await self._readiness.of(run)
 
@@ -244,7 +260,7 @@ class RunController:
             await self._refresh(key)
             return True
         except NotFoundError:
-            self._store.remove(key, uid)
+            self._lost(key, uid)
         self.forget(uid)
         return False
 
@@ -253,13 +269,15 @@ class RunController:
         if obj is None:
             return False
         others = [f for f in obj["metadata"].get("finalizers", []) if f != FINALIZER]
+        if not add:
+            self.gone(obj)  # before: once it is let go, it may be gone at any moment
         try:
             new = await self._api.write_finalizers(RUN, obj, [*others, FINALIZER] if add else others)
         except ConflictError:
             await self._refresh(key)
             return True
         except NotFoundError:
-            self._store.remove(key, obj["metadata"]["uid"])
+            self._lost(key, obj["metadata"]["uid"])
             return False
         if add or "deletionTimestamp" not in obj["metadata"]:
             self._store.put(key, new)
@@ -270,7 +288,14 @@ class RunController:
         try:
             self._store.put(key, await self._api.read(RUN, key.namespace, key.name))
         except NotFoundError:
-            self._store.remove(key)
+            self._lost(key)
+
+    def _lost(self, key: Key, uid: str | None = None) -> None:
+        """Drops an object that is gone, before the watch tells of it."""
+        obj = self._store.get(key)
+        if obj is not None:
+            self.gone(obj)
+        self._store.remove(key, uid)
 
     def _remember(self, uid: str, **changes: Any) -> None:
         if uid not in self._observed:

@@ -46,6 +46,11 @@ class Store:
         """The newest version seen, if the object is there."""
         return self._objects.get(key)
 
+    def holds(self, key: Key, obj: Object) -> bool:
+        """Whether exactly this version of the object is known already."""
+        known = self._objects.get(key)
+        return known is not None and _version(known) == _version(obj)
+
     def put(self, key: Key, obj: Object) -> bool:
         """Keeps the object unless it is older than what is kept. Returns whether it was kept."""
         known = self._objects.get(key)
@@ -105,6 +110,10 @@ def _slim(kind: str, obj: Object) -> Object:
     if kind == RUN.name and finished(kept) and "code" in kept.get("spec", {}):
         kept["spec"] = {name: value for name, value in kept["spec"].items() if name != "code"}
     return kept
+
+
+def _version(obj: Object) -> tuple[Any, Any]:
+    return obj["metadata"].get("uid"), obj["metadata"].get("resourceVersion")
 
 
 def _older(obj: Object, known: Object) -> bool:

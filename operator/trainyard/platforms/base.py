@@ -37,7 +37,8 @@ class Job:
     files: Mapping[str, bytes]
     code_digest: str
     timeout_seconds: int
-    cluster: str = ""  # what this Kubernetes cluster is called, for tags and for the folder of uploads
+    cluster: str = ""  # what this Kubernetes cluster is called, for tags
+    upload_scope: str = ""  # what the folder of uploads is named after; the cluster, if it is empty
     commit: str | None = None
     requested_by: str | None = None  # who asked, once it is stamped; never guessed
     done_tasks: frozenset[str] = frozenset()  # tasks that an earlier attempt has done: left out of this one
@@ -197,7 +198,7 @@ class Platform(Protocol):
     def wanted(self, job: Job) -> Wanted:
         """What has to be fetched when the job has ended: model, outputs, tasks. Pure; says nothing about logs."""
 
-    def code_folder(self, principal: str, cluster: str, code_digest: str) -> str:
+    def code_folder(self, principal: str, scope: str, code_digest: str) -> str:
         """Where `translate` has the source uploaded. Pure; needs neither spec nor workspace."""
 
     def forbidden_overrides(self) -> frozenset[str]:

@@ -48,6 +48,11 @@ def configure(form: Literal["json", "console"], level: int = logging.INFO) -> No
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 
+def redacted(text: str) -> str:
+    """The text without anything that looks like a token."""
+    return _SECRET.sub("[redacted]", text)
+
+
 def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Blots out anything that looks like a token, in every text of the record."""
-    return {key: _SECRET.sub("[redacted]", value) if isinstance(value, str) else value for key, value in event.items()}
+    return {key: redacted(value) if isinstance(value, str) else value for key, value in event.items()}

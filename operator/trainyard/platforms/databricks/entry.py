@@ -62,7 +62,7 @@ def source_of(job: Job) -> Source:
     Raises:
         TranslationError: DataRootUnknown or InvalidSpec.
     """
-    upload = names.code_folder(job.target.principal, job.cluster, job.code_digest)
+    upload = names.code_folder(job.target.principal, job.upload_scope or job.cluster, job.code_digest)
     code = job.spec.code
     if code is None:
         return Source(upload)

@@ -25,9 +25,9 @@ class Databricks:
         """What has to be fetched when the job has ended. Pure."""
         return translate.wanted(job)
 
-    def code_folder(self, principal: str, cluster: str, code_digest: str) -> str:
+    def code_folder(self, principal: str, scope: str, code_digest: str) -> str:
         """Where the source is uploaded. Pure."""
-        return names.code_folder(principal, cluster, code_digest)
+        return names.code_folder(principal, scope, code_digest)
 
     def forbidden_overrides(self) -> frozenset[str]:
         """Fields of spec.databricks that the operator owns, as dotted paths."""
