@@ -4,12 +4,11 @@ from typing import Any
 
 import pytest
 
-from trainyard.core.errors import Denied, Missing, Refused, Unreachable
+from tests.unit.ended import DONE, WANTED, Client, collect, row, task
+from trainyard.core.errors import Denied, Missing, PlatformError, Refused, Unreachable
 from trainyard.core.remote import End, RemoteRun, Stage
-from trainyard.platforms.base import ModelWanted, Wanted
 from trainyard.platforms.databricks.logged import spoken
 from trainyard.platforms.databricks.logs import printed
-from trainyard.platforms.databricks.outcome import Outcome
 
 VALUES = [
     (0.75, "0.75"),
@@ -38,6 +37,8 @@ WORDS = [
     ({"error": "ValueError: boom", "error_trace": "Traceback\n  line\n\x1b[31mValueError: boom\x1b[0m"}, "Traceback"),
     ({"error": "ValueError: boom", "logs": "a\nb\n"}, "ValueError: boom\na\nb"),
     ({"logs": f"DATABRICKS_TOKEN=dapi-abc\nAuthorization: Bearer abc.def\n{JWT}"}, "DATABRICKS_TOKEN=[token]"),
+    ({"logs": f"x{JWT} TOKEN={JWT}/abc.def Bearer {JWT}/abc.def dapi0123456789abcdef-2"}, "x[token] TOKEN=[token] "),
+    ({"logs": "undapi0123456789abcdef dapi012"}, "undapi0123456789abcdef dapi012"),
     ({}, ""),
 ]
 
@@ -55,36 +56,6 @@ def test_last_words_are_the_last_and_bounded() -> None:
     assert text.endswith("x" * 300)
     assert "line 99999" in text
     assert len(text) <= 2000
-
-
-class Client:
-    """Answers by method and the path's last words."""
-
-    def __init__(self, **answers: Any) -> None:
-        self.answers = {"versions": {"model_versions": [row(1, "other"), row(2, "mine"), row(10, "mine")]}, **answers}
-        self.asked: list[tuple[str, str, Any]] = []
-
-    def do(self, method: str, path: str, *, query: Any = None, body: Any = None) -> Any:
-        self.asked.append((method, path, body))
-        for key, answer in self.answers.items():
-            if key in path.replace("-", "_"):
-                if isinstance(answer, Exception):
-                    raise answer
-                return answer
-        return {}
-
-
-def row(version: int, run_id: str, status: str = "READY") -> dict[str, Any]:
-    return {"version": version, "run_id": run_id, "status": status}
-
-
-DONE = RemoteRun("1", Stage.ENDED, "TERMINATED", End.SUCCEEDED)
-WANTED = ModelWanted("main.ml.iris", "champion", {"a": "b"})
-
-
-def collect(client: Client, remote: RemoteRun = DONE, model: ModelWanted | None = WANTED, **more: Any) -> Any:
-    outcome = Outcome(client, "https://dbc.example")  # type: ignore[arg-type]  # the methods that are used
-    return outcome.collect(remote, "mine", Wanted(model, **more))
 
 
 def test_the_newest_version_of_this_run_is_taken_never_the_latest() -> None:
@@ -145,11 +116,15 @@ def test_an_mlflow_run_that_can_not_be_closed_does_not_hold_up_the_result(error:
 def test_a_failed_run_has_failed_whether_its_words_can_be_read_or_not() -> None:
     remote = RemoteRun("1", Stage.ENDED, "x", End.CODE, "exit 1")
     tasks = {"tasks": [{"run_id": 5}]}
-    for answers in (
-        {"jobs/runs/get": Missing("gone")},
-        {"jobs/runs/get_output": Denied("no CAN VIEW"), "jobs/runs/get": tasks},
-    ):
-        assert collect(Client(**answers), remote, None).error == "exit 1"
+    answers = {"jobs/runs/get_output": Denied("no CAN VIEW"), "jobs/runs/get": tasks}
+    assert collect(Client(**answers), remote, None).error == "exit 1"
+
+
+@pytest.mark.parametrize("error", [Denied("no CAN VIEW"), Missing("gone"), Refused("not so"), Unreachable("down")])
+def test_tasks_that_are_not_shown_are_no_run_without_tasks(error: PlatformError) -> None:
+    remote = RemoteRun("1", Stage.ENDED, "x", End.CODE, "exit 1")
+    with pytest.raises(type(error)):
+        collect(Client(**{"jobs/runs/get": error}), remote, None, tasks=("a", "b"))
 
 
 def test_a_deleted_mlflow_run_does_not_change_how_the_training_ended() -> None:
@@ -168,13 +143,6 @@ def test_a_run_that_never_started_says_what_the_platform_says() -> None:
     assert collect(Client(), remote, None).error == "no capacity"
     started = Client(**{"jobs/runs/get_output": Refused("no output"), "jobs/runs/get": {"tasks": [{"run_id": 5}]}})
     assert collect(started, remote, None).error == "no capacity"
-
-
-def task(key: str, result: str, code: str, kind: str = "CLIENT_ERROR", **more: Any) -> dict[str, Any]:
-    details = {"code": code, "type": kind, "message": more.pop("message", "")}
-    status = {"state": "TERMINATED", "termination_details": details}
-    state = {"life_cycle_state": "TERMINATED", "result_state": result}
-    return {"task_key": key, "run_id": len(key), "state": state, "status": status, **more}
 
 
 def asked_for(client: Client, path: str) -> int:

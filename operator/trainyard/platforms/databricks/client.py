@@ -127,6 +127,17 @@ class DatabricksClient:
 
         return self._judged(ask)
 
+    def get_bytes(self, path: str, *, query: Mapping[str, Any]) -> bytes:
+        """An answer as it came, for one that may be too large to be parsed at any time; errors as `do`."""
+
+        def ask(workspace: "WorkspaceClient") -> bytes:
+            headers = {"Accept": "application/json"}
+            answer = workspace.api_client.do("GET", path, query=dict(query), headers=headers, raw=True)
+            with answer["contents"] as stream:
+                return bytes(stream.read())
+
+        return self._judged(ask)
+
     def _judged(self, ask: Callable[["WorkspaceClient"], T]) -> T:
         try:
             return self.call(ask)

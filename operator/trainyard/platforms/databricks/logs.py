@@ -1,12 +1,17 @@
 """What the tasks of an ended run printed, as far as Databricks still has it.
 
-Called by `outcome`. Read once for each task: for the logs that are kept and for why a task failed. Text is cleaned of
-tokens before it is cut or handed on. What the platform does not tell is said, never passed over.
+Called by `outcome`, for one task after the other: for the logs that are kept and for why a task failed. Text is cleaned
+of tokens before it is cut or handed on, and whole only as long as it has to be: a task may print 5 MB, a character may
+take four bytes, and many runs may end at once. What the platform does not tell is said, never passed over.
 """
 
 import itertools
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trainyard.core.errors import Denied, Missing, Refused, TrainyardError, Unreachable
@@ -14,11 +19,22 @@ from trainyard.core.remote import RemoteTask, TaskText
 from trainyard.platforms.base import Wanted
 from trainyard.platforms.databricks.client import DatabricksClient
 from trainyard.platforms.databricks.redaction import clean, last_lines
+from trainyard.platforms.limits import QuotaReached
 
 JOBS = "/api/2.2/jobs"
 ERROR_LINES = 20
 ERROR_LENGTH = 2000
 MAX_MISSING = 512
+# Of what a failed task printed, error and trace apart, this much is judged.
+TAIL = 64 * 1024
+# Texts that are whole in this process at a time, on their way to a destination; and seconds that another waits.
+WHOLE_TEXTS = 4
+PATIENCE = 20.0
+LATE = "not read in time; read it on the run's page"
+
+_whole_texts = threading.BoundedSemaphore(WHOLE_TEXTS)
+# Parsing, cleaning and cutting takes several copies of a text, and no request: so nobody waits for a network here.
+_parsing = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +52,53 @@ class Printed:
         tail = last_lines(self.trace or self.text, ERROR_LINES, ERROR_LENGTH)
         return (tail if self.error in tail else f"{self.error}\n{tail}".strip())[-ERROR_LENGTH:]
 
+    def shortened(self) -> "Printed":
+        """What is left of it once its text has been kept."""
+        return replace(self, text=self.text[-TAIL:], error=self.error[:TAIL], trace=self.trace[-TAIL:])
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One task's output, shortened, with what becomes a log: its last part, and where the whole is."""
+
+    output: Printed
+    log: TaskText
+    uri: str | None = None
+
 
 class TaskOutputs:
     """Reads through one client."""
 
-    def __init__(self, client: DatabricksClient) -> None:
+    def __init__(self, client: DatabricksClient, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
+        self._clock = clock
 
-    def of(self, task: RemoteTask) -> Printed:
-        """What one task printed. Output belongs to the task's run; the parent's is refused."""
+    def of(self, task: RemoteTask, wanted: Wanted, until: float) -> Kept:
+        """What one task printed. Output belongs to the task's run; the parent's is refused.
+
+        Raises:
+            QuotaReached: too many texts are under way to destinations; nothing is lost by asking again.
+            Unreachable, IdentityError: the platform does not answer.
+        """
+        body = self._read(task, until)
+        if isinstance(body, Printed):
+            return Kept(body, TaskText(task.name, "", missing=clean(body.missing)[:MAX_MISSING]))
+        with nullcontext() if wanted.keep is None else self._turn():
+            with _parsing:
+                output = printed(_parsed(body))
+                del body
+                text = whole(output)
+                output = output.shortened()
+            return self._kept(task.name, output, text, wanted, until)
+
+    def _read(self, task: RemoteTask, until: float) -> bytes | Printed:
+        """The answer of get-output, or why there is none."""
         if task.skipped or task.remote_id in ("", "0"):
             return Printed(missing="the task was never started")
+        if self._clock() > until:
+            return Printed(missing=LATE)
         try:
-            output = self._client.do("GET", f"{JOBS}/runs/get-output", query={"run_id": task.remote_id})
+            return self._client.get_bytes(f"{JOBS}/runs/get-output", query={"run_id": task.remote_id})
         except (Denied, Missing, Refused) as error:
             # A run that never started has no output, and one that ended has ended, readable or not.
             return Printed(missing=f"the platform does not give its output: {error.message}")
@@ -56,7 +106,41 @@ class TaskOutputs:
             if error.reason != "AnswerTooLarge":
                 raise
             return Printed(missing=f"{error.message}; read it on the run's page")
-        return printed(output)
+
+    def _kept(self, name: str, output: Printed, text: str, wanted: Wanted, until: float) -> Kept:
+        uri, missing = None, output.missing
+        if text and wanted.keep is not None:
+            try:
+                if self._clock() > until:
+                    raise Unreachable("there was no time left")
+                uri = wanted.keep(name, text)
+            except TrainyardError as error:
+                # The run has ended as it has, whatever becomes of its log.
+                missing = f"the whole text was not kept at the workspace's log destination: {error.message}"
+        part = text[-wanted.log_characters :] if wanted.log_characters else ""
+        truncated = output.truncated or len(part) < len(text)
+        return Kept(output, TaskText(name, part, truncated, clean(missing)[:MAX_MISSING]), uri)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not _whole_texts.acquire(timeout=PATIENCE):
+            raise QuotaReached("the logs of other runs are being kept; this one's are kept after them", retry_after=5.0)
+        try:
+            yield
+        finally:
+            _whole_texts.release()
+
+
+def _parsed(body: bytes) -> Mapping[str, Any]:
+    try:
+        answer = json.loads(body)
+    except ValueError as error:
+        raise Unreachable(
+            "get-output answered with something else than JSON", reason="PlatformAnswerMalformed"
+        ) from error
+    if not isinstance(answer, dict):
+        raise Unreachable("get-output did not answer with an object", reason="PlatformAnswerMalformed")
+    return answer
 
 
 def printed(output: Mapping[str, Any]) -> Printed:
@@ -83,29 +167,12 @@ def whole(output: Printed) -> str:
     """Everything as one text: what was printed, then the error unless it stands there already."""
     parts = [output.text.rstrip("\n")] if output.text else []
     for more in (output.trace, output.error):
-        if more and not any(more.splitlines()[-1].strip() in part[-64 * 1024 :] for part in parts):
+        if more and not any(more.splitlines()[-1].strip() in part[-TAIL:] for part in parts):
             parts.append(more)
-    return "\n".join(parts) + ("\n" if parts else "")
+    return "\n".join([*parts, ""]) if parts else ""
 
 
-def kept(outputs: Iterable[tuple[str, Printed]], wanted: Wanted) -> tuple[tuple[TaskText, ...], str | None]:
-    """The last part of each task's text, and where the workspace keeps the whole."""
-    texts, uris = [], []
-    for name, output in outputs:
-        text, missing = whole(output), output.missing
-        if text and wanted.keep is not None:
-            try:
-                uris.append(wanted.keep(name, text))
-            except TrainyardError as error:
-                # The run has ended as it has, whatever becomes of its log.
-                missing = f"the whole text was not kept at the workspace's log destination: {error.message}"
-        part = text[-wanted.log_characters :] if wanted.log_characters else ""
-        truncated = output.truncated or len(part) < len(text)
-        texts.append(TaskText(name, part, truncated, clean(missing)[:MAX_MISSING]))
-    return tuple(texts), _place(uris)
-
-
-def _place(uris: list[str]) -> str | None:
+def place(uris: Sequence[str]) -> str | None:
     """Of one text its URI, of several the folder that they lie in."""
     if len(uris) < 2:
         return uris[0] if uris else None

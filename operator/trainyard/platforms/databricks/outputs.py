@@ -4,7 +4,8 @@ Called by `outcome` for a run that succeeded. An output that is not there, or ca
 message; it does not make the run a failure.
 """
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +21,7 @@ WORKSPACE = "/api/2.0/workspace"
 # Entries of a folder that are looked at: as many as one listing may hold (databricks-sdk list_directory_contents).
 MOST_ENTRIES = 1000
 MAX_MESSAGE = 512
+LATE = "not measured in time"
 # Where Spark and Delta keep what ANALYZE TABLE found (Databricks documentation, "ANALYZE TABLE"); the first that is
 # there counts.
 TABLE_BYTES = ("spark.sql.statistics.totalSize", "sizeInBytes", "totalSize")
@@ -36,58 +38,66 @@ class _Count:
 class Outputs:
     """Looks through one client."""
 
-    def __init__(self, client: DatabricksClient) -> None:
+    def __init__(self, client: DatabricksClient, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
+        self._clock = clock
 
-    def found(self, wanted: Mapping[str, tuple[str | None, str | None]]) -> dict[str, Written]:
-        """What lies at each output, by its name."""
-        return {name: self._at(uri, table) for name, (uri, table) in wanted.items()}
+    def found(self, wanted: Mapping[str, tuple[str | None, str | None]], until: float) -> dict[str, Written]:
+        """What lies at each output, by its name. After `until`, of the clock, nothing more is looked at."""
+        return {name: self._at(uri, table, until) for name, (uri, table) in wanted.items()}
 
-    def _at(self, uri: str | None, table: str | None) -> Written:
+    def _at(self, uri: str | None, table: str | None, until: float) -> Written:
+        if self._clock() > until:
+            return Written(uri, table, message=LATE)
         try:
             if table is not None:
                 return self._table(table)
             path = (uri or "").removeprefix("dbfs:")
             if path.startswith("/Volumes/"):
-                return self._volume(uri, path.rstrip("/"))
+                return self._volume(uri, path.rstrip("/"), until)
             if path.startswith("/Workspace/"):
                 return self._workspace(uri, path.removeprefix("/Workspace").rstrip("/"))
         except (Denied, Missing, Refused) as error:
             return Written(uri, table, message=_unread(error))
         return Written(uri, table, message="is not measured: only volumes, workspace files and tables are looked at")
 
-    def _volume(self, uri: str | None, path: str) -> Written:
+    def _volume(self, uri: str | None, path: str, until: float) -> Written:
         """A folder of a volume with all that is below it, or one file."""
         count = _Count()
         try:
-            complete = self._folder(path, count)
+            message = self._folder(path, count, until)
         except (Missing, Refused):
+            if count.entries:
+                # Somebody is deleting it.
+                raise
             # The platform says so of a path that is a file, too.
             size = self._client.head(f"{FILES}{quote(path)}", "content-length").get("content-length")
             return Written(uri, size_bytes=int(size) if size else None, files=1)
-        message = "" if complete else f"more than {MOST_ENTRIES} entries: only the first were counted"
         return Written(uri, size_bytes=count.size, files=count.files, message=message)
 
-    def _folder(self, path: str, count: _Count) -> bool:
-        """Counts what is below the folder; False once there is more than is looked at."""
+    def _folder(self, path: str, count: _Count, until: float) -> str:
+        """Counts what is below the folder; says why, where that is not all."""
         folders = [path]
         while folders:
-            for entry in self._entries(folders.pop()):
-                count.entries += 1
-                if count.entries > MOST_ENTRIES:
-                    return False
-                if entry.get("is_directory"):
-                    folders.append(str(entry["path"]).rstrip("/"))
-                else:
-                    count.files += 1
-                    count.size += int(entry.get("file_size") or 0)
-        return True
+            for page in self._pages(folders.pop()):
+                for entry in page:
+                    count.entries += 1
+                    if count.entries > MOST_ENTRIES:
+                        return f"more than {MOST_ENTRIES} entries: only the first were counted"
+                    if entry.get("is_directory"):
+                        folders.append(str(entry["path"]).rstrip("/"))
+                    else:
+                        count.files += 1
+                        count.size += int(entry.get("file_size") or 0)
+                if self._clock() > until:
+                    return f"{LATE}: only the first {count.entries} entries were counted"
+        return ""
 
-    def _entries(self, path: str) -> Iterator[dict[str, Any]]:
+    def _pages(self, path: str) -> Iterator[list[dict[str, Any]]]:
         query: dict[str, Any] = {}
         while True:
             answer = self._client.do("GET", f"{DIRECTORIES}{quote(path)}", query=query)
-            yield from answer.get("contents") or ()
+            yield answer.get("contents") or []
             if not answer.get("next_page_token"):
                 return
             query["page_token"] = answer["next_page_token"]
