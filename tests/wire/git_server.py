@@ -87,6 +87,8 @@ class Forge:
     redirect: str | None = None
     protocol_2: bool = True
     endless: bool = False
+    endless_refs: bool = False
+    sent: int = 0
     silent: threading.Event | None = None
     requests: list[str] = field(default_factory=list)
     authorizations: list[str | None] = field(default_factory=list)
@@ -153,6 +155,8 @@ def _answer(forge: Forge, handler: BaseHTTPRequestHandler) -> None:
         handler.close_connection = True
     elif forge.endless and handler.command == "POST" and b"fetch" in body:
         _endless(handler)
+    elif forge.endless_refs:
+        _endless_refs(forge, handler)
     else:
         _backend(forge, handler, body)
 
@@ -191,6 +195,20 @@ def _endless(handler: BaseHTTPRequestHandler) -> None:
         size = len(noise).to_bytes(2, "little")
         stored = b"\0" + size + bytes(byte ^ 0xFF for byte in size) + noise  # a stored block of deflate (RFC 1951)
         handler.wfile.write(_band(stored))
+
+
+def _endless_refs(forge: Forge, handler: BaseHTTPRequestHandler) -> None:
+    """A list of refs (protocol 0) that never ends. `forge.sent` counts its bytes."""
+    handler.send_response(200)
+    handler.send_header("Content-Type", "application/x-git-upload-pack-advertisement")
+    handler.send_header("Connection", "close")
+    handler.end_headers()
+    handler.close_connection = True
+    handler.wfile.write(b"001e# service=git-upload-pack\n0000")
+    line = b"0" * 39 + b"1 refs/heads/" + b"x" * 900 + b"\n"
+    many = f"{len(line) + 4:04x}".encode() + line
+    while True:  # until the client is gone
+        forge.sent += handler.wfile.write(many * 1000)
 
 
 def _band(content: bytes) -> bytes:

@@ -6,7 +6,7 @@ one, so that no file name, symlink, filter, hook or attribute of the repository 
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from trainyard.core.errors import SourceError
@@ -21,6 +21,8 @@ _LINE = 128
 _ANSWER = 64 * 1024
 # Bytes of a file's name in a listing, all in all: PATH_MAX of Linux.
 _NAME = 4096
+# Bytes of address space for a question about refs, whose answer git has in memory as a whole.
+_ASKING_MEMORY = 256 * 1024 * 1024
 # What makes a repository of git's a partial clone (git documentation, technical/partial-clone): objects that are not
 # here are known to be at origin, so that a commit can be had without the files that nobody asks for.
 _PARTIAL = """
@@ -179,10 +181,13 @@ class Git:
             given["GIT_DIR"] = str(repository)
         if doing == "reading":
             given["GIT_ALLOW_PROTOCOL"] = ""
+        bounds = self.bounds
+        if doing == "asking":
+            bounds = replace(bounds, memory=min(bounds.memory, _ASKING_MEMORY))
         stdin = "".join(f"{line}\n" for line in lines).encode()
         error = partial(SourceError, waiting=True)
         try:
-            return run([self.program, *command], given, self.bounds, stdin, answer=answer, writes=doing == "fetching")
+            return run([self.program, *command], given, bounds, stdin, answer=answer, writes=doing == "fetching")
         except OutOfTime:
             raise error(
                 f"{doing} {self.remote.url} took more than {self.seconds:g} s: it is asked again. If this goes on, "
