@@ -6,10 +6,13 @@ operator was there to see to it.
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
+
+import httpx
 
 from stand import wait_for
 from tests.crash.stage import POLL_SECONDS, Stage
@@ -23,23 +26,26 @@ WAITS = {"states": [("PENDING", 0.2), ("RUNNING", 600.0)], "cancel_seconds": 0.3
 REMOTE = ("creator", "run_as", "life_cycle_state", "result_state", "idempotency_token")
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+_EXPERIMENT = re.compile(r"/experiments/\d+/")
 _JOB = re.compile(r"#job/\d+/")  # the id that the platform gives to a one-time run's job; only its page's URL tells it
 
 
 class Scene:
     """One team's namespace with one run."""
 
-    def __init__(self, stage: Stage, script: dict[str, Any] | None, **spec: Any) -> None:
+    def __init__(self, stage: Stage, scripts: dict[int, dict[str, Any]] | None, **spec: Any) -> None:
         self.stage = stage
         self.namespace = stage.namespace()
         self.schema = self.namespace.replace("-", "_")
-        self.spec = spec
+        self.spec = json.loads(json.dumps(spec).replace("<namespace>", self.namespace))
         self._paid_before = stage.stand.control.paid_runs()
         self._uid = ""
-        if script is not None:
+        self._job_id = 0
+        for attempt, script in (scripts or {}).items():
             model = f"main.{self.schema}.{MODEL}"
             named = {"registered_model_name": model} if "model" in spec else {}
-            stage.stand.control.add_script(run_name=f"{self.namespace}/.*", **script, **named)
+            run_name = rf"{self.namespace}/.* attempt {attempt} .*"
+            stage.stand.control.add_script(run_name=run_name, **script, **named)
 
     def found_team(self) -> None:
         """The namespace with its ServiceAccount and workspace, in a schema of its own."""
@@ -56,9 +62,29 @@ class Scene:
                 return
             yield
 
+    def make_job(self, name: str) -> None:
+        """A job of the platform that the team's principal owns."""
+        environment = {"environment_key": "plain", "spec": {"environment_version": "5"}}
+        body = {
+            "name": name,
+            "tasks": [
+                {
+                    "task_key": "only",
+                    "environment_key": "plain",
+                    "spark_python_task": {"python_file": "/Workspace/Shared/nightly.py", "source": "WORKSPACE"},
+                }
+            ],
+            "environments": [environment],
+        }
+        made = self.stage.platform(self.principal, "POST", "/api/2.2/jobs/create", json=body)
+        self._job_id = made["job_id"]
+        self.stage.stand.control.add_script(run_name=name, states=[("PENDING", 0.1), ("RUNNING", 0.2)])
+
     def apply_run(self, code: str = "print('hello')") -> None:
-        """The run."""
-        self.stage.stand.apply(self.stage.stand.training_run(NAME, self.namespace, code, **self.spec))
+        """The run. A field whose value is None is left out."""
+        run = self.stage.stand.training_run(NAME, self.namespace, code)
+        run["spec"] = {key: value for key, value in (run["spec"] | self.spec).items() if value is not None}
+        self.stage.stand.apply(run)
         self._uid = self.run()["metadata"]["uid"]
 
     def run(self) -> dict[str, Any]:
@@ -81,8 +107,8 @@ class Scene:
         yield from self.still()
 
     def gone(self) -> Iterator[None]:
-        """Waits until the run's object is gone and the operator is still."""
-        while self.stage.find(self._path("mltrainingruns", NAME)) is not None:
+        """Waits until the run's object and what it owns are gone and the operator is still."""
+        while self.stage.find(self._path("mltrainingruns", NAME)) is not None or self._logs():
             yield
         yield from self.still()
 
@@ -91,9 +117,9 @@ class Scene:
         while not self.stage.proxy.quiet(POLL_SECONDS * 1.5):
             yield
 
-    def cancel(self) -> None:
-        """Sets spec.cancel."""
-        patch = ("patch", "mltr", NAME, "--type=merge", "-p", '{"spec":{"cancel":true}}')
+    def change(self, **spec: Any) -> None:
+        """Sets fields of the spec."""
+        patch = ("patch", "mltr", NAME, "--type=merge", "-p", json.dumps({"spec": spec}))
         self.stage.stand.cluster.kubectl("-n", self.namespace, *patch)
 
     def delete(self) -> None:
@@ -132,9 +158,16 @@ class Scene:
                 }
                 for row in self._remote_runs()
             ],
+            "job runs": [row["result_state"] for row in self._job_runs()],
             "mlflow": self._mlflow_runs(),
+            "uploads": self._uploads(),
+            "logs": self._logs(),
             "versions": self._versions(),
         }
+
+    def _job_runs(self) -> list[dict[str, Any]]:
+        """Runs of the platform's own job."""
+        return [row for row in self.stage.stand.control.runs() if row["run_name"].startswith(f"{self.namespace}-")]
 
     def _remote_runs(self) -> list[dict[str, Any]]:
         return [row for row in self.stage.stand.control.runs() if row["run_name"].startswith(f"{self.namespace}/")]
@@ -142,9 +175,9 @@ class Scene:
     def _mlflow_runs(self) -> list[dict[str, Any]]:
         """The MLflow runs of the team's experiment."""
         path = f"/Users/{self.principal}/{self.namespace}"
-        named = self.stage.platform(
-            self.principal, "GET", "/api/2.0/mlflow/experiments/get-by-name", params={"experiment_name": path}
-        )
+        named = self._found("/api/2.0/mlflow/experiments/get-by-name", experiment_name=path)
+        if named is None:
+            return []
         search = {"experiment_ids": [named["experiment"]["experiment_id"]], "max_results": 100}
         answer = self.stage.platform(self.principal, "POST", "/api/2.0/mlflow/runs/search", json=search)
         return [
@@ -155,6 +188,32 @@ class Scene:
                 "token": [t["value"] for t in row["data"].get("tags", []) if t["key"].endswith("submission-token")],
             }
             for row in answer.get("runs", [])
+        ]
+
+    def _uploads(self) -> list[str]:
+        """Folders of source that lie in the workspace for this team."""
+        path, found = f"/Users/{self.principal}/.trainyard/code", []
+        for _ in range(2):  # a folder per cluster, and in it one per content
+            rows = (self._found("/api/2.0/workspace/list", path=path) or {}).get("objects", [])
+            found = [row["path"].rpartition("/")[2] for row in rows]
+            path = rows[0]["path"] if rows else path
+        return found
+
+    def _found(self, endpoint: str, /, **params: str) -> dict[str, Any] | None:
+        """What the platform shows the team there, if there is anything."""
+        try:
+            return self.stage.platform(self.principal, "GET", endpoint, params=params)
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code != httpx.codes.NOT_FOUND:
+                raise
+            return None
+
+    def _logs(self) -> list[dict[str, Any]]:
+        """What is kept of the run's logs."""
+        kept = self.stage.call("GET", f"/apis/trainyard.dev/v1alpha1/namespaces/{self.namespace}/mlrunlogs")["items"]
+        return [
+            {"name": each["metadata"]["name"], "spec": each["spec"], "owners": each["metadata"].get("ownerReferences")}
+            for each in sorted(kept, key=lambda each: str(each["metadata"]["name"]))
         ]
 
     def _versions(self) -> list[dict[str, Any]]:
@@ -174,7 +233,21 @@ class Scene:
         names = {self.namespace: "namespace", self.schema: "schema", self.principal: "principal", self._uid: "uid"}
         names |= {row["run_id"]: "remote-id" for row in self._remote_runs()}
         names |= {row["id"]: "mlflow-id" for row in self._mlflow_runs()}
+        names |= {row["run_id"]: "job-run-id" for row in self._job_runs()}
+        names |= self._derived()
+        names |= {str(self._job_id): "job-id"} if self._job_id else {}
         return {value: name for value, name in names.items() if value}
+
+    def _derived(self) -> dict[str, str]:
+        """Digests and tokens of the attempts, where they are made of the namespace's name; told apart by number."""
+        found = self.stage.find(self._path("mltrainingruns", NAME)) or {}
+        attempts = found.get("status", {}).get("attempts", [])
+        digests = dict.fromkeys(each["specDigest"] for each in attempts)
+        keyed = "submissionKey" in self.spec
+        tokens = dict.fromkeys(each["submissionToken"] for each in attempts) if keyed else {}
+        return {value: f"spec-digest-{n}" for n, value in enumerate(digests)} | {
+            value: f"token-{n}" for n, value in enumerate(tokens)
+        }
 
     def _path(self, plural: str, name: str) -> str:
         return f"/apis/trainyard.dev/v1alpha1/namespaces/{self.namespace}/{plural}/{name}"
@@ -186,6 +259,7 @@ def normalised(world: Any, names: dict[str, str]) -> Any:
     Nothing else is touched: a field too many, one that lacks, another word or number makes two worlds different.
     """
     text = _TIME.sub("<time>", json.dumps(world, sort_keys=True))
+    text = _EXPERIMENT.sub("/experiments/<experiment-id>/", text)
     text = _JOB.sub("#job/<job-id>/", text)
     for value in sorted(names, key=len, reverse=True):
         text = text.replace(value, f"<{names[value]}>")
@@ -194,3 +268,9 @@ def normalised(world: Any, names: dict[str, str]) -> Any:
     if "duration" in status:
         status["duration"] = "<duration>"
     return found
+
+
+def difference(expected: Any, found: Any) -> str:
+    """What is different between two worlds, line by line; empty if nothing is."""
+    before, after = (json.dumps(world, indent=1, sort_keys=True).splitlines() for world in (expected, found))
+    return "\n".join(difflib.unified_diff(before, after, "expected", "found", lineterm="", n=2))

@@ -21,6 +21,11 @@ from tests.crash.stage import Stage
 JSON = [("Content-Type", "application/json")]
 EXCHANGE = "/oidc/v1/token"
 WHOAMI = "/api/2.0/preview/scim/v2/Me"
+PRINTS_ITS_TOKEN = """
+import os
+print("my token is", os.environ["DATABRICKS_TOKEN"])
+raise RuntimeError("Authorization: Bearer " + os.environ["DATABRICKS_TOKEN"])
+"""
 SUBMIT = "/api/2.2/jobs/runs/submit"
 
 
@@ -32,6 +37,7 @@ def test_no_token_is_left_in_logs_tracebacks_audit_events_statuses_or_etcd(crash
     texts = left_behind(crash_stage)
     assert b"Traceback" in texts["log"], "the failures left no traceback to search"
     assert all(texts.values())
+    assert b"my token is" in texts["run logs"], "the run that prints its token left no log to search"
     canary = Canary(tokens)
     assert canary.search(texts) == []
     planted = next(reversed(tokens.values()))
@@ -60,8 +66,8 @@ def test_a_planted_leak_is_found_in_every_disguise(disguise: Callable[[str], str
 
 
 def suffer(stage: Stage) -> None:
-    """A team and a run whose operator meets one failure after the other."""
-    scene = Scene(stage, TRAINS)
+    """A team and a run whose operator meets one failure after the other, and a run that prints its own token."""
+    scene = Scene(stage, {1: TRAINS})
     stage.proxy.tamper = refuses(EXCHANGE, 400, lambda said: {"error": "invalid_grant", "error_description": said})
     stage.up()
     scene.found_team()
@@ -75,6 +81,11 @@ def suffer(stage: Stage) -> None:
     scene.apply_run()
     stage.drive(scene.phase("Failed"))
     stage.proxy.tamper = None
+    indiscreet = Scene(stage, None)
+    indiscreet.found_team()
+    stage.drive(indiscreet.workspace_ready())
+    indiscreet.apply_run(PRINTS_ITS_TOKEN)
+    stage.drive(indiscreet.phase("Failed"))
 
 
 def again(stage: Stage, tamper: Tamper) -> None:
@@ -132,5 +143,6 @@ def left_behind(stage: Stage) -> dict[str, bytes]:
         "audit": stage.audit.read_bytes(),
         "events": kubectl("get", "events", "-A", "-o", "yaml").stdout.encode(),
         "statuses": kubectl("get", "mltr,mlws,cmlws", "-A", "-o", "yaml").stdout.encode(),
+        "run logs": kubectl("get", "mlrl", "-A", "-o", "yaml").stdout.encode(),
         "etcd": stage.stand.cluster.dump_etcd(history=True),
     }
