@@ -39,6 +39,9 @@ _CONFIG = (
     ("gc.auto", "0"),
     ("maintenance.auto", "false"),
     ("core.bigFileThreshold", "16m"),  # larger objects are streamed rather than held in memory
+    ("core.packedGitWindowSize", "16m"),  # of a pack in memory at a time, rather than all of it
+    ("core.packedGitLimit", "64m"),
+    ("core.deltaBaseCacheLimit", "16m"),
     ("pack.threads", "1"),
 )
 

@@ -68,8 +68,9 @@ class GitLimits:
     total_bytes: int = 20 * 1024 * 1024
     """In the selected folder. Source code is small; data belongs into a store for data."""
 
-    memory_bytes: int = 1024 * 1024 * 1024
-    """Address space of each process of git."""
+    memory_bytes: int = 384 * 1024 * 1024
+    """Address space of each process of git, which shares the operator's container. 30 MB were enough for 40,000 files;
+    a pack of millions of small objects, made to fill memory, is stopped."""
 
     per_host: int = 2
     """Fetches from one host at a time, so that a host that hangs holds no more threads than these."""
