@@ -208,6 +208,14 @@ def test_a_destination_that_is_down_is_left_alone_for_a_while_by_every_run() -> 
     assert keeping(store, resting=resting)("a", "text")
 
 
+def test_a_destination_that_is_down_is_down_for_every_namespace_and_for_no_other_destination() -> None:
+    resting = Resting(lambda: 0.0)
+    resting.failed(AT, Unreachable("S3 did not answer"))
+    with pytest.raises(Unreachable):
+        resting.check(AT._replace(account=ServiceAccountRef("another", "trainer"), principal="q"))
+    resting.check(AT._replace(destination='{"s3": {}}'))
+
+
 def test_a_destination_that_refuses_is_asked_again_by_the_next_run() -> None:
     """It may have been mended meanwhile, and a quick no holds up nobody."""
     store, resting = Store(), Resting(time.monotonic)

@@ -55,15 +55,18 @@ class _Key(NamedTuple):
 
 
 class Resting:
-    """Destinations that did not answer: left alone for a while, so that no lane's threads wait for them in turn."""
+    """Destinations that did not answer: left alone for a while, so that no lane's threads wait for them in turn.
+
+    Whoever writes there: what is down is down for all, and a shared workspace has writers in many namespaces.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._until: dict[_Key, tuple[float, str]] = {}
+        self._until: dict[tuple[str, str], tuple[float, str]] = {}  # by host of the platform, and destination
 
     def check(self, key: _Key) -> None:
         """Raises Unreachable while that destination rests."""
-        until, said = self._until.get(key, (0.0, ""))
+        until, said = self._until.get((key.host, key.destination), (0.0, ""))
         if self._clock() < until:
             raise Unreachable(f"{said} (the destination is left alone for {REST_SECONDS / 60:.0f} minutes after that)")
 
@@ -74,7 +77,7 @@ class Resting:
         now = self._clock()
         for other in [other for other, (until, _) in list(self._until.items()) if until <= now]:
             self._until.pop(other, None)
-        self._until[key] = (now + REST_SECONDS, error.message)
+        self._until[key.host, key.destination] = (now + REST_SECONDS, error.message)
 
 
 class Keeping:
