@@ -59,8 +59,8 @@ _MEANINGS = (
     _meaning(
         r"signal 25|file too large|file size limit|out of memory|cannot allocate|mmap failed",
         "GitTooLarge",
-        "there is more of it, in files or refs, than the operator fetches: name a smaller folder in git.path, or keep data "
-        "out of the repository",
+        "there is more of it, in files or refs, than the operator fetches: name a smaller folder in git.path, or keep "
+        "data out of the repository",
     ),
     _meaning(
         r"returned error: 3\d\d|unable to update url base from redirection|maximum \(\d+\) redirects",
