@@ -204,16 +204,19 @@ def test_a_destination_that_is_down_is_left_alone_for_a_while_by_every_run() -> 
         with pytest.raises(Unreachable, match="S3 did not answer"):
             keeping(store, resting=resting)("a", "text")
     assert store.tries == 1
-    now, store.error = REST_SECONDS, None
+    now = REST_SECONDS - 1
+    with pytest.raises(Unreachable) as told:
+        keeping(store, resting=resting)("a", "text")
+    assert told.value.message.count("left alone") == 1
+    now, store.error = REST_SECONDS, None  # however many asked meanwhile
     assert keeping(store, resting=resting)("a", "text")
 
 
 def test_a_destination_that_is_down_is_down_for_every_namespace_and_for_no_other_destination() -> None:
     resting = Resting(lambda: 0.0)
     resting.failed(AT, Unreachable("S3 did not answer"))
-    with pytest.raises(Unreachable):
-        resting.check(AT._replace(account=ServiceAccountRef("another", "trainer"), principal="q"))
-    resting.check(AT._replace(destination='{"s3": {}}'))
+    assert resting.why(AT._replace(account=ServiceAccountRef("another", "trainer"), principal="q")) is not None
+    assert resting.why(AT._replace(destination='{"s3": {}}')) is None
 
 
 def test_a_destination_that_refuses_is_asked_again_by_the_next_run() -> None:

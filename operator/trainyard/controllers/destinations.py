@@ -64,11 +64,12 @@ class Resting:
         self._clock = clock
         self._until: dict[tuple[str, str], tuple[float, str]] = {}  # by host of the platform, and destination
 
-    def check(self, key: _Key) -> None:
-        """Raises Unreachable while that destination rests."""
+    def why(self, key: _Key) -> Unreachable | None:
+        """Why that destination is not to be asked now; None if it may be."""
         until, said = self._until.get((key.host, key.destination), (0.0, ""))
-        if self._clock() < until:
-            raise Unreachable(f"{said} (the destination is left alone for {REST_SECONDS / 60:.0f} minutes after that)")
+        if self._clock() >= until:
+            return None
+        return Unreachable(f"{said} (the destination is left alone for {REST_SECONDS / 60:.0f} minutes after that)")
 
     def failed(self, key: _Key, error: TrainyardError) -> None:
         """Remembers it. What was answered at once, if only by a refusal, holds up nobody and is asked again."""
@@ -110,7 +111,10 @@ class Keeping:
 
         Raises PlatformError or IdentityError, whatever went wrong: a log must never cost a result.
         """
+        if self.failure is None and self._until is None:
+            self.failure = self._resting.why(self._at)
         if self.failure is not None:
+            LOGS.labels("destination", "failed").inc()
             raise self.failure.with_traceback(None)
         try:
             uri = self._kept(task, text)
@@ -128,7 +132,6 @@ class Keeping:
 
     def _kept(self, task: str, text: str) -> str:
         if self._until is None:
-            self._resting.check(self._at)
             self._until = self._clock() + SECONDS
         if self._clock() > self._until:
             raise Unreachable(f"it took longer than {SECONDS:g} s to keep the attempt's logs")
