@@ -350,8 +350,8 @@ class MLTrainingRunSpec(ApiModel):
             max_length=63,
             pattern=r"^[A-Za-z0-9_-]+$",
             description="Stands, with the namespace and the name, for the resource's uid in the submission token, so "
-            "that the run made again in a restored or rebuilt cluster finds its old remote run instead of starting another. "
-            "Absent: the uid.",
+            "that the run made again in a restored or rebuilt cluster finds its old remote run instead of starting "
+            "another. Absent: the uid.",
         ),
     ] = None
     databricks: Annotated[
