@@ -5,9 +5,8 @@ then does the action, then asks again with what it has learned. So the intent of
 before the platform is asked, and losing everything in memory at any point costs a repeated question, never a run.
 """
 
-import re
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from trainyard.api.training_run import Attempt, MLTrainingRunStatus, Phase, RemoteIdentity
 from trainyard.core import ending, stops
@@ -22,15 +21,15 @@ from trainyard.core.actions import (
     Watch,
 )
 from trainyard.core.conditions import FINAL
-from trainyard.core.deadlines import begun, next_deadline, why_stop
+from trainyard.core.deadlines import next_deadline, why_stop
 from trainyard.core.graph import planned_tasks
 from trainyard.core.remote import Stage, Submitted, Trouble
 from trainyard.core.retiring import retire
 from trainyard.core.snapshot import Blocked, Known, Ready
 from trainyard.core.times import parse, stamp
 from trainyard.core.tokens import submission_token
-from trainyard.core.transition import clip, enter, live, newest, with_attempt
-from trainyard.core.waiting import says, told_trouble, wait_out
+from trainyard.core.transition import enter, live, newest, with_attempt
+from trainyard.core.waiting import earliest, recheck, says, told_trouble, wait_for, wait_out
 
 Rule = Callable[[Known], Decision | None]
 
@@ -45,8 +44,6 @@ NEVER_ACCEPTED = frozenset({"Refused", "SubmissionDeleted"})
 NEEDS_PERSON = frozenset({"Denied", "IdentityError", "SourceError", "Unauthenticated", "Missing"})
 # Attempts that the status keeps, and those of them that keep their tasks: a run can be suspended without end.
 ATTEMPTS_KEPT = 16
-# Words of a message that are others each time it is said: numbers, addresses, request ids, hashes.
-_VARYING = re.compile(r"\S*\d\S*")
 WITH_TASKS_KEPT = 2
 
 
@@ -155,7 +152,7 @@ def submitting(known: Known) -> Decision | None:
     if ending.only_if_there(known.run):
         return _sought(known, attempt)
     if isinstance(known.readiness, Blocked):
-        in_the_way: Decision | None = _wait_for(known, known.readiness)
+        in_the_way: Decision | None = wait_for(known, known.readiness)
     else:
         in_the_way = _changed_since(known, known.readiness, attempt)
     if in_the_way is not None:
@@ -198,7 +195,7 @@ def planned(known: Known) -> Decision | None:
 
 def blocked(known: Known) -> Decision | None:
     """Something that a new attempt needs is missing: wait for it, and after a while ask for a person."""
-    return _wait_for(known, known.readiness) if isinstance(known.readiness, Blocked) else None
+    return wait_for(known, known.readiness) if isinstance(known.readiness, Blocked) else None
 
 
 def backing_off(known: Known) -> Decision | None:
@@ -215,7 +212,7 @@ def backing_off(known: Known) -> Decision | None:
     ready = status.condition("Ready")
     if status.phase != "Pending" or ready is None or ready.reason != "RetryBackoff":
         status = enter(known, "Pending", "RetryBackoff", f"the next attempt is made at {status.retry_at}")
-    return Decision(status, wake_at=_earliest(parse(status.retry_at or ""), next_deadline(known)))
+    return Decision(status, wake_at=earliest(parse(status.retry_at or ""), next_deadline(known)))
 
 
 def intend(known: Known) -> Decision | None:
@@ -346,33 +343,6 @@ def _searched(known: Known) -> bool:
     return trying or known.observed.searched_at is not None
 
 
-def _wait_for(known: Known, held: Blocked) -> Decision:
-    """What may yet appear is waited for; after a while, or if only a person can mend it, a person is asked for."""
-    status = known.run.status
-    last = newest(status)
-    since = begun(status) or known.now
-    if last is not None:
-        since = max(since, parse(last.ended_at or last.intended_at))
-    give_up = since + timedelta(seconds=known.limits.wait_before_stalled)
-    if held.waiting and known.now < give_up:
-        # ConfigMaps and ServiceAccounts are not watched: reading all of them would be a right too many.
-        again = known.now + timedelta(seconds=known.limits.recheck_waiting)
-        wake = _earliest(again, give_up, next_deadline(known))
-        return Decision(_told(known, "Pending", held), wake_at=wake)
-    notes = (Note("Warning", held.reason, held.message),) if status.phase != "Stalled" else ()
-    return Decision(_told(known, "Stalled", held), wake_at=_recheck(known), notes=notes)
-
-
-def _told(known: Known, phase: Phase, held: Blocked) -> MLTrainingRunStatus:
-    """The status that says so; as it is, where it says the same but for numbers and ids, which come anew each time."""
-    status = known.run.status
-    now = status.condition("Ready")
-    same = status.phase == phase and now is not None and now.reason == held.reason
-    if same and now is not None and _VARYING.sub("", now.message) == _VARYING.sub("", clip(held.message)):
-        return status
-    return enter(known, phase, held.reason, held.message)
-
-
 def _held_up(known: Known) -> Decision | None:
     """Trouble with a submission: wait until it may be tried again. What time alone will not mend asks for a person."""
     trouble = known.observed.trouble
@@ -382,7 +352,7 @@ def _held_up(known: Known) -> Decision | None:
         return wait_out(known)
     current = known.run.status.condition("Stalled")
     told = known.run.status.phase == "Stalled" and current is not None and current.reason == trouble.reason
-    wake = _earliest(trouble.retry_at, next_deadline(known))
+    wake = earliest(trouble.retry_at, next_deadline(known))
     if told:
         return Decision(known.run.status, wake_at=wake)
     note = Note("Warning", trouble.reason, trouble.message)
@@ -398,15 +368,7 @@ def _changed_since(known: Known, ready: Ready, attempt: Attempt) -> Decision | N
     else:
         return None
     message = f"{what} is no longer what attempt {attempt.number} was made from; create a new run to run the new one"
-    return Decision(enter(known, "Stalled", "SpecChanged", message), wake_at=_recheck(known))
-
-
-def _recheck(known: Known) -> datetime | None:
-    return _earliest(known.now + timedelta(seconds=known.limits.recheck_stalled), next_deadline(known))
-
-
-def _earliest(*moments: datetime | None) -> datetime | None:
-    return min((m for m in moments if m is not None), default=None)
+    return Decision(enter(known, "Stalled", "SpecChanged", message), wake_at=recheck(known))
 
 
 def _kept(attempts: list[Attempt]) -> list[Attempt]:
