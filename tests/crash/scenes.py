@@ -231,6 +231,7 @@ class Scene:
     def _names(self) -> dict[str, str]:
         """What is different in each scene, by the word that the normaliser puts in its place."""
         names = {self.namespace: "namespace", self.schema: "schema", self.principal: "principal", self._uid: "uid"}
+        names |= {self._uid[:8]: "uid-8"}  # in the name of a log
         names |= {row["run_id"]: "remote-id" for row in self._remote_runs()}
         names |= {row["id"]: "mlflow-id" for row in self._mlflow_runs()}
         names |= {row["run_id"]: "job-run-id" for row in self._job_runs()}
