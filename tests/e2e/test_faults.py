@@ -100,7 +100,8 @@ ROWS = [
         ("Submitting", MALFORMED),
     ),
     Row("submit: 403", "submit", lasting("status", SUBMIT, **status(403)), ("Stalled", "PermissionDenied")),
-    Row("submit: 400", "submit", fault("status", SUBMIT, **status(400)), end=("Failed", "RequestRefused")),
+    Row("submit: 400 once", "submit", fault("status", SUBMIT, **status(400))),
+    Row("submit: 400", "submit", fault("status", SUBMIT, times=2, **status(400)), end=("Failed", "RequestRefused")),
     Row("upload: 503", "submit", fault("status", CODE, **status(503))),
     Row(
         "submit: answer lost, run deleted behind our back",
