@@ -151,7 +151,8 @@ def show_more(kubeconfig: Path, keep: bool) -> None:
         f"export KUBECONFIG={where}",
         f"{shown} get mltr,mlws -n {NAMESPACE} -o wide",
         f"{shown} get mltr {RUN} -n {NAMESPACE} -o yaml",
-        f"{shown} describe mltr {RUN} -n {NAMESPACE}",
+        f"{shown.removesuffix('kubectl')}trainyard describe {RUN} -n {NAMESPACE}",
+        f"{shown.removesuffix('kubectl')}trainyard logs {RUN} -n {NAMESPACE}",
         f"{shown} explain mltrainingrun.spec --recursive",
     ):
         console.print(f"  {command}", soft_wrap=True)
