@@ -4,7 +4,7 @@ A later attempt runs what has not succeeded, and everything that depends on that
 status, the number of the attempt that settled it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from trainyard.api.training_run import Retry, Task, TaskStatus
 from trainyard.core.remote import End, RemoteTask
@@ -42,7 +42,17 @@ def unforgiven(tasks: Sequence[Task], failed: Sequence[TaskStatus], seen: Sequen
     """
     states = {each.name: each.state for each in seen}
     forgiving = [task for task in tasks if task.run_if == "AtLeastOneSucceeded" and states.get(task.name) == SUCCEEDED]
-    return [each for each in failed if not any(each.name in task.depends_on for task in forgiving)]
+    left = not_forgiven([each.name for each in failed], [task.depends_on for task in forgiving])
+    return [each for each in failed if each.name in left]
+
+
+def not_forgiven(failed: Iterable[str], forgiving: Sequence[Collection[str]]) -> set[str]:
+    """Those of the failed tasks that no forgiving task depends on; `forgiving` holds what each of these depends on.
+
+    Forgiving is a task that asked for one success among several, and succeeded. Platforms ask this as well: a model of
+    a run that has failed by it must not get its alias.
+    """
+    return {name for name in failed if not any(name in names for names in forgiving)}
 
 
 def may_run_again(

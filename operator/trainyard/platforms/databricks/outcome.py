@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trainyard.core.errors import Denied, Missing, Refused
+from trainyard.core.graph import not_forgiven
 from trainyard.core.remote import End, RemoteRun, RemoteTask, Result, TaskText
 from trainyard.platforms.base import Wanted
 from trainyard.platforms.databricks.client import DatabricksClient
@@ -183,13 +184,13 @@ class Outcome:
 
 
 def _unprovided(tasks: list[_Task]) -> bool:
-    """Whether a task failed that nothing in the graph does without, as `core.graph.unforgiven` has it."""
+    """Whether a task failed that nothing in the graph does without, as the platform's own words tell the graph."""
     forgiving = [
         {str(each.get("task_key")) for each in task.row.get("depends_on") or ()}
         for task in tasks
         if task.row.get("run_if") == "AT_LEAST_ONE_SUCCESS" and task.seen.end is End.SUCCEEDED
     ]
-    return any(task.failed and not any(task.seen.name in names for names in forgiving) for task in tasks)
+    return bool(not_forgiven([task.seen.name for task in tasks if task.failed], forgiving))
 
 
 def _told(task: _Task) -> RemoteTask:
