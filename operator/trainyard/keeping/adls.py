@@ -18,8 +18,8 @@ from trainyard.audit.log import AuditLog
 from trainyard.audit.transport import Answer, Bounds
 from trainyard.core.errors import Denied, Missing, Refused, TrainyardError, Unauthenticated
 from trainyard.keeping.base import Allow, Assertions, below, checked_key
-from trainyard.keeping.entra import EntraApplication
-from trainyard.keeping.renewal import utc_now
+from trainyard.keeping.entra import EntraApplication, EntraToken
+from trainyard.keeping.renewal import sent, utc_now
 from trainyard.keeping.transport import STORE_BOUNDS, code_of, element, elements, session, words_of
 
 _VERSION = "2023-11-03"
@@ -129,22 +129,14 @@ class AdlsLogStore:
         self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b""
     ) -> requests.Response:
         self._allow(self._place.origin)
-        try:
-            return self._once(method, path, headers or {}, body)
-        except Unauthenticated:
-            # The token has just been dropped: a new one tells an ended token from a lasting refusal.
-            return self._once(method, path, headers or {}, body)
 
-    def _once(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> requests.Response:
-        token = self._application.token()
-        given = {**headers, "x-ms-version": _VERSION, "Authorization": f"Bearer {token.value}"}
-        try:
+        def send(token: EntraToken) -> requests.Response:
+            given = {**(headers or {}), "x-ms-version": _VERSION, "Authorization": f"Bearer {token.value}"}
             return self._session.request(
                 method, self._place.url + path, data=body, headers=given, allow_redirects=False
             )
-        except Unauthenticated:
-            self._application.forget(token)
-            raise
+
+        return sent(self._application.token, self._application.forget, send)
 
 
 class _Dialect:

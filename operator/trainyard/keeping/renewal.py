@@ -1,9 +1,11 @@
-"""What is good for a while, got again before it ends, by one thread at a time. Called by `role` and `entra`."""
+"""What is good for a while, got again before it ends, by one thread at a time. Called by the rest of `keeping`."""
 
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Generic, Protocol, TypeVar
+
+from trainyard.core.errors import Unauthenticated
 
 # Not used in its last minutes: a request that carries it has to arrive as well.
 LAST_MINUTES = timedelta(minutes=5)
@@ -18,11 +20,33 @@ class Expiring(Protocol):
 
 
 Value = TypeVar("Value", bound=Expiring)
+Sent = TypeVar("Sent")
 
 
 def utc_now() -> datetime:
     """The clock outside of tests."""
     return datetime.now(UTC)
+
+
+def sent(get: Callable[[], Value], forget: Callable[[Value], None], send: Callable[[Value], Sent]) -> Sent:
+    """What `send` gives with a value that is good; once more with a new one if the service does not accept the first.
+
+    That tells a value that has ended from a lasting refusal. Raises what `get` and `send` raise; after Unauthenticated
+    the value is forgotten.
+    """
+    try:
+        return _sent_once(get, forget, send)
+    except Unauthenticated:
+        return _sent_once(get, forget, send)
+
+
+def _sent_once(get: Callable[[], Value], forget: Callable[[Value], None], send: Callable[[Value], Sent]) -> Sent:
+    value = get()
+    try:
+        return send(value)
+    except Unauthenticated:
+        forget(value)
+        raise
 
 
 class Renewed(Generic[Value]):

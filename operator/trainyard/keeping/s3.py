@@ -17,9 +17,9 @@ from trainyard.audit.log import AuditLog
 from trainyard.audit.transport import Answer, Bounds
 from trainyard.core.errors import Denied, Missing, Refused, TrainyardError, Unauthenticated
 from trainyard.keeping.base import Allow, Assertions, below, checked_key
-from trainyard.keeping.renewal import utc_now
+from trainyard.keeping.renewal import sent, utc_now
 from trainyard.keeping.role import AssumedRole
-from trainyard.keeping.signature import quoted, signed
+from trainyard.keeping.signature import Credentials, quoted, signed
 from trainyard.keeping.transport import STORE_BOUNDS, code_of, element, elements, session, words_of
 
 # Pages of 1000 objects that one deletion goes through; a run's logs are a handful.
@@ -129,21 +129,13 @@ class S3LogStore:
         self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b"", query: str = ""
     ) -> requests.Response:
         self._allow(self._place.url)
-        try:
-            return self._once(method, path, headers or {}, body, query)
-        except Unauthenticated:
-            # Its credentials have just been dropped: new ones tell an ended session from a lasting refusal.
-            return self._once(method, path, headers or {}, body, query)
-
-    def _once(self, method: str, path: str, headers: Mapping[str, str], body: bytes, query: str) -> requests.Response:
-        credentials = self._role.credentials()
         url = f"{self._place.url}/{quoted(path)}{query}"
-        given = signed(credentials, self._place.region, method, url, headers, body, self._now())
-        try:
+
+        def send(credentials: Credentials) -> requests.Response:
+            given = signed(credentials, self._place.region, method, url, headers or {}, body, self._now())
             return self._session.request(method, url, data=body, headers=given, allow_redirects=False)
-        except Unauthenticated:
-            self._role.forget(credentials)
-            raise
+
+        return sent(self._role.credentials, self._role.forget, send)
 
 
 class _Dialect:
