@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from trainyard.api.azureml import AzureMLCompute, AzureMLRuntime
 from trainyard.api.base import ApiModel, rules
 from trainyard.api.code import Requirement, one_of
 
@@ -201,9 +202,9 @@ class ComputeClass(ApiModel):
 
     model_config = ApiModel.model_config | {
         "json_schema_extra": one_of(
-            ("jobCluster", "serverless", "existingCluster"),
-            "a compute class needs exactly one of jobCluster, serverless or existingCluster: add the one that you use, "
-            "or remove the others",
+            ("jobCluster", "serverless", "existingCluster", "azureML"),
+            "a compute class needs exactly one of jobCluster, serverless, existingCluster (Databricks) or azureML: add "
+            "the one that you use, or remove the others",
         )
     }
 
@@ -229,6 +230,14 @@ class ComputeClass(ApiModel):
             "when another is given.",
         ),
     ] = None
+    azure_ml: Annotated[
+        AzureMLCompute | None,
+        Field(
+            alias="azureML",
+            default=None,
+            description="Machines of an Azure ML workspace. Absent when another is given.",
+        ),
+    ] = None
 
 
 class Runtime(ApiModel):
@@ -248,3 +257,11 @@ class Runtime(ApiModel):
             default_factory=list, max_length=64, description="Packages installed before those of the run. Absent: none."
         ),
     ]
+    azure_ml: Annotated[
+        AzureMLRuntime | None,
+        Field(
+            alias="azureML",
+            default=None,
+            description="What it starts from on Azure ML. Absent: Azure ML's image for CPUs with Python 3.11.",
+        ),
+    ] = None

@@ -1,6 +1,6 @@
 """What a run reads, writes and is told in secret: spec.inputs, .outputs, .secrets. Imported through training_run.py."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,8 @@ def named_as_variables(what: str) -> dict[str, Any]:
 
 
 _URI = r"^([a-z][a-z0-9+.-]*://[^\s]+|dbfs:/[^\s]+|/Volumes/[^\s]+)$"
+_URI_OR_ASSET = _URI.removesuffix(")$") + r"|azureml:[A-Za-z0-9_.-]+:[A-Za-z0-9_.-]+)$"
+Form = Literal["Folder", "File", "MLflowModel"]
 _TABLE = r"^(data://[A-Za-z0-9_-]+/[^\s/]+|[^\s./]+\.[^\s./]+\.[^\s./]+)$"
 
 
@@ -40,9 +42,9 @@ class Input(ApiModel):
         Field(
             default=None,
             max_length=1024,
-            pattern=_URI,
+            pattern=_URI_OR_ASSET,
             description="File or folder: data://ROOT/PATH, by a root of the workspace's dataRoots, or a URI or volume "
-            "path of the platform. Absent when table is given.",
+            "path of the platform, or azureml:NAME:VERSION for a data asset of Azure ML. Absent when table is given.",
             json_schema_extra=no_dots("uri"),
         ),
     ] = None
@@ -54,6 +56,13 @@ class Input(ApiModel):
             pattern=_TABLE,
             description="Table: data://ROOT/TABLE, by a root of the workspace's dataRoots, or catalog.schema.table. "
             "Absent when uri is given.",
+        ),
+    ] = None
+    form: Annotated[
+        Form | None,
+        Field(
+            default=None,
+            description="What lies at uri, where the code gets it as a path of its own (Azure ML). Absent: Folder.",
         ),
     ] = None
 
@@ -86,6 +95,13 @@ class Output(ApiModel):
             max_length=255,
             pattern=_TABLE,
             description="Table, as for an input. Absent when uri is given.",
+        ),
+    ] = None
+    form: Annotated[
+        Form | None,
+        Field(
+            default=None,
+            description="What lies at uri, where the code gets it as a path of its own (Azure ML). Absent: Folder.",
         ),
     ] = None
 

@@ -3,7 +3,7 @@
 Imported through workspace.py.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -24,14 +24,15 @@ class RunAsIdentity(ApiModel):
 
     model_config = ApiModel.model_config | {
         "json_schema_extra": one_of(
-            ("servicePrincipal", "user"),
-            "an identity needs exactly one of servicePrincipal or user: add the one that you use, or remove the other",
+            ("servicePrincipal", "user", "managedIdentity", "submittedUser"),
+            "an identity needs exactly one of servicePrincipal, user (Databricks), managedIdentity or submittedUser "
+            "(Azure ML): add the one that you use, or remove the others",
         )
     }
 
     service_principal: Annotated[
         str | None,
-        Field(default=None, min_length=1, max_length=64, description="Application id. Absent when user is given."),
+        Field(default=None, min_length=1, max_length=64, description="Application id. Absent when another is given."),
     ] = None
     user: Annotated[
         str | None,
@@ -39,7 +40,24 @@ class RunAsIdentity(ApiModel):
             default=None,
             min_length=1,
             max_length=255,
-            description="User name, for example ada@example.com. Absent when servicePrincipal is given.",
+            description="User name, for example ada@example.com. Absent when another is given.",
+        ),
+    ] = None
+    managed_identity: Annotated[
+        str | None,
+        Field(
+            default=None,
+            max_length=36,
+            pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",
+            description="Client id of a managed identity of the compute (Azure ML). Absent when another is given.",
+        ),
+    ] = None
+    submitted_user: Annotated[
+        Literal[True] | None,
+        Field(
+            default=None,
+            description="True: the identity that submits, handed on to the code (Azure ML's UserIdentity), in place of "
+            "the workspace's own. Absent when another is given.",
         ),
     ] = None
 

@@ -71,6 +71,8 @@ def _shape(rule: str, message: str, field: str | None = None) -> Rule:
 
 # An empty list of tasks is none, as its absence is; clients that fill in what is absent write it so.
 _TASKS = "(has(self.tasks) && self.tasks.size() > 0)"
+# A pipeline of Azure ML brings its own steps; they may use code and compute, or nothing of either.
+_GRAPH = "(has(self.azureML) && has(self.azureML.jobs))"
 _SCRIPT = "has(e.entrypoint) && has(e.entrypoint.consoleScript)"
 _INSTALLED = "has(e.entrypoint) && (has(e.entrypoint.consoleScript) || has(e.entrypoint.module))"
 
@@ -82,7 +84,7 @@ _SHAPE: tuple[Rule, ...] = (
         "jobRef",
     ),
     _shape(
-        f"has(self.jobRef) || has(self.code) || ({_TASKS} && self.tasks.all(t, !has(t.entrypoint)))",
+        f"has(self.jobRef) || has(self.code) || {_GRAPH} || ({_TASKS} && self.tasks.all(t, !has(t.entrypoint)))",
         "code is missing: give one of inline, configMap, git, path or wheel, or run a job with jobRef",
         "code",
     ),
@@ -92,7 +94,7 @@ _SHAPE: tuple[Rule, ...] = (
         "entrypoint",
     ),
     _shape(
-        f"has(self.compute) || has(self.jobRef) || ({_TASKS} && "
+        f"has(self.compute) || has(self.jobRef) || {_GRAPH} || ({_TASKS} && "
         "self.tasks.all(t, has(t.compute) || !has(t.entrypoint)))",
         "compute is missing: name a class of the workspace's computeClasses, here or in every task",
         "compute",

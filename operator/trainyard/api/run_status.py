@@ -74,8 +74,14 @@ class Attempt(ApiModel):
     submission_token: Annotated[
         str, Field(max_length=64, description="What makes the submission exactly-once on the platform.")
     ]
-    platform: Annotated[str, Field(max_length=32, description="Kind of platform: databricks.")]
-    host: Annotated[str, Field(max_length=255, description="Host that it was submitted to.")]
+    platform: Annotated[str, Field(max_length=32, description="Kind of platform: databricks or azureml.")]
+    host: Annotated[
+        str,
+        Field(max_length=512, description="Where it was submitted: a workspace's host, or its URL in Azure's API."),
+    ]
+    tenant: Annotated[
+        str | None, Field(default=None, max_length=64, description="Entra tenant of the identity; of Azure ML alone.")
+    ] = None
     principal: Annotated[str, Field(max_length=255, description="Identity that submitted it.")]
     mode: Annotated[str, Field(max_length=32, description="Identity mode.")]
     service_account: Annotated[str, Field(max_length=253, description="ServiceAccount of the run's namespace.")]

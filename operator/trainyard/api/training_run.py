@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from trainyard.api import azureml_block
 from trainyard.api.base import ApiModel, Name, Seconds, rules
 from trainyard.api.code import Code, ConfigMapCode, Entrypoint, GitCode, GitSecret, WheelCode
 from trainyard.api.data import DataName, EnvironmentName, Input, Output, StoredSecret, named_as_variables
@@ -362,5 +363,16 @@ class MLTrainingRunSpec(ApiModel):
             "Databricks has. Fields that the operator owns are refused by name. A null takes a field away; kubectl "
             "apply sends it only with --server-side. Absent: nothing is changed.",
             json_schema_extra=block_schema(),
+        ),
+    ] = None
+    azure_ml: Annotated[
+        dict[str, Any] | None,
+        Field(
+            alias="azureML",
+            default=None,
+            description="Merged (RFC 7396) over the properties of the translated job of Azure ML, for what only Azure "
+            "ML has, among it sweeps and pipelines (jobType). Fields that the operator owns are refused by name. "
+            "Absent: nothing is changed.",
+            json_schema_extra=azureml_block.block_schema(),
         ),
     ] = None

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from trainyard.api.azureml import AzureMLCompute, AzureMLRuntime, AzureMLServerless, AzureMLTarget, Distribution
 from trainyard.api.base import ApiModel, Condition, Name, ShortName, rules
 from trainyard.api.compute import (
     Autoscale,
@@ -26,10 +27,15 @@ from trainyard.api.mappings import (
 __all__ = [
     "ADLSDestination",
     "Autoscale",
+    "AzureMLCompute",
+    "AzureMLRuntime",
+    "AzureMLServerless",
+    "AzureMLTarget",
     "ClusterMLWorkspaceSpec",
     "ComputeClass",
     "DataRoot",
     "DatabricksTarget",
+    "Distribution",
     "ExistingCluster",
     "FederatedIdentity",
     "Identity",
@@ -87,7 +93,9 @@ class FederatedIdentity(ApiModel):
         Field(
             description="ServiceAccount in the namespace of the run (not of the workspace, where they differ). It must "
             "opt in with the annotation trainyard.dev/databricks-client-id, whose value is the application id of the "
-            "service principal that trusts it."
+            "service principal that trusts it; for Azure ML with trainyard.dev/azure-client-id, or Azure's own "
+            "azure.workload.identity/client-id, whose value is the client id of the application or managed identity "
+            "that trusts it."
         ),
     ]
 
@@ -97,7 +105,10 @@ class Identity(ApiModel):
 
     federated: Annotated[
         FederatedIdentity,
-        Field(description="Exchange a ServiceAccount token of the namespace for a platform token (RFC 8693)."),
+        Field(
+            description="Exchange a ServiceAccount token of the namespace for a platform token (RFC 8693; at Entra a "
+            "client assertion, RFC 7523)."
+        ),
     ]
 
 
@@ -138,10 +149,41 @@ class Permission(ApiModel):
     ]
 
 
+_PLATFORM_RULES = (
+    (
+        "has(self.databricks) != has(self.azureML)",
+        "a workspace needs exactly one of databricks or azureML: add the one that runs go to, or remove the other",
+    ),
+    (
+        "has(self.databricks) == has(oldSelf.databricks)",
+        "a workspace can not move to another platform, or its runs could not be stopped: create another workspace",
+    ),
+    (
+        "!has(self.azureML) || !(has(self.modelPrefix) || has(self.experimentRoot) || "
+        "(has(self.defaultPermissions) && self.defaultPermissions.size() > 0))",
+        "modelPrefix, experimentRoot and defaultPermissions are of Databricks, and Azure ML has nothing like them: "
+        "remove them",
+    ),
+)
+
+
 class MLWorkspaceSpec(ApiModel):
     """Where to run, as whom, and the mappings from portable short names to what the platform has."""
 
-    databricks: Annotated[DatabricksTarget, Field(description="The Databricks workspace that runs go to.")]
+    model_config = ApiModel.model_config | {"json_schema_extra": rules(*_PLATFORM_RULES)}
+
+    databricks: Annotated[
+        DatabricksTarget | None,
+        Field(default=None, description="The Databricks workspace that runs go to. Absent when azureML is given."),
+    ] = None
+    azure_ml: Annotated[
+        AzureMLTarget | None,
+        Field(
+            alias="azureML",
+            default=None,
+            description="The Azure ML workspace that runs go to. Absent when databricks is given.",
+        ),
+    ] = None
     identity: Annotated[Identity, Field(description="How the operator proves who is asking.")]
     compute_classes: Annotated[
         dict[ShortName, ComputeClass],
@@ -168,7 +210,7 @@ class MLWorkspaceSpec(ApiModel):
             max_length=255,
             pattern=r"^[^.\s/]+\.[^.\s/]+$",
             description="catalog.schema in Unity Catalog that registered models go to. Absent: a run that registers a "
-            "model is stalled.",
+            "model on Databricks is stalled. Azure ML has none.",
         ),
     ] = None
     experiment_root: Annotated[
@@ -235,6 +277,22 @@ class ClusterMLWorkspaceSpec(MLWorkspaceSpec):
     ]
 
 
+class WorkspaceDetails(ApiModel):
+    """What the platform tells about a workspace."""
+
+    region: Annotated[str | None, Field(default=None, max_length=64, description="Region that it is in.")] = None
+    tracking_uri: Annotated[
+        str | None, Field(default=None, max_length=1024, description="MLflow tracking URI of the workspace.")
+    ] = None
+    default_datastore: Annotated[
+        str | None, Field(default=None, max_length=255, description="Datastore that code and outputs go to by default.")
+    ] = None
+    public_network_access: Annotated[
+        str | None,
+        Field(default=None, max_length=32, description="Enabled or Disabled: whether it is reached from anywhere."),
+    ] = None
+
+
 class WorkspaceStatus(ApiModel):
     """What the operator found out about the workspace; a field is absent until it is known."""
 
@@ -257,6 +315,10 @@ class WorkspaceStatus(ApiModel):
     host: Annotated[str | None, Field(default=None, max_length=255, description="The host that was checked.")] = None
     workspace_id: Annotated[
         str | None, Field(default=None, max_length=64, description="The platform's own id of the workspace.")
+    ] = None
+    details: Annotated[
+        WorkspaceDetails | None,
+        Field(default=None, description="What the platform tells about the workspace; of Azure ML alone."),
     ] = None
     active_runs: Annotated[
         int | None,

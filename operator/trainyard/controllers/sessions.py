@@ -98,6 +98,8 @@ class Sessions:
 
     def check_host(self, workspace: MLWorkspaceSpec) -> str:
         """The workspace's origin if it is allowed. Raises IdentityError HostNotAllowed."""
+        if workspace.databricks is None:
+            raise IdentityError("this workspace is of another platform", reason="PlatformUnknown")
         return self._policy.check(workspace.databricks.host)
 
     async def target(self, workspace: MLWorkspaceSpec, namespace: str) -> Target:
@@ -167,7 +169,7 @@ class Sessions:
             platform = platform_named(key.target.platform)
             account = ServiceAccountRef(key.namespace, key.target.service_account)
             source = self._tokens.source(key.target.host, account, key.target.principal)
-            connection = platform.connect(key.target, source, self._log)
+            connection = platform.connect(key.target, lambda _scope: source, self._log)
             session = Session(platform, connection, self._lanes.lane(key.target.host, key.target.principal))
             self._sessions[key] = session
             self._drop_unused()

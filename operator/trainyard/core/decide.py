@@ -236,6 +236,7 @@ def intend(known: Known) -> Decision | None:
         principal=target.principal,
         mode=target.mode,
         service_account=target.service_account,
+        tenant=target.tenant or None,
         spec_digest=run.spec_digest,
         code_digest=ready.code_digest,
         commit=ready.commit,

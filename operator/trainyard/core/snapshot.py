@@ -18,6 +18,7 @@ class Target:
     principal: str
     mode: str
     service_account: str
+    tenant: str = ""  # of an Entra identity
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from trainyard.api.training_run import MLTrainingRunSpec
-from trainyard.api.workspace import MLWorkspaceSpec
+from trainyard.api.workspace import MLWorkspaceSpec, WorkspaceDetails
 from trainyard.audit.log import AuditLog
 from trainyard.core.remote import Finding, RemoteRun, Result, Submitted
 from trainyard.core.snapshot import Target
@@ -20,6 +20,9 @@ from trainyard.identity.base import TokenSource
 # for it gives up at the first, and may then find that nothing was started and settle a cancel or a deletion on that.
 SUBMIT_SECONDS = 90.0
 START_WITHIN = 60.0
+
+# Tokens for one resource of a platform, by OAuth scope.
+TokensFor = Callable[[str], TokenSource]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,10 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class RunsAs:
-    """An identity that the code runs as, apart from the submitter. `kind` is service_principal or user."""
+    """An identity that the code runs as, apart from the submitter.
+
+    `kind` is service_principal or user (Databricks), managed_identity or submitted_user (Azure ML).
+    """
 
     kind: str
     name: str
@@ -75,6 +81,9 @@ class Request:
     and of jobs that are named) is put in by `Connection.submit`. `label` finds the run again by listing when its id was
     lost. `notebooks` are those of `files` that have to become notebooks. `jobs` holds, by task key, the name of the job
     whose id has to be looked up. Without an `experiment`, no MLflow run is made.
+
+    Of Azure ML alone: `environment` is the software to be registered before (name, version, properties), `copied` the
+    job whose definition is taken.
     """
 
     body: Mapping[str, Any]
@@ -88,6 +97,8 @@ class Request:
     jobs: Mapping[str, str] = field(default_factory=dict)
     runs_as: RunsAs | None = None
     needs: tuple[Need, ...] = ()
+    environment: Mapping[str, Any] | None = None
+    copied: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +136,7 @@ class Account:
 
     principal: str
     workspace_id: str | None
+    details: WorkspaceDetails | None = None
 
 
 class Files(Protocol):
@@ -180,6 +192,9 @@ class Connection(Protocol):
     def clean(self, code_folder: str) -> bool:
         """Removes an uploaded folder. Returns whether there was one."""
 
+    def retire(self, remote_id: str) -> None:
+        """Takes an ended run of ours out of the platform's lists (archives it); nothing where they forget it anyway."""
+
 
 class Platform(Protocol):
     """A kind of platform."""
@@ -204,5 +219,5 @@ class Platform(Protocol):
     def forbidden_overrides(self) -> frozenset[str]:
         """Fields of the platform block that the operator owns."""
 
-    def connect(self, target: Target, tokens: TokenSource, log: AuditLog) -> Connection:
+    def connect(self, target: Target, tokens_for: TokensFor, log: AuditLog) -> Connection:
         """A connection to target.host as target.principal. Sends nothing."""

@@ -202,7 +202,8 @@ def _cloud(shape: JobCluster, compute: Computing, workspace: MLWorkspaceSpec) ->
     given = [name for name, value in asked.items() if value is not None]
     if not given:
         return {}
-    cloud = workspace.databricks.cloud or _cloud_of(workspace.databricks.host)
+    where = workspace.databricks
+    cloud = (where.cloud or _cloud_of(where.host)) if where is not None else None
     if cloud is None:
         raise TranslationError(
             compute.field,

@@ -153,6 +153,9 @@ class DatabricksConnection:
             return False
         return True
 
+    def retire(self, remote_id: str) -> None:
+        """Nothing: runs vanish from the lists by themselves after 60 days."""
+
     def _pages(self, since: datetime) -> Iterator[list[dict[str, Any]]]:
         """Pages of raw rows. The filter by time is the platform's; each row is judged by its own state."""
         query: dict[str, Any] = {

@@ -2,10 +2,12 @@
 
 from trainyard.audit.log import AuditLog
 from trainyard.core.snapshot import Target
-from trainyard.identity.base import TokenSource
-from trainyard.platforms.base import Connection, Job, Request, Wanted
+from trainyard.platforms.base import Connection, Job, Request, TokensFor, Wanted
 from trainyard.platforms.databricks import names, overrides, translate
 from trainyard.platforms.databricks.connection import DatabricksConnection
+
+# What tokens of the exchange are good for (databricks-sdk oidc.py).
+SCOPE = "all-apis"
 
 
 class Databricks:
@@ -33,6 +35,6 @@ class Databricks:
         """Fields of spec.databricks that the operator owns, as dotted paths."""
         return overrides.OWNED
 
-    def connect(self, target: Target, tokens: TokenSource, log: AuditLog) -> Connection:
+    def connect(self, target: Target, tokens_for: TokensFor, log: AuditLog) -> Connection:
         """A connection to target.host as target.principal. Sends nothing."""
-        return DatabricksConnection(target, tokens, log)
+        return DatabricksConnection(target, tokens_for(SCOPE), log)
