@@ -93,7 +93,7 @@ def test_logs_before_the_end_say_that_the_platform_gives_none_yet(cli: Cli, oper
     operator.write("churn", "Running", attempt=1, attempts=[attempt()])
     ran = cli("logs", "churn")
     assert ran.returncode == 5
-    assert "Databricks gives the output of a task only when the task has ended (now Running); -f waits" in ran.stderr
+    assert "The output is read from the platform when a task has ended (now Running); -f waits" in ran.stderr
 
 
 def test_followed_logs_appear_attempt_by_attempt(cli: Cli, operator: PlayedOperator) -> None:

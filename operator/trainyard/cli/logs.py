@@ -14,7 +14,7 @@ from trainyard.cli.signals import Interrupted, Signals
 from trainyard.cli.terminal import say, tell, tell_raw
 from trainyard.client import NotFound, Run, RunLog, Trainyard
 
-ONLY_AT_THE_END = "Databricks gives the output of a task only when the task has ended"
+ONLY_AT_THE_END = "The output is read from the platform when a task has ended"
 
 # Seconds between the end of an attempt and its log, at most, and between two looks for it.
 _LOG_SECONDS, _LOOK_AGAIN = 15.0, 1.0

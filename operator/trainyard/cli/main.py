@@ -15,7 +15,7 @@ from trainyard.cli.verbs import register
 
 app = typer.Typer(
     name="trainyard",
-    help="Train models on Databricks from Kubernetes resources, with short-lived identities, exactly once.",
+    help="Train models on Databricks and Azure ML by Kubernetes resources, with short-lived identities, exactly once.",
     epilog=EPILOG,
     no_args_is_help=True,
     add_completion=False,  # `trainyard completion` prints the script; nothing is written into anybody's dotfiles
@@ -38,7 +38,7 @@ def root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Train models on Databricks from Kubernetes resources, with short-lived identities, exactly once."""
+    """Train models on Databricks and Azure ML by Kubernetes resources, with short-lived identities, exactly once."""
 
 
 def main() -> None:

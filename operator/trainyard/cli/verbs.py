@@ -120,7 +120,7 @@ def logs(
     kubeconfig: Kubeconfig = None,
     verbose: Verbose = False,
 ) -> None:
-    """Print what an attempt printed. Databricks gives output only when a task has ended."""
+    """Print what an attempt printed. The output is read from the platform when a task has ended."""
     from trainyard.cli import logs as printing
 
     wanted = printing.Wanted(attempt, task, tail)

@@ -22,6 +22,9 @@ Object = dict[str, Any]
 # Fields of spec that may differ between two resources that ask for the same run.
 _CHANGEABLE = frozenset(to_camel(name) for name in MUTABLE_FIELDS)
 
+# Fields of spec that are a platform's own, free in form.
+PLATFORM_BLOCKS = frozenset({"databricks", "azureML"})
+
 # Who keeps an object, and who made it: marks that would make a copy look like theirs. Prefixes end with a slash.
 _FOREIGN_MARKS = (
     "argocd.argoproj.io/",
@@ -117,7 +120,7 @@ def _identity(spec: Mapping[str, Any]) -> Object:
 def _without_nulls(value: Any) -> Any:
     """The API server stores no null where the schema has none; in a platform's block null has a meaning."""
     if isinstance(value, Mapping):
-        return {k: v if k == "databricks" else _without_nulls(v) for k, v in value.items() if v is not None}
+        return {k: v if k in PLATFORM_BLOCKS else _without_nulls(v) for k, v in value.items() if v is not None}
     if isinstance(value, list):
         return [_without_nulls(item) for item in value]
     return value
