@@ -19,6 +19,49 @@ import httpx
 
 
 @dataclass(frozen=True)
+class AzureAddress:
+    """The part `azureML` of `sandbox.json`: one workspace, and what a client must be told of its cloud."""
+
+    resource_manager: str
+    authority: str
+    storage_suffix: str
+    ml_resource: str
+    data_hosts: tuple[str, ...]
+    subscription_id: str
+    resource_group: str
+    workspace_name: str
+    tenant_id: str
+    region: str
+
+    @property
+    def workspace_scope(self) -> str:
+        """Resource id of the workspace."""
+        group = f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}"
+        return f"{group}/providers/Microsoft.MachineLearningServices/workspaces/{self.workspace_name}"
+
+    @property
+    def workspace_url(self) -> str:
+        """The workspace in Azure Resource Manager, without a slash at the end."""
+        return self.resource_manager + self.workspace_scope
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> AzureAddress:
+        """Read from the part's JSON."""
+        return cls(
+            resource_manager=document["resourceManager"],
+            authority=document["authority"],
+            storage_suffix=document["storageSuffix"],
+            ml_resource=document["mlResource"],
+            data_hosts=tuple(document["dataHosts"]),
+            subscription_id=document["subscriptionId"],
+            resource_group=document["resourceGroup"],
+            workspace_name=document["workspaceName"],
+            tenant_id=document["tenantId"],
+            region=document["region"],
+        )
+
+
+@dataclass(frozen=True)
 class SandboxAddress:
     """What `sandbox.json` says."""
 
@@ -28,6 +71,7 @@ class SandboxAddress:
     control_url: str
     ca_file: Path
     pid: int
+    azure: AzureAddress
 
     @classmethod
     def read(cls, sandbox_json: Path) -> SandboxAddress:
@@ -41,6 +85,7 @@ class SandboxAddress:
             control_url=document["control"]["url"],
             ca_file=Path(document["caFile"]),
             pid=document["pid"],
+            azure=AzureAddress.of(document["azureML"]),
         )
 
     @classmethod

@@ -113,12 +113,22 @@ Connections = Callable[[tuple[str, int]], asyncio.Transport | None]
 
 
 class FaultMiddleware:
-    """ASGI middleware: asks the plan about each request and acts on it; notes the kind in the request's state."""
+    """ASGI middleware: asks the plan about each request and acts on it; notes the kind in the request's state.
 
-    def __init__(self, app: ASGIApp, plan: FaultPlan, connections: Connections) -> None:
+    `error_body` words the answer of an injected status for a path, unless it is Databricks' own.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        plan: FaultPlan,
+        connections: Connections,
+        error_body: Callable[[Fault, str], bytes] | None = None,
+    ) -> None:
         self._app = app
         self._plan = plan
         self._connections = connections
+        self._error_body = error_body or _error_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -151,7 +161,7 @@ class FaultMiddleware:
         elif fault.kind == "malformed_json":
             await _send_json(send, 200, b'{"run_id": 12', {})
         else:
-            await _send_json(send, fault.status, _error_body(fault), _retry_after(fault))
+            await _send_json(send, fault.status, self._error_body(fault, scope["path"]), _retry_after(fault))
 
     async def _reset(self, scope: Scope, receive: Receive) -> None:
         """Drop the connection so that the client sees ECONNRESET, not an orderly close."""
@@ -202,7 +212,7 @@ async def _wait(fault: Fault) -> None:
         return
 
 
-def _error_body(fault: Fault) -> bytes:
+def _error_body(fault: Fault, _path: str) -> bytes:
     error_code, message = _STATUS_ERRORS.get(fault.status, ("UNKNOWN", "An injected error."))
     return json.dumps({"error_code": error_code, "message": fault.message or message}).encode()
 

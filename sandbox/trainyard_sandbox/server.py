@@ -1,7 +1,7 @@
-"""Assembles the sandbox: state, platform application, control application, two https servers on free loopback ports.
+"""Assembles the sandbox: state, and the applications of Databricks, Azure and the control API, one https server each.
 
 cli.py runs `serve`; tests may run it in a thread. The control API is a separate application on its own port and is
-never reachable through the platform's host.
+never reachable through a platform's host.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from trainyard_sandbox import control, databricks
+from trainyard_sandbox import azure_app, control, databricks
 from trainyard_sandbox.certificates import CertificateAuthority
 from trainyard_sandbox.engine.dispatch import Engine
 from trainyard_sandbox.engine.runs import RunStore
@@ -61,7 +61,7 @@ class Settings:
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server that leaves signals to `serve`, since two of them share the process."""
+    """A uvicorn server that leaves signals to `serve`, since several of them share the process."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -88,7 +88,7 @@ class RequestLogMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = str(uuid.uuid4())
+        scope["state"]["request_id"] = request_id = str(uuid.uuid4())
         status: int | None = None
         sequence, at, began = self._state.request_log.next_sequence(), self._state.now(), time.monotonic()
 
@@ -146,7 +146,8 @@ def platform_modules() -> list[ModuleType]:
 
 def control_routes() -> list[BaseRoute]:
     """What platform modules add to the control API."""
-    return [route for module in platform_modules() for route in getattr(module, "control_routes", list)()]
+    added = [route for module in platform_modules() for route in getattr(module, "control_routes", list)()]
+    return added + azure_app.control_routes()
 
 
 def build_platform(state: SandboxState, connections: Connections) -> ASGIApp:
@@ -167,6 +168,12 @@ def build_platform(state: SandboxState, connections: Connections) -> ASGIApp:
     app.router.redirect_slashes = False
     app.state.sandbox = state
     return RequestLogMiddleware(FaultMiddleware(app, state.faults, connections), state)
+
+
+def build_azure(state: SandboxState, connections: Connections) -> ASGIApp:
+    """Azure's application: all Azure modules behind the faults and the request log."""
+    faulty = FaultMiddleware(azure_app.build(state), state.faults, connections, azure_app.fault_body)
+    return RequestLogMiddleware(azure_app.RequestIds(faulty), state)
 
 
 def build_state(settings: Settings, ca_file: Path) -> SandboxState:
@@ -201,13 +208,14 @@ async def running(settings: Settings) -> AsyncIterator[SandboxState]:
     settings.directory.mkdir(parents=True, exist_ok=True)
     authority = CertificateAuthority(settings.directory / "ca.pem")
     state = build_state(settings, authority.ca_file)
-    platform_socket, control_socket = _loopback_socket(), _loopback_socket()
-    state.base_url = _url(platform_socket)
+    platform_socket, azure_socket, control_socket = _loopback_socket(), _loopback_socket(), _loopback_socket()
+    state.base_url, state.azure.url = _url(platform_socket), _url(azure_socket)
     servers: list[_Server] = []
     platform = build_platform(state, lambda peer: servers[0].connection(peer))
     servers.append(_server(platform, authority))
+    servers.append(_server(build_azure(state, lambda peer: servers[1].connection(peer)), authority))
     servers.append(_server(control.build(state, control_routes()), authority))
-    sockets = (platform_socket, control_socket)
+    sockets = (platform_socket, azure_socket, control_socket)
     tasks = [asyncio.create_task(s._serve([sock])) for s, sock in zip(servers, sockets, strict=True)]
     try:
         for start in state.on_startup:
@@ -273,6 +281,7 @@ def _announce(directory: Path, state: SandboxState, control_url: str) -> None:
     """Write sandbox.json in one step, so that a reader sees all of it or nothing."""
     document = {
         "databricks": {"host": state.base_url, "workspaceId": state.workspace_id, "accountId": state.account_id},
+        "azureML": state.azure.announcement(),
         "control": {"url": control_url},
         "caFile": str(state.ca_file.resolve()),
         "pid": os.getpid(),

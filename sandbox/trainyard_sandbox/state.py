@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from starlette.requests import Request
 
+from trainyard_sandbox.azure.state import AzureState
 from trainyard_sandbox.compute import Compute
 from trainyard_sandbox.engine.saved_jobs import JobStore
 from trainyard_sandbox.principals import Directory, Principal
@@ -107,6 +108,7 @@ class SandboxState:
     clock_offset_seconds: float = 0.0
     overrides: HostOverrides = field(default_factory=HostOverrides)
     engine: Any = None
+    azure: AzureState = field(init=False)
     compute: Compute = field(init=False)
     secret_scopes: SecretScopes = field(init=False)
     jobs: JobStore = field(init=False)
@@ -120,9 +122,15 @@ class SandboxState:
     on_shutdown: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.azure = AzureState(self.data_dir / "azure", self.now)
         self.compute = Compute(self.now)
         self.secret_scopes = SecretScopes(self.now)
         self.jobs = JobStore(self.now)
+
+    @property
+    def azure_url(self) -> str:
+        """The one origin of all Azure planes; set once the port is bound."""
+        return self.azure.url
 
     def now(self) -> float:
         """Unix seconds of the sandbox's clock, which the control API can set off."""
