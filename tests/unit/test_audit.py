@@ -280,6 +280,28 @@ def test_a_platform_that_quotes_only_a_part_of_the_token_does_not_get_it_into_an
     assert error.message == "signature [token] of [token]"
 
 
+def test_a_platform_that_echoes_a_shared_access_signature_does_not_get_it_into_an_error(
+    server: Server, ask: Callable[..., requests.Response], stream: io.StringIO
+) -> None:
+    said = "signature a/b+c1234567890== did not match a%2Fb%2Bc1234567890%3D%3D"
+    server.answer("400 Bad Request", error_body("INVALID_PARAMETER_VALUE", said))
+    error = error_of(lambda: ask("/box/blob?se=2030&sig=a%2Fb%2Bc1234567890%3D%3D&sp=r"))
+    assert error.message == "signature [token] did not match [token]"
+    assert "1234567890" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("documents", [True, False])
+def test_storage_may_answer_with_what_was_put_there_and_nobody_else(server: Server, documents: bool) -> None:
+    server.answer("200 OK", b"epoch 1\n", "Content-Type: text/plain")
+    adapter = AuditedAdapter(AuditLog(io.StringIO()), DatabricksDialect(), dict, BOUNDS, documents=documents)
+    with requests.Session() as session:
+        session.mount("http://", adapter)
+        if documents:
+            assert error_of(lambda: session.get(server.url)).reason == "PlatformAnswerMalformed"
+        else:
+            assert session.get(server.url).text == "epoch 1\n"
+
+
 RETRY_AFTER = [("7", 7), ("0", 1), ("0.2", 1), ("1e9", 3600), ("nan", 5), ("-3", 5), ("soon", 5), ("", 5)]
 
 

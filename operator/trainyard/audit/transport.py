@@ -7,6 +7,7 @@ not go where nobody checked.
 
 import io
 import json
+import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -34,6 +35,8 @@ SHORTEST_RETRY_AFTER = 1.0
 CHUNK = 64 * 1024
 # What a file's content is sent as; every other answer has to be JSON, or a sign-in page would pass for one.
 FILE = "application/octet-stream"
+# The signature of a shared access signature, which opens what the URL names (Azure Storage: "Create a service SAS").
+_SIGNATURE = re.compile(r"\bsig=([^&\s\"']+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ class AuditedAdapter(HTTPAdapter):
         dialect: what the platform's errors mean.
         facts: principal, mode, service_account and assertion_jti for the records, asked at each request.
         bounds: limits of each request.
+        documents: whether every answer has to be JSON; storage answers in whatever was put there.
     """
 
     def __init__(
@@ -96,8 +100,11 @@ class AuditedAdapter(HTTPAdapter):
         dialect: Dialect,
         facts: Callable[[], Mapping[str, Any]],
         bounds: Bounds,
+        *,
+        documents: bool = True,
     ) -> None:
         super().__init__(pool_connections=2, pool_maxsize=8, max_retries=0)
+        self._documents = documents
         self._log = log
         self._dialect = dialect
         self._facts = facts
@@ -147,7 +154,7 @@ class AuditedAdapter(HTTPAdapter):
         if response.status_code >= 400:
             body = _without_secrets(body, request, sent)
         # What reads the response later (requests, the SDK) finds the body in memory and touches no socket.
-        response.raw = io.BytesIO(body)
+        response.raw = _Body(body)
         response.headers.pop("Content-Encoding", None)
         answer = Answer(request.method or "", request.url or "", response.status_code, response.headers, body, sent)
         return response, answer
@@ -188,7 +195,7 @@ class AuditedAdapter(HTTPAdapter):
             error = self._dialect.error(answer)
             if error is not None:
                 raise error
-        elif answer.headers.get("Content-Type") == FILE:
+        elif not self._documents or answer.headers.get("Content-Type") == FILE:
             return
         elif answer.body and answer.json() is None and answer.body.strip() != b"null":
             raise Unreachable(f"{host} answered with something else than JSON", reason="PlatformAnswerMalformed")
@@ -224,6 +231,10 @@ class AuditedAdapter(HTTPAdapter):
             raise Unreachable(f"the audit log can not be written: {error.strerror}", reason="AuditFailed") from error
 
 
+class _Body(io.BytesIO):
+    """An answer's body in memory. azure-core notes on it how it wants it read (`enforce_content_length`)."""
+
+
 def retry_after(headers: Mapping[str, str]) -> float:
     """Seconds that a Retry-After header asks for (RFC 9110, 10.2.3: seconds or a date), within sane limits."""
     text = headers.get("Retry-After", "")
@@ -257,6 +268,8 @@ def _without_secrets(body: bytes, request: requests.PreparedRequest, sent: bytes
         secrets += [value for name, value in parse_qsl(sent) if name.endswith((b"_token", b"_assertion"))]
     # Whole first, then what makes a JWT a secret: an answer may quote only its signature.
     parts = [part for secret in secrets for part in secret.split(b".")[1:] if len(part) >= SHORTEST_PART]
+    for signature in _SIGNATURE.findall(urlsplit(request.url or "").query):
+        secrets += [signature.encode(), unquote(signature).encode()]
     for secret in filter(None, [*secrets, *parts]):
         body = body.replace(secret, b"[token]")
     return body
@@ -268,4 +281,4 @@ def _cause(error: BaseException) -> str:
     while (inner := seen.__cause__ or seen.__context__) is not None:
         seen = inner
     words = getattr(seen, "strerror", None) or str(seen) or type(seen).__name__
-    return " ".join(str(words).split())[:200]
+    return _SIGNATURE.sub("sig=[token]", " ".join(str(words).split()))[:200]
