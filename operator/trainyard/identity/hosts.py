@@ -40,17 +40,41 @@ _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
-class _Pattern:
+class HostPattern:
+    """`host`, `host:port` or `*.suffix`; a wildcard stands for one or more labels."""
+
     host: str
     port: int
     wildcard: bool
 
+    @classmethod
+    def of(cls, text: str) -> "HostPattern":
+        """The pattern that the text says. Raises ValueError if it says none, or too much."""
+        wildcard = text.startswith("*.")
+        plain = text.removeprefix("*.")
+        authority = _authority_of("https://" + plain) if _AUTHORITY.fullmatch(plain.lower()) else None
+        if authority is None or (wildcard and "." not in authority[0]):
+            raise ValueError(f"{text!r} is not HOST, HOST:PORT or *.SUFFIX with at least two labels")
+        return cls(authority[0], authority[1], wildcard)
+
     def matches(self, host: str, port: int) -> bool:
+        """Whether it means that host (lower case) and port."""
         if port != self.port:
             return False
         if self.wildcard:
             return host.endswith("." + self.host) and len(host) > len(self.host) + 1
         return host == self.host
+
+    def matches_url(self, url: str) -> bool:
+        """Whether the URL is a plain https URL of such a host."""
+        authority = _authority_of(url)
+        return authority is not None and self.matches(*authority)
+
+
+def origin_of(url: str) -> str | None:
+    """`https://host[:port]` of an https URL that has nothing unusual in its host, or None."""
+    authority = _authority_of(url)
+    return None if authority is None else f"https://{authority[0]}{_shown(authority[1])}"
 
 
 class HostPolicy:
@@ -67,8 +91,8 @@ class HostPolicy:
     def __init__(
         self, allowed: Sequence[str] = DEFAULT_ALLOWED, token_hosts: Sequence[str] = DEFAULT_TOKEN_HOSTS
     ) -> None:
-        self._allowed = [_pattern(text) for text in allowed]
-        self._token_hosts = [_pattern(text) for text in token_hosts]
+        self._allowed = [HostPattern.of(text) for text in allowed]
+        self._token_hosts = [HostPattern.of(text) for text in token_hosts]
         self._told = ", ".join(allowed) or "none"
 
     def check(self, url: str) -> str:
@@ -128,15 +152,6 @@ def _authority_of(url: str) -> tuple[str, int] | None:
         return None
     number = int(port) if port else 443
     return (host, number) if 0 < number < 65536 else None
-
-
-def _pattern(text: str) -> _Pattern:
-    wildcard = text.startswith("*.")
-    plain = text.removeprefix("*.")
-    authority = _authority_of("https://" + plain) if _AUTHORITY.fullmatch(plain.lower()) else None
-    if authority is None or (wildcard and "." not in authority[0]):
-        raise ValueError(f"{text!r} is not HOST, HOST:PORT or *.SUFFIX with at least two labels")
-    return _Pattern(authority[0], authority[1], wildcard)
 
 
 def _shown(port: int) -> str:
