@@ -7,7 +7,8 @@ from databricks.sdk.service.compute import TerminationReasonCode, TerminationRea
 
 from trainyard.core.remote import End
 from trainyard.platforms.databricks import cluster_reasons
-from trainyard.platforms.databricks.failures import Evidence, judge, reason_in, worst
+from trainyard.platforms.databricks.failures import Evidence, judge, reason_in
+from trainyard.platforms.failures import worst
 
 CODES = sorted(code.value for code in TerminationReasonCode)
 

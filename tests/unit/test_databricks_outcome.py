@@ -7,8 +7,8 @@ import pytest
 from tests.unit.ended import DONE, WANTED, Client, collect, row, task
 from trainyard.core.errors import Denied, Missing, PlatformError, Refused, Unreachable
 from trainyard.core.remote import End, RemoteRun, Stage
-from trainyard.platforms.databricks.logged import spoken
 from trainyard.platforms.databricks.logs import printed
+from trainyard.platforms.logged import spoken
 
 VALUES = [
     (0.75, "0.75"),

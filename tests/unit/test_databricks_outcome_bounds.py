@@ -10,8 +10,8 @@ import pytest
 
 from tests.unit.ended import DONE, WANTED, Client, collect, task
 from trainyard.core.remote import End, RemoteRun, Stage
+from trainyard.platforms import log_keeping
 from trainyard.platforms.base import Wanted
-from trainyard.platforms.databricks import logs
 from trainyard.platforms.databricks.outcome import Outcome
 from trainyard.platforms.limits import QuotaReached
 
@@ -125,17 +125,17 @@ def test_many_large_logs_at_once_do_not_take_the_memory_of_all_of_them(runs: int
 
 
 def test_a_text_that_has_to_wait_too_long_for_its_turn_is_asked_for_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "PATIENCE", 0.0)
+    monkeypatch.setattr(log_keeping, "PATIENCE", 0.0)
     rows = {"tasks": [task("train", "SUCCESS", "SUCCESS")]}
     client = Client(**{"jobs/runs/get_output": {"logs": "x"}, "jobs/runs/get": rows})
     place = "s3://b/x.log"
     for _ in range(2):
         with ExitStack() as others:
-            for _ in range(logs.WHOLE_TEXTS):
-                others.enter_context(logs._whole_texts)
+            for _ in range(log_keeping.WHOLE_TEXTS):
+                others.enter_context(log_keeping._whole_texts)
             # Not its platform's fault: nothing else that is asked of it has to wait.
             with pytest.raises(QuotaReached):
                 collect(client, DONE, None, keep=lambda name, text: place)
             assert len(collect(client, DONE, None, log_characters=9).logs) == 1
-        for _ in range(logs.WHOLE_TEXTS + 1):
+        for _ in range(log_keeping.WHOLE_TEXTS + 1):
             assert collect(client, DONE, None, keep=lambda name, text: place).logs_uri == place

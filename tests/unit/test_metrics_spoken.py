@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from trainyard.platforms.databricks.logged import spoken
+from trainyard.platforms.logged import spoken
 
 
 @pytest.mark.parametrize(

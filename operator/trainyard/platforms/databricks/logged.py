@@ -3,8 +3,6 @@
 Called by `outcome`. What can not be read is a shortfall, never passed over; closing is a courtesy only.
 """
 
-import math
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,18 +14,11 @@ from trainyard.core.errors import Denied, Missing, Refused
 from trainyard.core.remote import End, RemoteRun
 from trainyard.platforms.databricks import names
 from trainyard.platforms.databricks.client import DatabricksClient
-from trainyard.platforms.databricks.redaction import clean
+from trainyard.platforms.logged import MAX_METRICS, MAX_PARAMS, first, metrics_of, params_of
 
 log = structlog.get_logger(__name__)
 
 MLFLOW = "/api/2.0/mlflow"
-# As the status holds them (api/run_status.py); a float's repr has at most 24 characters.
-MAX_METRICS = 100
-MAX_PARAMS = 100
-MAX_NAME = 250
-MAX_METRIC_VALUE = 32
-MAX_PARAM_VALUE = 500
-
 _LIVE = frozenset({"RUNNING", "SCHEDULED"})
 _MLFLOW_STATUS = {End.SUCCEEDED: "FINISHED", End.CANCELLED: "KILLED", End.TIMED_OUT: "KILLED"}
 
@@ -82,11 +73,11 @@ class MlflowRuns:
         params: dict[str, str] = {}
         # The newest last: what was logged again counts as it was logged last.
         for data in [each.get("data", {}) for each in (*reversed(before), run)]:
-            metrics |= {str(each["key"])[:MAX_NAME]: spoken(each.get("value")) for each in data.get("metrics", [])}
-            params |= {str(each["key"])[:MAX_NAME]: _param(each) for each in data.get("params", [])}
+            metrics |= metrics_of(data)
+            params |= params_of(data)
         ids = (mlflow_run_id, *(str(each["info"]["run_id"]) for each in before))
         page = self._page(info, mlflow_run_id)
-        return Logged(_first(metrics, MAX_METRICS), _first(params, MAX_PARAMS), page, run_ids=ids)
+        return Logged(first(metrics, MAX_METRICS), first(params, MAX_PARAMS), page, run_ids=ids)
 
     def _before(self, run: Mapping[str, Any], tokens: Sequence[str]) -> list[dict[str, Any]]:
         """The MLflow runs of those attempts, in the experiment of this one."""
@@ -116,27 +107,3 @@ class MlflowRuns:
             self._client.do("POST", f"{MLFLOW}/runs/update", body=body)
         except (Denied, Missing, Refused) as error:
             log.info("MLflow run left open", mlflow_run=mlflow_run_id, reason=error.reason, error=error.message)
-
-
-def spoken(value: Any) -> str:
-    """A metric's value as text. MLflow writes what JSON has no number for as NaN, Infinity and -Infinity.
-
-    Its SQL stores put the largest float in the place of an infinity (documentation of mlflow.log_metric); no metric
-    has that value of its own accord, so it is told as what it stands for.
-    """
-    if isinstance(value, float):
-        if math.isnan(value):
-            return "NaN"
-        if math.isinf(value) or abs(value) == sys.float_info.max:
-            return "Infinity" if value > 0 else "-Infinity"
-        return repr(value)
-    # ProtoJSON leaves out a value that is the type's default.
-    return "0.0" if value is None else str(value)[:MAX_METRIC_VALUE]
-
-
-def _first(values: Mapping[str, str], most: int) -> dict[str, str]:
-    return dict(sorted(values.items())[:most])
-
-
-def _param(each: Mapping[str, Any]) -> str:
-    return clean(str(each.get("value", "")))[:MAX_PARAM_VALUE]

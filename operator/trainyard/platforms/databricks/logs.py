@@ -5,36 +5,24 @@ of tokens before it is cut or handed on, and whole only as long as it has to be:
 take four bytes, and many runs may end at once. What the platform does not tell is said, never passed over.
 """
 
-import itertools
 import json
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trainyard.core.errors import Denied, Missing, Refused, TrainyardError, Unreachable
+from trainyard.core.errors import Denied, Missing, Refused, Unreachable
 from trainyard.core.remote import RemoteTask, TaskText
 from trainyard.platforms.base import Wanted
 from trainyard.platforms.databricks.client import DatabricksClient
-from trainyard.platforms.databricks.redaction import clean, last_lines
-from trainyard.platforms.limits import QuotaReached
+from trainyard.platforms.log_keeping import LATE, MAX_MISSING, kept, parsing, turn
+from trainyard.platforms.redaction import clean, last_lines
 
 JOBS = "/api/2.2/jobs"
 ERROR_LINES = 20
 ERROR_LENGTH = 2000
-MAX_MISSING = 512
 # Of what a failed task printed, error and trace apart, this much is judged.
 TAIL = 64 * 1024
-# Texts that are whole in this process at a time, on their way to a destination; and seconds that another waits.
-WHOLE_TEXTS = 4
-PATIENCE = 20.0
-LATE = "not read in time; read it on the run's page"
-
-_whole_texts = threading.BoundedSemaphore(WHOLE_TEXTS)
-# Parsing, cleaning and cutting takes several copies of a text, and no request: so nobody waits for a network here.
-_parsing = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +71,15 @@ class TaskOutputs:
         body = self._read(task, until)
         if isinstance(body, Printed):
             return Kept(body, TaskText(task.name, "", missing=clean(body.missing)[:MAX_MISSING]))
-        with nullcontext() if wanted.keep is None else self._turn():
-            with _parsing:
+        with turn(wanted):
+            with parsing:
                 output = printed(_parsed(body))
                 del body
                 text = whole(output)
                 output = output.shortened()
-            return self._kept(task.name, output, text, wanted, until)
+            in_time = self._clock() <= until
+            log, uri = kept(task.name, text, wanted, in_time, truncated=output.truncated, missing=output.missing)
+            return Kept(output, log, uri)
 
     def _read(self, task: RemoteTask, until: float) -> bytes | Printed:
         """The answer of get-output, or why there is none."""
@@ -106,29 +96,6 @@ class TaskOutputs:
             if error.reason != "AnswerTooLarge":
                 raise
             return Printed(missing=f"{error.message}; read it on the run's page")
-
-    def _kept(self, name: str, output: Printed, text: str, wanted: Wanted, until: float) -> Kept:
-        uri, missing = None, output.missing
-        if text and wanted.keep is not None:
-            try:
-                if self._clock() > until:
-                    raise Unreachable("there was no time left")
-                uri = wanted.keep(name, text)
-            except TrainyardError as error:
-                # The run has ended as it has, whatever becomes of its log.
-                missing = f"the whole text was not kept at the workspace's log destination: {error.message}"
-        part = text[-wanted.log_characters :] if wanted.log_characters else ""
-        truncated = output.truncated or len(part) < len(text)
-        return Kept(output, TaskText(name, part, truncated, clean(missing)[:MAX_MISSING]), uri)
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        if not _whole_texts.acquire(timeout=PATIENCE):
-            raise QuotaReached("the logs of other runs are being kept; this one's are kept after them", retry_after=5.0)
-        try:
-            yield
-        finally:
-            _whole_texts.release()
 
 
 def _parsed(body: bytes) -> Mapping[str, Any]:
@@ -170,12 +137,3 @@ def whole(output: Printed) -> str:
         if more and not any(more.splitlines()[-1].strip() in part[-TAIL:] for part in parts):
             parts.append(more)
     return "\n".join([*parts, ""]) if parts else ""
-
-
-def place(uris: Sequence[str]) -> str | None:
-    """Of one text its URI, of several the folder that they lie in."""
-    if len(uris) < 2:
-        return uris[0] if uris else None
-    columns = zip(*(uri.split("/")[:-1] for uri in uris), strict=False)
-    shared = itertools.takewhile(lambda column: len(set(column)) == 1, columns)
-    return "/".join(column[0] for column in shared) or None

@@ -12,7 +12,7 @@ from trainyard.platforms.base import Need
 from trainyard.platforms.databricks import needs, remedies
 from trainyard.platforms.databricks.asked import REFUSALS, Asked, NotToldError
 from trainyard.platforms.databricks.named_jobs import NamedJobs
-from trainyard.platforms.databricks.verdicts import Found, missing, passed
+from trainyard.platforms.verdicts import Found, missing, passed
 
 PERMISSIONS = "/api/2.0/permissions"
 # Levels of each kind of object, each including those before it.

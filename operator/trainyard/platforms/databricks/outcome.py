@@ -15,13 +15,15 @@ from trainyard.core.remote import End, RemoteRun, RemoteTask, Result, TaskText
 from trainyard.platforms.base import Wanted
 from trainyard.platforms.databricks.client import DatabricksClient
 from trainyard.platforms.databricks.cluster_reasons import ORDINARY
-from trainyard.platforms.databricks.failures import Evidence, Verdict, judge, reason_in, worst
+from trainyard.platforms.databricks.failures import Evidence, judge, reason_in
 from trainyard.platforms.databricks.logged import Logged, MlflowRuns
-from trainyard.platforms.databricks.logs import ERROR_LENGTH, Printed, TaskOutputs, place
+from trainyard.platforms.databricks.logs import ERROR_LENGTH, Printed, TaskOutputs
 from trainyard.platforms.databricks.models import Models
 from trainyard.platforms.databricks.outputs import Outputs
-from trainyard.platforms.databricks.redaction import clean
 from trainyard.platforms.databricks.states import remote_tasks
+from trainyard.platforms.failures import Verdict, worst
+from trainyard.platforms.log_keeping import place
+from trainyard.platforms.redaction import clean
 
 JOBS = "/api/2.2/jobs"
 CLUSTERS = "/api/2.1/clusters"

@@ -15,7 +15,7 @@ from trainyard.platforms.databricks.asked import REFUSALS, Asked, NotToldError
 from trainyard.platforms.databricks.client import DatabricksClient
 from trainyard.platforms.databricks.object_rights import ObjectRights
 from trainyard.platforms.databricks.unity_rights import UnityRights
-from trainyard.platforms.databricks.verdicts import Check
+from trainyard.platforms.verdicts import Check
 
 # Seconds for all checks together; whoever waits for them gives up soon after.
 PATIENCE = 35.0

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from trainyard.core.remote import End, RemoteRun, RemoteTask, Stage
-from trainyard.platforms.databricks.redaction import clean
+from trainyard.platforms.redaction import clean
 
 LIFE_CYCLE = {
     "BLOCKED": Stage.QUEUED,
