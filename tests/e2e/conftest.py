@@ -38,16 +38,22 @@ def set_up(of: Stand, request: pytest.FixtureRequest) -> Iterator[Scene]:
         scene.operator.stop()
 
 
+@pytest.fixture
+def platform_name() -> str:
+    """The platform that a test is run on; `on_every_platform` of tests/platforms says otherwise."""
+    return "databricks"
+
+
 @pytest.fixture(scope="module")
 def _pretending_scene(pretending: Stand, request: pytest.FixtureRequest) -> Iterator[Scene]:
     yield from set_up(pretending, request)
 
 
 @pytest.fixture
-def scene(_pretending_scene: Scene) -> Iterator[Scene]:
+def scene(_pretending_scene: Scene, platform_name: str) -> Iterator[Scene]:
     """The pretending stand with the module's operator; faults, scripts and namespaces go after each test."""
     _pretending_scene.operator.check()
-    yield _pretending_scene
+    yield _pretending_scene.on(platform_name)
     _pretending_scene.clean()
 
 
@@ -57,8 +63,8 @@ def _training_scene(training: Stand, request: pytest.FixtureRequest) -> Iterator
 
 
 @pytest.fixture
-def real(_training_scene: Scene) -> Iterator[Scene]:
+def real(_training_scene: Scene, platform_name: str) -> Iterator[Scene]:
     """The stand that really trains with the module's operator."""
     _training_scene.operator.check()
-    yield _training_scene
+    yield _training_scene.on(platform_name)
     _training_scene.clean()

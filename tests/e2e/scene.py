@@ -6,11 +6,14 @@ import signal
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 from stand import Process, Stand, Team, wait_for
+from tests.platforms import drivers
+from tests.platforms.base import CallName, PlatformDriver, Remote
+from tests.platforms.manifests import training_run
 from trainyard_localcluster.api import ApiError
 from trainyard_sandbox.client import SandboxControl
 
@@ -18,7 +21,6 @@ T = TypeVar("T")
 API = "/apis/trainyard.dev/v1alpha1"
 FINAL = ("Succeeded", "Failed", "TimedOut", "Cancelled")
 OPERATOR = "system:serviceaccount:trainyard-system:trainyard"
-LONG = [("PENDING", 0.05), ("RUNNING", 600)]
 _numbers = itertools.count(1)
 
 
@@ -104,18 +106,18 @@ class Run:
         """Asks for its deletion; does not wait."""
         self.scene.cluster.call("DELETE", f"{API}/namespaces/{self.namespace}/mltrainingruns/{self.name}")
 
-    def remote(self) -> list[dict[str, Any]]:
+    def remote(self) -> list[Remote]:
         """Its runs on the platform, oldest first."""
-        return [r for r in self.scene.control.runs() if r["run_name"].startswith(f"{self.namespace}/{self.name} ")]
+        return self.scene.platform.runs_of(self.namespace, self.name)
 
-    def only_remote(self) -> dict[str, Any]:
+    def only_remote(self) -> Remote:
         """Its one run on the platform."""
         (found,) = self.remote()
         return found
 
     def paid(self) -> int:
         """How many of its remote runs cost money."""
-        return sum(1 for run in self.remote() if run["paid"])
+        return sum(1 for run in self.remote() if run.paid)
 
     def events(self) -> list[str]:
         """Reasons of its Events, oldest first."""
@@ -124,13 +126,24 @@ class Run:
 
 @dataclass
 class Scene:
-    """A stand, its operator, and the teams of one test module."""
+    """A stand, its operator, and the teams of one test module; the platform is the one that the test is run on."""
 
     stand: Stand
     operator: Process
     name: str
     flags: dict[str, str] = field(default_factory=dict)
     teams: list[str] = field(default_factory=list)
+    platforms: dict[str, PlatformDriver] = field(init=False)
+    platform: PlatformDriver = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.platforms = drivers(self.stand)
+        self.on("databricks")
+
+    def on(self, platform: str) -> Self:
+        """What comes is on that platform."""
+        self.platform = self.platforms[platform]
+        return self
 
     @property
     def control(self) -> SandboxControl:
@@ -148,7 +161,7 @@ class Scene:
 
     def team(self, **spec: Any) -> Team:
         """A fresh namespace with an identity and a workspace."""
-        return self.stand.team(self.namespace(), **spec)
+        return self.platform.team(self.namespace(), **spec)
 
     def namespace(self) -> str:
         """A name for a namespace that nobody has used yet; deleted after the test."""
@@ -161,9 +174,9 @@ class Scene:
         self.cluster.call("POST", f"{API}/namespaces/{namespace}/{plural}", body)
 
     def run(self, team: Team | str, name: str = "train", **spec: Any) -> Run:
-        """Creates an MLTrainingRun."""
+        """Creates an MLTrainingRun. A field that is None is left out."""
         namespace = team if isinstance(team, str) else team.namespace
-        self.create(namespace, "mltrainingruns", self.stand.training_run(name, namespace, **spec))
+        self.create(namespace, "mltrainingruns", training_run(self.platform.name, namespace, name, **spec))
         return Run(self, namespace, name)
 
     def read(self, plural: str, namespace: str, name: str) -> dict[str, Any]:
@@ -206,9 +219,10 @@ class Scene:
         about = [event for event in found if event["involvedObject"]["name"] == name]
         return [e["reason"] for e in sorted(about, key=lambda e: int(e["metadata"]["resourceVersion"]))]
 
-    def workspace(self, namespace: str, reason: str, name: str = "databricks", seconds: float = 60) -> dict[str, Any]:
-        """The workspace's Ready condition, once it gives that reason."""
+    def workspace(self, namespace: str, reason: str, name: str = "", seconds: float = 60) -> dict[str, Any]:
+        """The workspace's Ready condition, once it gives that reason. It is named as the platform, unless told."""
         last: dict[str, Any] = {}
+        name = name or self.platform.name
 
         def said() -> dict[str, Any] | None:
             nonlocal last
@@ -234,9 +248,9 @@ class Scene:
             found: dict[str, Any] = json.load(response)
         return found
 
-    def fault(self, kind: str, path: str, **fields: Any) -> int:
-        """Injects a fault into the platform; cleared after the test."""
-        return self.control.add_fault(kind, path, **fields)
+    def fault(self, kind: str, call: CallName, **fields: Any) -> int:
+        """Injects a fault into requests of that kind; cleared after the test."""
+        return self.platform.fault(kind, call, **fields)
 
     def hits(self, fault: int) -> int:
         """How many requests the fault has hit."""
@@ -248,9 +262,7 @@ class Scene:
 
     def clean(self) -> None:
         """After a test: no fault, no script, and its namespaces on their way out."""
-        self.control.clear_faults()
-        self.control.clear_scripts()
-        self.control.override_discovery()
+        self.platform.clean()
         for namespace in self.teams:
             if self.fetch(f"/api/v1/namespaces/{namespace}"):
                 self.cluster.call("DELETE", f"/api/v1/namespaces/{namespace}")

@@ -92,7 +92,7 @@ def test_a_token_endpoint_elsewhere_gets_no_assertion(scene: Scene, elsewhere: E
 
 @pytest.mark.parametrize("path", ["/.well-known/databricks-config", "/oidc/.well-known/.*"])
 def test_a_discovery_document_that_redirects_is_refused(scene: Scene, elsewhere: Elsewhere, path: str) -> None:
-    scene.fault("redirect", path, times=0, location=f"{elsewhere.host}/")
+    scene.control.add_fault("redirect", path, times=0, location=f"{elsewhere.host}/")
     team = scene.team()
     condition = scene.workspace(team.namespace, "RedirectRefused")
     assert "redirects" in condition["message"]
@@ -101,14 +101,14 @@ def test_a_discovery_document_that_redirects_is_refused(scene: Scene, elsewhere:
 
 
 def test_a_token_endpoint_that_redirects_is_not_followed(scene: Scene, elsewhere: Elsewhere) -> None:
-    scene.fault("redirect", "/oidc/v1/token", times=0, location=f"{elsewhere.host}/token")
+    scene.control.add_fault("redirect", "/oidc/v1/token", times=0, location=f"{elsewhere.host}/token")
     team = scene.team()
     scene.workspace(team.namespace, "RedirectRefused")
     assert elsewhere.visits == []
 
 
 def test_an_api_that_redirects_gets_no_token_elsewhere(scene: Scene, elsewhere: Elsewhere) -> None:
-    scene.fault("redirect", "/api/.*", times=0, location=f"{elsewhere.host}/api")
+    scene.control.add_fault("redirect", "/api/.*", times=0, location=f"{elsewhere.host}/api")
     team = scene.team()
     scene.workspace(team.namespace, "RedirectRefused")
     assert elsewhere.visits == []
@@ -156,7 +156,7 @@ class TestSharedWorkspace:
         before = minted(scene, other)
         run = scene.run(allowed, workspaceRef={"kind": "ClusterMLWorkspace", "name": self.NAME}).until("Succeeded")
         assert run.status["identity"]["serviceAccount"] == f"{allowed}/trainer"
-        assert run.only_remote()["creator"] == run.status["identity"]["submittedAs"]
+        assert run.only_remote().creator == run.status["identity"]["submittedAs"]
         assert minted(scene, other) == before
 
     def test_another_namespace_is_refused_and_nobody_elses_service_account_is_used(

@@ -4,9 +4,11 @@ from collections import Counter
 from typing import Any
 
 from stand import wait_for
-from tests.e2e.scene import FINAL, LONG, Run, Scene
+from tests.e2e.scene import FINAL, Run, Scene
+from tests.platforms.base import End, Pretence
 
 MOST_WRITES = 8
+NODE_LOST = End("infrastructure", "node lost")
 RETRY_SOON = {"limit": 2, "backoffSeconds": 1}
 
 
@@ -80,11 +82,11 @@ class TestStopping:
         assert run.remote() == []
 
     def test_a_run_cancelled_while_running_is_stopped_on_the_platform(self, scene: Scene) -> None:
-        scene.control.add_script(states=LONG)
+        scene.platform.pretend()
         run = scene.run(scene.team()).until("Running")
         run.change(cancel=True)
         run.until("Cancelled")
-        assert run.only_remote()["result_state"] == "CANCELED"
+        assert run.only_remote().result == "cancelled"
         assert run.reason == "Cancelled"
         assert conditions(run) == {
             "Ready": "False",
@@ -95,27 +97,27 @@ class TestStopping:
         }
 
     def test_the_overall_timeout_stops_the_run(self, scene: Scene) -> None:
-        scene.control.add_script(states=LONG)
+        scene.platform.pretend()
         run = scene.run(scene.team(), timeoutSeconds=4).until("TimedOut")
         assert run.reason == "TimedOut"
-        assert not run.only_remote()["active"]
+        assert not run.only_remote().active
 
     def test_the_attempt_timeout_is_the_platforms_own(self, scene: Scene) -> None:
-        scene.control.add_script(states=LONG)
+        scene.platform.pretend()
         run = scene.run(scene.team(), attemptTimeoutSeconds=2).until("TimedOut")
         assert run.reason == "AttemptTimedOut"
-        assert run.only_remote()["result_state"] == "TIMEDOUT"
+        assert run.only_remote().result == "timed out"
 
     def test_the_queue_timeout_stops_what_never_started(self, scene: Scene) -> None:
-        scene.control.add_script(states=[("QUEUED", 600)])
+        scene.platform.pretend(Pretence(stages=(("queued", 600),)))
         run = scene.run(scene.team(), queueTimeoutSeconds=2).until("TimedOut")
         assert run.reason == "QueueTimedOut"
-        assert run.only_remote()["result_state"] == "CANCELED"
+        assert run.only_remote().result == "cancelled"
 
 
 class TestRetries:
     def test_an_infrastructure_failure_is_retried_with_another_token(self, scene: Scene) -> None:
-        scene.control.add_script(outcome={"life_cycle_state": "INTERNAL_ERROR", "message": "node lost"}, times=1)
+        scene.platform.pretend(Pretence(end=NODE_LOST, times=1))
         run = scene.run(scene.team(), retry=RETRY_SOON).until("Succeeded")
         first, second = run.status["attempts"]
         assert (first["reason"], second["reason"]) == ("InfrastructureFailed", "Succeeded")
@@ -124,30 +126,26 @@ class TestRetries:
         assert run.events() == ["Submitted", "InfrastructureFailed", "Submitted", "Succeeded"]
 
     def test_retries_end_at_the_limit(self, scene: Scene) -> None:
-        scene.control.add_script(outcome={"life_cycle_state": "INTERNAL_ERROR", "message": "node lost"})
+        scene.platform.pretend(Pretence(end=NODE_LOST))
         run = scene.run(scene.team(), retry={"limit": 1, "backoffSeconds": 1}).until("Failed")
         assert run.reason == "InfrastructureFailed"
         assert run.paid() == 2
 
     def test_failed_code_is_not_retried_and_its_last_lines_are_told(self, scene: Scene) -> None:
-        scene.control.add_script(
-            outcome={"result_state": "FAILED"},
-            error="ValueError: no rows left",
-            error_trace="Traceback (most recent call last):\n  line 7, in load\nValueError: no rows left",
-        )
+        trace = "Traceback (most recent call last):\n  line 7, in load\nValueError: no rows left"
+        scene.platform.pretend(Pretence(end=End("code", "ValueError: no rows left", trace)))
         run = scene.run(scene.team()).until("Failed")
         assert run.reason == "CodeFailed"
         assert "line 7, in load\nValueError: no rows left" in run.message
         assert run.paid() == 1
 
     def test_failed_code_is_retried_where_any_failure_is(self, scene: Scene) -> None:
-        scene.control.add_script(outcome={"result_state": "FAILED"}, times=1)
+        scene.platform.pretend(Pretence(end=End("code"), times=1))
         run = scene.run(scene.team(), retry={**RETRY_SOON, "when": "Any"}).until("Succeeded")
         assert [a["reason"] for a in run.status["attempts"]] == ["CodeFailed", "Succeeded"]
 
     def test_a_package_that_can_not_be_installed_has_its_own_reason(self, scene: Scene) -> None:
-        outcome = {"result_state": "FAILED", "code": "LIBRARY_INSTALLATION_ERROR", "message": "no such package: nope"}
-        scene.control.add_script(outcome=outcome)
+        scene.platform.pretend(Pretence(end=End("packages", "no such package: nope")))
         run = scene.run(scene.team(), environment={"pip": ["nope==1"]}).until("Failed")
         assert run.reason == "PackageInstallFailed"
         assert "no such package: nope" in run.message
@@ -155,12 +153,9 @@ class TestRetries:
     def test_a_config_map_that_changes_between_attempts_stalls_the_run(self, scene: Scene) -> None:
         team = scene.team()
         scene.config_map(team.namespace, "code", {"main.py": "print(1)"})
-        scene.control.add_script(outcome={"life_cycle_state": "INTERNAL_ERROR"}, times=1)
+        scene.platform.pretend(Pretence(end=NODE_LOST, times=1))
         code = {"configMap": {"name": "code"}}
-        body = scene.stand.training_run("train", team.namespace, retry={"limit": 1, "backoffSeconds": 4})
-        body["spec"]["code"] = code
-        scene.create(team.namespace, "mltrainingruns", body)
-        run = Run(scene, team.namespace, "train").because("RetryBackoff")
+        run = scene.run(team, code=code, retry={"limit": 1, "backoffSeconds": 4}).because("RetryBackoff")
         scene.config_map(team.namespace, "code", {"main.py": "print(2)"})
         run.until("Stalled")
         assert run.reason == "SpecChanged"
@@ -169,7 +164,7 @@ class TestRetries:
 
 class TestManyAndAgain:
     def test_a_life_cycle_costs_few_writes(self, scene: Scene) -> None:
-        scene.control.add_script(states=[("QUEUED", 0.6), ("PENDING", 0.6), ("RUNNING", 0.6)])
+        scene.platform.pretend(Pretence(stages=(("queued", 0.6), ("starting", 0.6), ("running", 0.6))))
         team = scene.team()
         scene.workspace(team.namespace, "IdentityWorks")
         run = scene.run(team).until("Succeeded")
@@ -186,16 +181,16 @@ class TestManyAndAgain:
         runs = [scene.run(first), scene.run(second)]
         for run, team in zip(runs, (first, second), strict=True):
             run.until("Succeeded")
-            assert run.only_remote()["creator"] == team.principal
+            assert run.only_remote().creator == team.principal
             assert run.status["identity"]["submittedAs"] == team.principal
             assert run.status["identity"]["serviceAccount"] == f"{team.namespace}/trainer"
 
     def test_an_operator_that_is_stopped_and_started_again_loses_nothing(self, scene: Scene) -> None:
-        scene.control.add_script(states=LONG)
+        scene.platform.pretend()
         run = scene.run(scene.team()).until("Running")
         before = run.status["attempts"]
         assert scene.restart() == 0
-        scene.control.end_run(run.only_remote()["run_id"], result_state="SUCCESS")
+        scene.platform.end(run.only_remote().id)
         run.until("Succeeded")
         assert run.status["attempts"][0]["submissionToken"] == before[0]["submissionToken"]
         assert run.paid() == 1

@@ -56,7 +56,7 @@ def check_attempt(scene: Scene, run: Run, status: dict[str, Any]) -> None:
     (attempt,) = status["attempts"]
     uid = run.now()["metadata"]["uid"]
     assert attempt["submissionToken"] == f"ty-{uid}-1"
-    assert attempt["remoteId"] == status["remoteId"] == run.only_remote()["run_id"]
+    assert attempt["remoteId"] == status["remoteId"] == run.only_remote().id
     assert attempt["host"] == scene.stand.address.host
     assert attempt["url"] == status["url"]
     times = [attempt[name] for name in ("intendedAt", "submittedAt", "startedAt", "endedAt")]
@@ -142,7 +142,7 @@ def test_owner_labels_and_ours_are_on_the_cluster_that_is_paid_for(real: Scene) 
         environment={"runtime": "sklearn"},
         tags={"team": "wine", "cost-center": "4711"},
     ).until("Succeeded")
-    (task,) = run.only_remote()["request"]["tasks"]
+    (task,) = run.only_remote().raw["request"]["tasks"]
     tags = task["new_cluster"]["custom_tags"]
     assert (tags["team"], tags["cost-center"]) == ("wine", "4711")
     assert (tags["trainyard-namespace"], tags["trainyard-name"]) == (run.namespace, "labelled")
