@@ -8,10 +8,11 @@ from databricks.sdk.service import compute, jobs
 
 from tests.wire.jobs import job
 from trainyard.core.errors import TranslationError
-from trainyard.platforms.databricks.overrides import OWNED, merge_patch
+from trainyard.platforms.databricks.overrides import OWNED
 from trainyard.platforms.databricks.platform import Databricks
 from trainyard.platforms.databricks.translate import translate, with_variables
 from trainyard.platforms.databricks.translate import wanted as what_is_wanted
+from trainyard.platforms.merging import merge_patch
 
 MULTI_NODE = {
     "jobCluster": {

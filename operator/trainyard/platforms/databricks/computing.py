@@ -14,8 +14,8 @@ from trainyard.api.workspace import ComputeClass, JobCluster, MLWorkspaceSpec, R
 from trainyard.core.errors import TranslationError
 from trainyard.platforms.base import Job
 from trainyard.platforms.databricks import names
-from trainyard.platforms.databricks.references import listed
 from trainyard.platforms.databricks.steps import Step
+from trainyard.platforms.references import listed
 
 # databricks-sdk environments.py (ALL_ENVS).
 _CLOUDS = {

@@ -12,7 +12,7 @@ from trainyard.api.workspace import DataRoot, MLWorkspaceSpec
 from trainyard.core.errors import TranslationError
 from trainyard.platforms.base import Job
 from trainyard.platforms.databricks import names
-from trainyard.platforms.databricks.references import References, listed
+from trainyard.platforms.references import References, listed
 
 _SCHEME = "data://"
 # As the status holds what was written (api/run_status.py).

@@ -15,8 +15,8 @@ from trainyard.core.errors import TranslationError
 from trainyard.platforms.base import Job
 from trainyard.platforms.databricks import names
 from trainyard.platforms.databricks.data import platform_path
-from trainyard.platforms.databricks.references import References, listed
 from trainyard.platforms.databricks.steps import Step
+from trainyard.platforms.references import References, listed
 
 _NOTEBOOK_HEADER = b"# Databricks notebook source"
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")

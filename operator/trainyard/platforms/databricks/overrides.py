@@ -12,8 +12,8 @@ from typing import Any
 from trainyard.core.errors import TranslationError
 from trainyard.platforms.databricks import shapes
 from trainyard.platforms.databricks.names import MLFLOW_VARIABLES, OUR_TAGS, OUR_VARIABLES
-from trainyard.platforms.databricks.shapes import look
 from trainyard.platforms.databricks.steps import Step
+from trainyard.platforms.merging import check_depth, forbidden, look, merge_patch
 
 # What exactly-once, the deadlines and the identity stand on.
 OWNED = frozenset(
@@ -78,10 +78,10 @@ def refuse_owned(block: Mapping[str, Any] | None) -> None:
     """
     if not block:
         return
-    shapes.check_depth(block, "spec.databricks")
+    check_depth(block, "spec.databricks", "Databricks'")
     for path in sorted(OWNED):
         if look(block, path)[0]:
-            raise _forbidden(f"spec.databricks.{path}", _INSTEAD.get(path, "the operator owns it"))
+            raise forbidden(f"spec.databricks.{path}", _INSTEAD.get(path, "the operator owns it"))
     if "task" in block:
         _check_task(block["task"], "spec.databricks.task", makes_task=False)
 
@@ -127,23 +127,10 @@ def kind_of(step: Step) -> str:
     return kinds[0]
 
 
-def merge_patch(target: Any, patch: Any) -> Any:
-    """RFC 7396, section 2."""
-    if not isinstance(patch, Mapping):
-        return patch
-    result = dict(target) if isinstance(target, Mapping) else {}
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = merge_patch(result.get(key), value)
-    return result
-
-
 def _check_step(step: Step) -> None:
     """What one entry of spec.tasks says of its own task."""
     field, block = f"{step.field}.databricks", step.block or {}
-    shapes.check_depth(block, field)
+    check_depth(block, field, "Databricks'")
     _check_task(block, field, makes_task=not step.ours)
     loop = block.get("for_each_task")
     if loop is None:
@@ -159,29 +146,25 @@ def _check_step(step: Step) -> None:
 def _check_task(block: Any, field: str, *, makes_task: bool, allowed: frozenset[str] = frozenset()) -> None:
     """Refuses what the operator owns in a task, and its kind, unless it is the block that makes it."""
     if not isinstance(block, Mapping):
-        raise _forbidden(field, "must be an object: what the operator puts there stays")
+        raise forbidden(field, "must be an object: what the operator puts there stays")
     for name in sorted(set(block) - allowed):
         is_kind = name.endswith("_task")
         if (is_kind and not makes_task) or (not is_kind and f"task.{name}" in OWNED):
-            raise _forbidden(f"{field}.{name}", _INSTEAD.get(f"task.{name}", "the operator owns it"))
+            raise forbidden(f"{field}.{name}", _INSTEAD.get(f"task.{name}", "the operator owns it"))
     for path in _KEPT:
         found, value = look(block, path)
         if found and not isinstance(value, Mapping):
-            raise _forbidden(f"{field}.{path}", "must be an object: what the operator puts there stays")
+            raise forbidden(f"{field}.{path}", "must be an object: what the operator puts there stays")
     shapes.check_task(block, field)
     for name in look(block, "new_cluster.spark_env_vars")[1] or ():
         if name in MLFLOW_VARIABLES or name.startswith(OUR_VARIABLES):
-            raise _forbidden(f"{field}.new_cluster.spark_env_vars.{name}", "the operator owns it")
+            raise forbidden(f"{field}.new_cluster.spark_env_vars.{name}", "the operator owns it")
     for name in look(block, "new_cluster.custom_tags")[1] or ():
         if name.lower().startswith(OUR_TAGS):
-            raise _forbidden(f"{field}.new_cluster.custom_tags.{name}", "the operator owns it")
+            raise forbidden(f"{field}.new_cluster.custom_tags.{name}", "the operator owns it")
 
 
 def _once_each(loop: Mapping[str, Any]) -> dict[str, Any]:
     """A loop whose task the platform does not start again by itself."""
     once = {"max_retries": 0, "retry_on_timeout": False, "disable_auto_optimization": True}
     return {**loop, "task": {**loop["task"], **once}}
-
-
-def _forbidden(field: str, why: str) -> TranslationError:
-    return TranslationError(field, why, reason="OverrideForbidden")

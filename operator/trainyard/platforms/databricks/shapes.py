@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainyard.core.errors import TranslationError
+from trainyard.platforms.merging import look
 
-# No field of jobs/runs/submit lies half as deep.
-DEEPEST = 32
 # What the status and a check's name have room for.
 LONGEST_TEXT = 255
 
@@ -29,20 +28,6 @@ _TEXT = (
     "new_cluster.policy_id",
     "new_cluster.spark_version",
 )
-
-
-def check_depth(block: Mapping[str, Any], field: str) -> None:
-    """Refuses a block that is nested beyond all that the platform has.
-
-    Raises:
-        TranslationError: InvalidSpec.
-    """
-    level: list[Any] = [block]
-    for _ in range(DEEPEST):
-        level = [inner for value in level for inner in _inside(value)]
-        if not level:
-            return
-    raise TranslationError(field, f"is nested deeper than {DEEPEST} levels; no field of Databricks' is")
 
 
 def check_task(task: Mapping[str, Any], field: str) -> None:
@@ -69,28 +54,12 @@ def check_task(task: Mapping[str, Any], field: str) -> None:
     _require(job is None or (whole and len(str(job)) < 20), f"{field}.run_job_task.job_id", "a whole number")
 
 
-def look(block: Mapping[str, Any], path: str) -> tuple[bool, Any]:
-    """Whether something stands at the path, and what."""
-    value: Any = block
-    for key in path.split("."):
-        if not isinstance(value, Mapping) or key not in value:
-            return False, None
-        value = value[key]
-    return True, value
-
-
 def _check_python(task: Mapping[str, Any], field: str) -> None:
     path = f"{field}.spark_python_task"
     file, parameters = (look(task, f"spark_python_task.{name}")[1] for name in ("python_file", "parameters"))
     _require(file is None or isinstance(file, str), f"{path}.python_file", "text")
     listed = isinstance(parameters, list) and all(isinstance(each, str) for each in parameters)
     _require(parameters is None or listed, f"{path}.parameters", "a list of texts")
-
-
-def _inside(value: Any) -> list[Any]:
-    if isinstance(value, Mapping):
-        return list(value.values())
-    return list(value) if isinstance(value, list) else []
 
 
 def _object(value: Any, field: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from trainyard.api.training_run import Compute, Entrypoint, Environment, JobRef, MLTrainingRunSpec, RunIf, Task
 from trainyard.core.errors import TranslationError
 from trainyard.platforms.databricks import names
-from trainyard.platforms.databricks.references import listed
+from trainyard.platforms.references import listed
 
 
 @dataclass(frozen=True, slots=True)

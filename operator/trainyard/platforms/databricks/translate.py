@@ -17,9 +17,10 @@ from trainyard.platforms.databricks.asking import needs_of
 from trainyard.platforms.databricks.data import Data, data_of, secret_references, variables
 from trainyard.platforms.databricks.entry import Source, is_launched, notebooks_of, source_of
 from trainyard.platforms.databricks.learned import with_variables
-from trainyard.platforms.databricks.references import References, listed, mentions_mlflow
+from trainyard.platforms.databricks.references import References, mentions_mlflow
 from trainyard.platforms.databricks.steps import remaining, steps_of
 from trainyard.platforms.databricks.tasks import RUNS_CODE, Made, Wanting, tasks_of, with_looped
+from trainyard.platforms.references import listed
 
 __all__ = ["translate", "wanted", "with_variables"]
 
