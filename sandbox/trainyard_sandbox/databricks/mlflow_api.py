@@ -5,8 +5,6 @@ that it does not know, nor a call whose experiment the principal may not touch.
 
 Read in: databricks-sdk `service/ml.py` (ExperimentsAPI); mlflow 2.22 `protos/service.proto` (fields); Databricks
 documentation, "Organize training runs with MLflow experiments" and "Access control lists", "MLflow experiment ACLs".
-Values that JSON has no number for are the strings NaN, Infinity and -Infinity (protobuf documentation, "ProtoJSON
-Format"); the server's SQL store keeps infinity as the largest double (mlflow documentation of `log_metric`).
 """
 
 from __future__ import annotations
@@ -22,21 +20,20 @@ from starlette.routing import Route
 from trainyard_sandbox.auth import caller
 from trainyard_sandbox.errors import ApiError, already_exists, invalid_parameter, not_found
 from trainyard_sandbox.mlflow_backend import MlflowBackend
+from trainyard_sandbox.mlflow_shapes import (
+    DATASET_INPUT,
+    METRIC_FIELDS,
+    RUN_STATUS,
+    SEARCH_EXPERIMENTS,
+    SEARCH_RUNS,
+    TAG,
+)
 from trainyard_sandbox.principals import Principal
-from trainyard_sandbox.schema import Int, ListOf, Number, Obj, Shape, Str, json_body, query
+from trainyard_sandbox.schema import Int, ListOf, Obj, Shape, Str, json_body, query
 from trainyard_sandbox.state import SandboxState, sandbox_state
 from trainyard_sandbox.stores.blobs import BlobStore
-from trainyard_sandbox.stores.tracking import MLFLOW, Tracking, tracking_of
+from trainyard_sandbox.stores.tracking import MLFLOW, Tracking, is_workspace_experiment, tracking_of
 from trainyard_sandbox.stores.workspace_tree import Access, WorkspaceTree, parent_of
-
-
-@dataclass(frozen=True)
-class MetricValue(Shape):
-    """A double in protobuf JSON: a number, or one of three strings."""
-
-    def check(self, value: Any, path: str) -> float | str:
-        """See `Shape.check`."""
-        return value if value in ("NaN", "Infinity", "-Infinity") else Number().check(value, path)
 
 
 @dataclass(frozen=True)
@@ -50,13 +47,6 @@ class Call:
     fields: Obj
 
 
-RUN_VIEW = Str(choices=("ACTIVE_ONLY", "DELETED_ONLY", "ALL"))
-TAG = Obj({"key": Str(), "value": Str()})
-METRIC_FIELDS: dict[str, Shape] = {"key": Str(), "value": MetricValue(), "timestamp": Int(), "step": Int()}
-DATASET = {"name", "digest", "source_type", "source", "schema", "profile"}
-DATASET_INPUT = Obj({"tags": ListOf(TAG), "dataset": Obj({name: Str() for name in DATASET})})
-
-
 def _run_call(method: Literal["GET", "POST"], path: str, access: Access, **fields: Shape) -> Call:
     """A call on a run; `run_uuid` is the old name of `run_id` and the client sends both (mlflow `service.proto`)."""
     return Call(method, path, "run", access, Obj({"run_id": Str(), "run_uuid": Str(), **fields}, required=["run_id"]))
@@ -65,8 +55,6 @@ def _run_call(method: Literal["GET", "POST"], path: str, access: Access, **field
 def _experiment_call(method: Literal["GET", "POST"], path: str, access: Access, **fields: Shape) -> Call:
     return Call(method, path, "experiment", access, Obj({"experiment_id": Str(), **fields}, required=["experiment_id"]))
 
-
-RUN_STATUS = Str(choices=("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"))
 
 CALLS = (
     _experiment_call("GET", "/experiments/get", "View"),
@@ -98,28 +86,8 @@ CALLS = (
 CREATE_EXPERIMENT = Obj({"name": Str(min_length=1), "artifact_location": Str(), "tags": ListOf(TAG)}, required=["name"])
 UPDATE_EXPERIMENT = Obj({"experiment_id": Str(), "new_name": Str()}, required=["experiment_id"])
 BY_NAME = Obj({"experiment_name": Str()}, required=["experiment_name"])
-SEARCH_EXPERIMENTS = Obj(
-    {
-        "filter": Str(),
-        "max_results": Int(1, 1000),
-        "order_by": ListOf(Str()),
-        "page_token": Str(),
-        "view_type": RUN_VIEW,
-    }
-)
 CREATE_RUN = Obj(
     {"experiment_id": Str(), "run_name": Str(), "start_time": Int(), "tags": ListOf(TAG), "user_id": Str()}
-)
-SEARCH_RUNS = Obj(
-    {
-        "experiment_ids": ListOf(Str(), maximum=100),
-        "filter": Str(),
-        "max_results": Int(1, 50_000),
-        "order_by": ListOf(Str()),
-        "page_token": Str(),
-        "run_view_type": RUN_VIEW,
-    },
-    required=["experiment_ids"],
 )
 
 
@@ -221,7 +189,7 @@ async def search_experiments(request: Request) -> Response:
     visible = [
         experiment
         for experiment in answer.get("experiments", [])
-        if experiment["experiment_id"] != "0" and tracking.tree.may(principal, experiment["name"], "View")
+        if is_workspace_experiment(experiment) and tracking.tree.may(principal, experiment["name"], "View")
     ]
     return _answer(request, answer | {"experiments": visible})
 

@@ -125,8 +125,15 @@ class Tracking:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 raise not_found(f"Node ID {experiment_id} does not exist.") from None
             raise
+        if not is_workspace_experiment(answer["experiment"]):
+            raise not_found(f"Node ID {experiment_id} does not exist.")
         name: str = answer["experiment"]["name"]
         return name
+
+
+def is_workspace_experiment(experiment: dict[str, Any]) -> bool:
+    """Whether the server's experiment is one of a Databricks workspace: those are named by absolute paths."""
+    return str(experiment["name"]).startswith("/")
 
 
 def tracking_of(request: Request) -> Tracking:
