@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 from trainyard.api.training_run import Compute
 from trainyard.api.workspace import ComputeClass, JobCluster, MLWorkspaceSpec, Runtime
 from trainyard.core.errors import TranslationError
+from trainyard.platforms import short_names
 from trainyard.platforms.base import Job
 from trainyard.platforms.databricks import names
 from trainyard.platforms.databricks.steps import Step
-from trainyard.platforms.references import listed
 
 # databricks-sdk environments.py (ALL_ENVS).
 _CLOUDS = {
@@ -59,14 +59,7 @@ def compute_class(compute: Compute | None, field: str, workspace: MLWorkspaceSpe
     Raises:
         TranslationError: ComputeClassUnknown.
     """
-    name = compute.class_ if compute is not None else ""
-    shape = workspace.compute_classes.get(name)
-    if shape is None:
-        raise TranslationError(
-            field,
-            f"{name!r} is not a compute class of the workspace, which has {listed(workspace.compute_classes)}",
-            reason="ComputeClassUnknown",
-        )
+    name, shape = short_names.compute_class(compute, field, workspace)
     return Computing(name, field, shape)
 
 
@@ -76,17 +69,7 @@ def runtime_of(step: Step, workspace: MLWorkspaceSpec) -> Runtime | None:
     Raises:
         TranslationError: RuntimeUnknown.
     """
-    name = step.environment.runtime if step.environment else None
-    if name is None:
-        return None
-    runtime = workspace.runtimes.get(name)
-    if runtime is None:
-        raise TranslationError(
-            f"{step.environment_field}.runtime",
-            f"{name!r} is not a runtime of the workspace, which has {listed(workspace.runtimes)}",
-            reason="RuntimeUnknown",
-        )
-    return runtime
+    return short_names.runtime(step.environment, step.environment_field, workspace)
 
 
 def packages_of(step: Step, workspace: MLWorkspaceSpec) -> list[str]:

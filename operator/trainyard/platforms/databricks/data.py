@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from trainyard.api.training_run import MLTrainingRunSpec, Output
 from trainyard.api.workspace import DataRoot, MLWorkspaceSpec
 from trainyard.core.errors import TranslationError
+from trainyard.platforms import short_names, told
 from trainyard.platforms.base import Job
 from trainyard.platforms.databricks import names
 from trainyard.platforms.references import References, listed
 
-_SCHEME = "data://"
 # As the status holds what was written (api/run_status.py).
 _LONGEST_URI = 1024
 _LONGEST_TABLE = 255
@@ -63,16 +63,10 @@ def variables(data: Data) -> dict[str, str]:
     Raises:
         TranslationError: two names become one variable.
     """
-    found: dict[str, str] = {}
-    for kind, places in (("INPUT", data.inputs), ("OUTPUT", data.outputs)):
-        for name, place in places.items():
-            variable = f"{names.OUR_VARIABLES}{kind}_{name.upper()}"
-            if variable in found:
-                raise TranslationError(
-                    f"spec.{kind.lower()}s[{name}]", f"another one becomes {variable} as well; give one another name"
-                )
-            found[variable] = place.text
-    return found
+    return told.data_variables(
+        {name: place.text for name, place in data.inputs.items()},
+        {name: place.text for name, place in data.outputs.items()},
+    )
 
 
 def secret_references(spec: MLTrainingRunSpec, workspace: MLWorkspaceSpec) -> dict[str, tuple[str, str]]:
@@ -84,7 +78,7 @@ def secret_references(spec: MLTrainingRunSpec, workspace: MLWorkspaceSpec) -> di
     found = {}
     for name, secret in spec.secrets.items():
         field = f"spec.secrets[{name}]"
-        if name in (*names.MLFLOW_VARIABLES, names.REGISTRY_VARIABLE) or name.startswith(names.OUR_VARIABLES):
+        if name in (*names.MLFLOW_VARIABLES, names.REGISTRY_VARIABLE) or name.startswith(told.OUR_VARIABLES):
             raise TranslationError(field, f"{name} is a variable of the operator's; choose another name")
         store = workspace.secret_stores.get(secret.store)
         if store is None:
@@ -103,7 +97,7 @@ def platform_path(location: str, field: str, workspace: MLWorkspaceSpec) -> str:
     Raises:
         TranslationError: DataRootUnknown, or it is neither.
     """
-    path = _files(location, field, workspace.data_roots).rstrip("/")
+    path = short_names.files(location, field, workspace.data_roots).rstrip("/")
     if not path.startswith(("/Workspace/", "/Volumes/")):
         raise TranslationError(field, f"is {path}, but code can lie below /Workspace and /Volumes only")
     return path
@@ -126,7 +120,7 @@ def _place(uri: str | None, table: str | None, field: str, roots: Mapping[str, D
         named = _table(table or "", f"{field}.table", roots)
         _refuse_longer(named, _LONGEST_TABLE, f"{field}.table")
         return Place(table=named)
-    found = _files(uri, f"{field}.uri", roots)
+    found = short_names.files(uri, f"{field}.uri", roots)
     _refuse_longer(found, _LONGEST_URI, f"{field}.uri")
     if found.startswith("/Volumes/") and volume_of(found) is None:
         raise TranslationError(f"{field}.uri", f"{found} names no volume: write /Volumes/CATALOG/SCHEMA/VOLUME/...")
@@ -138,36 +132,13 @@ def _refuse_longer(text: str, most: int, field: str) -> None:
         raise TranslationError(field, f"with data roots and references replaced it is longer than {most} characters")
 
 
-def _files(uri: str, field: str, roots: Mapping[str, DataRoot]) -> str:
-    if ".." in uri.split("/"):
-        raise TranslationError(field, "must have no .. part")
-    if not uri.startswith(_SCHEME):
-        return uri
-    name, _, rest = uri.removeprefix(_SCHEME).partition("/")
-    path = _root(name, field, roots).path
-    if path is None:
-        raise TranslationError(
-            field, f"data root {name!r} of the workspace holds tables only: it has no path", reason="DataRootUnknown"
-        )
-    return f"{path}/{rest}" if rest else path
-
-
 def _table(table: str, field: str, roots: Mapping[str, DataRoot]) -> str:
-    if not table.startswith(_SCHEME):
+    if not table.startswith(short_names.SCHEME):
         return table
-    name, _, rest = table.removeprefix(_SCHEME).partition("/")
-    schema = _root(name, field, roots).schema_
+    name, _, rest = table.removeprefix(short_names.SCHEME).partition("/")
+    schema = short_names.data_root(name, field, roots).schema_
     if schema is None:
         raise TranslationError(
             field, f"data root {name!r} of the workspace holds files only: it has no schema", reason="DataRootUnknown"
         )
     return f"{schema}.{rest}"
-
-
-def _root(name: str, field: str, roots: Mapping[str, DataRoot]) -> DataRoot:
-    root = roots.get(name)
-    if root is None:
-        raise TranslationError(
-            field, f"{name!r} is not a data root of the workspace, which has {listed(roots)}", reason="DataRootUnknown"
-        )
-    return root

@@ -16,7 +16,8 @@ from trainyard.platforms.base import Job
 from trainyard.platforms.databricks import names
 from trainyard.platforms.databricks.data import platform_path
 from trainyard.platforms.databricks.steps import Step
-from trainyard.platforms.references import References, listed
+from trainyard.platforms.entrypoints import check_file, check_module, no_files, no_wheel
+from trainyard.platforms.references import References
 
 _NOTEBOOK_HEADER = b"# Databricks notebook source"
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
@@ -100,7 +101,7 @@ def entry_of(
         task = {"package_name": wheel.name, "entry_point": entrypoint.console_script, "parameters": arguments}
         return {"python_wheel_task": task}
     if entrypoint.module is not None:
-        _check_module(entrypoint.module, f"{field}.module", source.files)
+        check_module(entrypoint.module, f"{field}.module", source.files)
         return _launched(source, ["--module", entrypoint.module], settings, source.folder, arguments)
     path = _file(entrypoint.file or "", f"{field}.pythonFile", source)
     if settings is not None or path.startswith("/Volumes/"):
@@ -175,45 +176,14 @@ def _notebook(
 
 def _file(name: str, field: str, source: Source) -> str:
     if source.folder is None:
-        raise TranslationError(
-            field, "a wheel has no files to start; name a consoleScript or a module", reason="EntrypointMissing"
-        )
-    if source.files is not None and name not in source.files:
-        raise TranslationError(
-            field, f"{name!r} is not in the code, which has {listed(source.files)}", reason="EntrypointMissing"
-        )
+        raise no_files(field)
+    check_file(name, field, source.files)
     return f"{source.folder}/{name}"
-
-
-def _check_module(module: str, field: str, files: Mapping[str, bytes] | None) -> None:
-    """Refuses a module that should be in the code and is not; an installed package's may be run as well."""
-    if files is None:
-        return
-    path = module.replace(".", "/")
-    endings = (f"{path}.py", f"{path}/__main__.py")
-    if any(ending in files for ending in endings):
-        return
-    top = path.partition("/")[0]
-    deeper = sorted(name for name in files if name.endswith(tuple(f"/{ending}" for ending in endings)))
-    if deeper:
-        where = (
-            posixpath.dirname(deeper[0].removesuffix("/__main__.py")).removesuffix(posixpath.dirname(path)).rstrip("/")
-        )
-        hint = f"it is below {where!r}, which has to be the source folder, with git as code.git.path"
-    elif any(name == f"{top}.py" or name.startswith(f"{top}/") for name in files):
-        hint = f"the code has {listed(files)}"
-    else:
-        return
-    raise TranslationError(field, f"{module!r} is not a module of the code: {hint}", reason="EntrypointMissing")
 
 
 def _needed_wheel(source: Source, field: str) -> Wheel:
     if source.wheel is None:
-        raise TranslationError(
-            field,
-            "a console script is installed by a wheel: use code.wheel, or name a module",
-            reason="EntrypointMissing",
-        )
+        raise no_wheel(field)
     return source.wheel
 
 

@@ -15,7 +15,6 @@ TAG_TOKEN = "trainyard.dev/submission-token"  # noqa: S105 - the name of a tag
 TAG_CLUSTER = "trainyard.dev/cluster"
 TAG_COMMIT = "trainyard.dev/commit"
 TAG_REQUESTED_BY = "trainyard.dev/requested-by"
-OUR_TAGS = "trainyard"
 # Keys of Unity Catalog's tags, also those of model versions, may have none of these
 # (https://docs.databricks.com/database-objects/tags.html, "Constraints").
 NOT_IN_MODEL_TAG = frozenset(".,-=/:")
@@ -24,7 +23,6 @@ TASK_KEY = "train"
 ENVIRONMENT_KEY = "trainyard"
 
 MLFLOW_VARIABLES = frozenset({"MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID"})
-OUR_VARIABLES = "TRAINYARD_"
 REGISTRY_VARIABLE = "MLFLOW_REGISTRY_URI"
 TASK_VARIABLE = "TRAINYARD_TASK"
 # A folder of uploads is named by the code's digest alone, so that the launcher, which is put beside the code, needs a

@@ -11,9 +11,10 @@ from typing import Any
 
 from trainyard.core.errors import TranslationError
 from trainyard.platforms.databricks import shapes
-from trainyard.platforms.databricks.names import MLFLOW_VARIABLES, OUR_TAGS, OUR_VARIABLES
+from trainyard.platforms.databricks.names import MLFLOW_VARIABLES
 from trainyard.platforms.databricks.steps import Step
 from trainyard.platforms.merging import check_depth, forbidden, look, merge_patch
+from trainyard.platforms.told import OUR_TAGS, OUR_VARIABLES
 
 # What exactly-once, the deadlines and the identity stand on.
 OWNED = frozenset(

@@ -11,6 +11,7 @@ from trainyard.api.training_run import MLTrainingRunSpec
 from trainyard.api.workspace import MLWorkspaceSpec, Permission, RunAsIdentity
 from trainyard.core.errors import TranslationError
 from trainyard.core.tokens import submission_token
+from trainyard.platforms import short_names, told
 from trainyard.platforms.base import Job, ModelWanted, Request, RunsAs, Wanted
 from trainyard.platforms.databricks import names, overrides
 from trainyard.platforms.databricks.asking import needs_of
@@ -20,7 +21,6 @@ from trainyard.platforms.databricks.learned import with_variables
 from trainyard.platforms.databricks.references import References, mentions_mlflow
 from trainyard.platforms.databricks.steps import remaining, steps_of
 from trainyard.platforms.databricks.tasks import RUNS_CODE, Made, Wanting, tasks_of, with_looped
-from trainyard.platforms.references import listed
 
 __all__ = ["translate", "wanted", "with_variables"]
 
@@ -110,24 +110,10 @@ def _runs_as(job: Job) -> RunsAs | None:
     Raises:
         TranslationError: RunAsUnknown or RunAsRequired.
     """
-    mapping = job.workspace.run_as
-    identities = {name: _identity(each) for name, each in mapping.identities.items()} if mapping is not None else {}
-    name = job.spec.run_as or (mapping.default if mapping is not None else None)
-    if name is not None and name not in identities:
-        raise TranslationError(
-            "spec.runAs",
-            f"{name!r} is not an identity of the workspace's runAs, which has {listed(identities)}",
-            reason="RunAsUnknown",
-        )
-    others = {name: each for name, each in identities.items() if each.name != job.target.principal}
-    if mapping is not None and mapping.required and name not in others:
-        raise TranslationError(
-            "spec.runAs",
-            "the workspace requires that code does not run as the identity that submits it; name one of "
-            f"{listed(others)}",
-            reason="RunAsRequired",
-        )
-    return others.get(name or "")
+    principal = job.target.principal
+    identity = short_names.run_as(job, lambda each: _identity(each).name != principal)
+    runs_as = _identity(identity) if identity is not None else None
+    return runs_as if runs_as is not None and runs_as.name != principal else None
 
 
 def _identity(identity: RunAsIdentity) -> RunsAs:
@@ -137,14 +123,10 @@ def _identity(identity: RunAsIdentity) -> RunsAs:
 
 
 def _variables(job: Job, data: Data) -> dict[str, str]:
-    found = {
-        "TRAINYARD_NAMESPACE": job.namespace,
-        "TRAINYARD_NAME": job.name,
-        "TRAINYARD_ATTEMPT": str(job.attempt),
-    }
+    found = told.variables(job)
     model = _model_name(job.spec, job.workspace)
     if model is not None:
-        found["TRAINYARD_MODEL_NAME"] = model
+        found[told.MODEL_VARIABLE] = model
         # MLflow 2 would register in the workspace's own registry; the name is one of Unity Catalog's.
         found[names.REGISTRY_VARIABLE] = "databricks-uc"
     return {**found, **variables(data)}
@@ -167,11 +149,8 @@ def _model_wanted(job: Job) -> ModelWanted | None:
     name, model = _model_name(job.spec, job.workspace), job.spec.model
     if name is None or model is None:
         return None
+    told.refuse_our_tags(model.tags, "spec.model.tags")
     for key in model.tags:
-        if key.lower().startswith(names.OUR_TAGS):
-            raise TranslationError(
-                "spec.model.tags", f"{key!r}: keys that start with {names.OUR_TAGS} are the operator's"
-            )
         if names.NOT_IN_MODEL_TAG.intersection(key):
             raise TranslationError(
                 "spec.model.tags",
@@ -198,9 +177,7 @@ def _experiment(job: Job, made: Made) -> str | None:
 
 
 def _tags(job: Job) -> dict[str, str]:
-    for key in job.spec.tags:
-        if key.lower().startswith(names.OUR_TAGS):
-            raise TranslationError("spec.tags", f"{key!r}: keys that start with {names.OUR_TAGS} are the operator's")
+    told.refuse_our_tags(job.spec.tags, "spec.tags")
     return {
         **job.spec.tags,
         **_our_tags(job),
