@@ -17,6 +17,8 @@ from typing import Any, Self
 
 import httpx
 
+from trainyard_sandbox.azure_client import AzureControl
+
 
 @dataclass(frozen=True)
 class AzureAddress:
@@ -110,7 +112,7 @@ class ControlError(Exception):
     """The control API refused."""
 
 
-class SandboxControl:
+class SandboxControl(AzureControl):
     """One sandbox's control API. Use it as a context manager, or `close` it."""
 
     def __init__(self, sandbox_json: Path) -> None:

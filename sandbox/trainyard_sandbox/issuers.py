@@ -1,8 +1,8 @@
 """Identity providers whose assertions may be exchanged: their discovery documents and signing keys, fetched over https.
 
-databricks/oidc.py calls `verify`; the command line and the control API say which CA vouches for which issuer. Only the
-configured CA is trusted for a configured issuer; an issuer without one must have a publicly trusted certificate.
-It must never follow a redirect, nor fetch anything for an issuer that no federation policy names.
+databricks/oidc.py and azure/entra.py call `verify`; the command line and the control API say which CA vouches for which
+issuer. Only the configured CA is trusted for a configured issuer; an issuer without one must have a publicly trusted
+certificate. It must never follow a redirect, nor fetch anything for an issuer that no federation policy names.
 
 Read in: OpenID Connect Discovery 1.0 sections 4.1 and 4.3 (issuer must match exactly), RFC 7517 (JWKS), RFC 7519.
 """
@@ -34,6 +34,10 @@ FETCH_TIMEOUT_SECONDS = 10.0
 
 class AssertionRefusedError(Exception):
     """The assertion is not acceptable; the message may be shown to the caller and never contains the assertion."""
+
+
+class IssuerUnreachableError(AssertionRefusedError):
+    """The issuer's discovery document or keys cannot be had."""
 
 
 @dataclass
@@ -116,13 +120,13 @@ class IssuerTrust:
             ) as client:
                 discovery = await _get_json(client, f"{issuer.rstrip('/')}/.well-known/openid-configuration")
                 if discovery.get("issuer") != issuer:
-                    raise AssertionRefusedError(f"the discovery document of {issuer} names another issuer")
+                    raise IssuerUnreachableError(f"the discovery document of {issuer} names another issuer")
                 jwks_uri = str(discovery.get("jwks_uri", ""))
                 if not jwks_uri.startswith("https://"):
-                    raise AssertionRefusedError(f"the discovery document of {issuer} has no https jwks_uri")
+                    raise IssuerUnreachableError(f"the discovery document of {issuer} has no https jwks_uri")
                 document = await _get_json(client, jwks_uri)
         except httpx.HTTPError as error:
-            raise AssertionRefusedError(
+            raise IssuerUnreachableError(
                 f"the issuer {issuer} cannot be reached: {type(error).__name__}: {error}"
             ) from error
         return _Keys(time.monotonic(), _parse_keys(document))
@@ -166,13 +170,13 @@ def _check_times(claims: dict[str, Any], now: float) -> None:
 async def _get_json(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
     response = await client.get(url)
     if response.status_code != httpx.codes.OK:
-        raise AssertionRefusedError(f"GET {url} answered {response.status_code}")
+        raise IssuerUnreachableError(f"GET {url} answered {response.status_code}")
     try:
         document = response.json()
     except ValueError:
-        raise AssertionRefusedError(f"GET {url} did not answer JSON") from None
+        raise IssuerUnreachableError(f"GET {url} did not answer JSON") from None
     if not isinstance(document, dict):
-        raise AssertionRefusedError(f"GET {url} did not answer a JSON object")
+        raise IssuerUnreachableError(f"GET {url} did not answer a JSON object")
     return document
 
 

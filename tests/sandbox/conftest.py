@@ -24,6 +24,7 @@ from databricks.sdk.service.workspace import ImportFormat
 
 from trainyard_sandbox.client import SandboxAddress, SandboxControl
 
+from .azure_fixtures import ARM_LIMITS, arm, azure_credential, data_scientist, ml_client  # noqa: F401
 from .issuer import TestIssuer
 
 AUDIENCE = "https://trainyard.test/databricks"
@@ -83,6 +84,7 @@ def control(sandbox: SandboxControl) -> Iterator[SandboxControl]:
     sandbox.clear_scripts()
     sandbox.override_discovery()
     sandbox.settings(max_token_lifetime_seconds=3600.0, clock_offset_seconds=0.0)
+    sandbox.azure_settings(token_lifetime_seconds=3599.0, limits=ARM_LIMITS)
 
 
 @pytest.fixture

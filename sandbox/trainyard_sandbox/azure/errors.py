@@ -119,7 +119,7 @@ class DataPlaneError(AzureError):
         nested: dict[str, Any] | None = None
         for code in reversed(self.inner):
             nested = {"code": code, "innerError": nested}
-        error = {
+        error: dict[str, Any] = {
             "code": self.code,
             "severity": None,
             "message": self.message,

@@ -14,6 +14,7 @@ import uuid
 from dataclasses import dataclass, field
 
 from trainyard_sandbox.azure.roles import RoleAssignment, permits
+from trainyard_sandbox.errors import not_found
 
 MAX_FEDERATED_CREDENTIALS = 20
 """Microsoft Entra documentation, "Important considerations and restrictions for federated identity credentials"."""
@@ -73,6 +74,17 @@ class AzureDirectory:
     def add(self, principal: AzurePrincipal) -> None:
         """Add an application."""
         self._by_client_id[principal.client_id.lower()] = principal
+
+    def require(self, client_id: str) -> AzurePrincipal:
+        """The application with this client id.
+
+        Raises:
+            ApiError: 404, for the control API.
+        """
+        principal = self.get(client_id)
+        if principal is None:
+            raise not_found(f"no application {client_id}")
+        return principal
 
     def get(self, client_id: str) -> AzurePrincipal | None:
         """The application with this client id, in any case."""

@@ -16,6 +16,7 @@ from trainyard_sandbox.azure.throttle import Throttle
 from trainyard_sandbox.azure.token_store import AzureTokens
 
 ML_RESOURCE = "https://ml.azure.com"
+STORAGE_RESOURCE = "https://storage.azure.com"
 STORAGE_SUFFIX = "core.sandbox.test"
 TOKEN_LIFETIME_SECONDS = 3599.0
 """What `expires_in` says to an application by default (Microsoft Entra documentation, client credentials flow)."""
@@ -40,6 +41,8 @@ class AzureState:
     now: Callable[[], float]
     url: str = ""
     tenant_id: str = field(default_factory=_guid)
+    tenant_domain: str = "sandbox.onmicrosoft.test"
+    tenant_name: str = "Sandbox"
     subscription_id: str = field(default_factory=_guid)
     resource_group: str = "rg-sandbox"
     workspace_name: str = "ws-sandbox"
@@ -58,6 +61,7 @@ class AzureState:
     datastores: Any = None
     components: Any = None
     computes: Any = None
+    operations: Any = None
     jobs: Any = None
     engine: Any = None
     history: Any = None

@@ -1,0 +1,95 @@
+"""The Azure part of the control API's client: `SandboxControl` inherits it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+TOKEN_EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"  # noqa: S105 - a published name, no secret
+
+
+class AzureControl:
+    """What an administrator of the tenant, the subscription and the workspace would do."""
+
+    def call(self, method: str, path: str, body: Any = None, query: Mapping[str, Any] | None = None) -> Any:
+        """One request to the control API; see `SandboxControl.call`."""
+        raise NotImplementedError
+
+    def add_application(self, name: str, roles: Mapping[str, Sequence[str]] | None = None) -> str:
+        """A new application with its service principal; returns its client id.
+
+        `roles` are role names by scope: a resource id, or "workspace", "resource group", "subscription",
+        "storage account".
+        """
+        given = {scope: list(names) for scope, names in (roles or {}).items()}
+        client_id: str = self.call("POST", "/azure/applications", {"name": name, "roles": given})["client_id"]
+        return client_id
+
+    def applications(self) -> list[dict[str, Any]]:
+        """All applications (`client_id`, `object_id`, `display_name`, `federated_credentials`, `roles`)."""
+        listed: list[dict[str, Any]] = self.call("GET", "/azure/applications")
+        return listed
+
+    def remove_application(self, client_id: str) -> None:
+        """Delete an application."""
+        self.call("DELETE", f"/azure/applications/{client_id}")
+
+    def add_federated_credential(
+        self,
+        client_id: str,
+        issuer: str,
+        subject: str,
+        audiences: Sequence[str] = (TOKEN_EXCHANGE_AUDIENCE,),
+        unknown_for_seconds: float = 0.0,
+    ) -> str:
+        """Trust an identity provider's assertions, at once or after a while; returns the credential's name."""
+        body = {
+            "issuer": issuer,
+            "subject": subject,
+            "audiences": list(audiences),
+            "unknown_for_seconds": unknown_for_seconds,
+        }
+        name: str = self.call("POST", f"/azure/applications/{client_id}/federated-credentials", body)["name"]
+        return name
+
+    def remove_federated_credential(self, client_id: str, name: str) -> None:
+        """Trust them no more."""
+        self.call("DELETE", f"/azure/applications/{client_id}/federated-credentials/{name}")
+
+    def add_client_secret(self, client_id: str, lifetime_seconds: float = 86400.0) -> str:
+        """A client secret; returns its value."""
+        body = {"lifetime_seconds": lifetime_seconds}
+        value: str = self.call("POST", f"/azure/applications/{client_id}/secrets", body)["value"]
+        return value
+
+    def add_certificate(self, client_id: str, pem: str) -> None:
+        """Register a certificate (PEM, without its key)."""
+        self.call("POST", f"/azure/applications/{client_id}/certificates", {"pem": pem})
+
+    def assign_role(self, client_id: str, role: str, scope: str = "workspace") -> None:
+        """Give a built-in role on a scope; see `add_application`."""
+        self.call("POST", "/azure/roles", {"client_id": client_id, "role": role, "scope": scope})
+
+    def remove_role(self, client_id: str, role: str, scope: str = "workspace") -> None:
+        """Take a role away."""
+        self.call("DELETE", "/azure/roles", {"client_id": client_id, "role": role, "scope": scope})
+
+    def issue_azure_token(self, client_id: str, audience: str, lifetime_seconds: float = 3599) -> str:
+        """An access token without a sign-in; the audience is the resource manager's URL or the ML resource."""
+        body = {"client_id": client_id, "audience": audience, "lifetime_seconds": lifetime_seconds}
+        value: str = self.call("POST", "/azure/tokens", body)["value"]
+        return value
+
+    def azure_tokens(self) -> list[dict[str, Any]]:
+        """Every Entra token ever issued, with its `value`."""
+        listed: list[dict[str, Any]] = self.call("GET", "/azure/tokens")
+        return listed
+
+    def expire_azure_tokens(self, client_id: str) -> int:
+        """All live tokens of an application expire now; returns how many."""
+        expired: int = self.call("POST", "/azure/tokens/expire", {"client_id": client_id})["expired"]
+        return expired
+
+    def azure_settings(self, **fields: Any) -> None:
+        """`token_lifetime_seconds`; `limits`: {"reads" | "writes" | "deletes": {"size", "per_second"}}."""
+        self.call("PUT", "/azure/settings", fields)
