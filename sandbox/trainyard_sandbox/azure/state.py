@@ -62,6 +62,8 @@ class AzureState:
     components: Any = None
     computes: Any = None
     operations: Any = None
+    images: Any = None
+    logs: Any = None
     jobs: Any = None
     engine: Any = None
     history: Any = None

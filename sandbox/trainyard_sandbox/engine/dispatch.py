@@ -32,7 +32,7 @@ class Engine:
         if kind not in ENGINES:
             raise ValueError(f"unknown engine {kind!r}")
         self._state = state
-        self._kind = kind
+        self.kind = kind
         self._pretend = PretendEngine(state)
         self._run = RunEngine(state)
         self._timeouts: dict[int, asyncio.TimerHandle] = {}
@@ -134,7 +134,7 @@ class Engine:
                 if script.times is not None:
                     script.times -= 1
                 return script
-        return self.default_script if self._kind == "pretend" else None
+        return self.default_script if self.kind == "pretend" else None
 
     def _time_out(self, run: Run) -> None:
         self._timeouts.pop(run.run_id, None)
