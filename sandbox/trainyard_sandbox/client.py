@@ -18,6 +18,7 @@ from typing import Any, Self
 import httpx
 
 from trainyard_sandbox.azure_client import AzureControl
+from trainyard_sandbox.azure_jobs_client import AzureJobsControl
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class ControlError(Exception):
     """The control API refused."""
 
 
-class SandboxControl(AzureControl):
+class SandboxControl(AzureControl, AzureJobsControl):
     """One sandbox's control API. Use it as a context manager, or `close` it."""
 
     def __init__(self, sandbox_json: Path) -> None:
