@@ -12,7 +12,7 @@ from tests.unit.test_code_finder import run
 from trainyard.api.training_run import Attempt
 from trainyard.api.workspace import LogDestination
 from trainyard.audit.log import AuditLog
-from trainyard.controllers.destinations import Destinations
+from trainyard.controllers.destinations import Destinations, _Key
 from trainyard.controllers.settings import StorageEndpoints
 from trainyard.core.errors import IdentityError
 from trainyard.identity.base import DATABRICKS_CLIENT_ID, ServiceAccountRef
@@ -49,7 +49,9 @@ def attempt() -> Attempt:
 
 def test_an_assertion_is_the_attempts_own_service_accounts() -> None:
     accounts = Accounts()
-    mint = destinations(accounts)._assertions(ServiceAccountRef("team", "trainer"), "p")
+    mint = destinations(accounts)._assertions(
+        _Key(ServiceAccountRef("team", "trainer"), "databricks", "https://dbc-1", "p", "{}")
+    )
     assert mint("sts.amazonaws.com")
     assert accounts.minted == [(ServiceAccountRef("team", "trainer"), "sts.amazonaws.com")]
 

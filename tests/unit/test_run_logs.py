@@ -142,7 +142,7 @@ class Store:
         raise AssertionError("nothing here deletes logs")
 
 
-AT = _Key(ServiceAccountRef("team", "trainer"), "https://dbc-1", "p", "{}")
+AT = _Key(ServiceAccountRef("team", "trainer"), "databricks", "https://dbc-1", "p", "{}")
 
 
 def keeping(

@@ -19,8 +19,9 @@ from trainyard.audit.transport import Bounds
 from trainyard.controllers.settings import StorageEndpoints
 from trainyard.core.errors import PlatformError, Refused, TrainyardError, Unreachable
 from trainyard.core.snapshot import RunSnapshot
-from trainyard.identity.assertion import mint, require_consent
+from trainyard.identity.assertion import mint
 from trainyard.identity.base import ServiceAccountRef, ServiceAccounts
+from trainyard.identity.consent import require_consent
 from trainyard.identity.hosts import HostPolicy
 from trainyard.keeping.base import Assertions, LogStore
 from trainyard.keeping.volume import VolumeLogStore
@@ -46,9 +47,10 @@ log = structlog.get_logger(__name__)
 
 
 class _Key(NamedTuple):
-    """Who writes where: pinned to a host and a principal, the destination as JSON."""
+    """Who writes where: pinned to a platform, a host and a principal, the destination as JSON."""
 
     account: ServiceAccountRef
+    platform: str
     host: str
     principal: str
     destination: str
@@ -176,7 +178,7 @@ class Destinations:
         if destination is None:
             return None
         account = ServiceAccountRef(run.namespace, attempt.service_account)
-        at = _Key(account, attempt.host, attempt.principal, destination.model_dump_json())
+        at = _Key(account, attempt.platform, attempt.host, attempt.principal, destination.model_dump_json())
 
         def store() -> LogStore | None:
             if destination.volume is not None:
@@ -188,7 +190,7 @@ class Destinations:
     def _store(self, key: _Key, destination: LogDestination) -> LogStore | None:
         with self._lock:
             if key not in self._stores:
-                made = self._made(key.account, key.principal, destination)
+                made = self._made(key, destination)
                 if made is None:
                     return None
                 self._stores[key] = made
@@ -197,15 +199,15 @@ class Destinations:
                 self._stores.popitem(last=False)
             return self._stores[key]
 
-    def _made(self, account: ServiceAccountRef, principal: str, destination: LogDestination) -> LogStore | None:
+    def _made(self, key: _Key, destination: LogDestination) -> LogStore | None:
         """The store. Imported here: most workspaces name none."""
-        assertion, allow, audit = self._assertions(account, principal), self._policy.check, self._log
+        assertion, allow, audit = self._assertions(key), self._policy.check, self._log
         if destination.s3 is not None:
             from trainyard.keeping.s3 import S3LogStore, S3Place
 
             s3, at = destination.s3, self._endpoints
             place = S3Place(s3.bucket, s3.prefix, s3.region, s3.role_arn, endpoint=at.s3, sts_endpoint=at.sts)
-            name = f"trainyard-{account.namespace}"[:64]  # in CloudTrail
+            name = f"trainyard-{key.account.namespace}"[:64]  # in CloudTrail
             return S3LogStore(place, name, assertion=assertion, allow=allow, log=audit, bounds=BOUNDS)
         if destination.adls is not None:
             from trainyard.keeping.adls import AdlsLogStore, AdlsPlace
@@ -215,10 +217,10 @@ class Destinations:
             return AdlsLogStore(azure, assertion=assertion, allow=allow, log=audit, bounds=BOUNDS)
         return None
 
-    def _assertions(self, account: ServiceAccountRef, principal: str) -> Assertions:
+    def _assertions(self, key: _Key) -> Assertions:
         def assertion(audience: str) -> str:
-            require_consent(self._accounts, account, principal)
-            return mint(self._accounts, account, audience).value
+            require_consent(self._accounts, key.account, key.platform, key.principal)
+            return mint(self._accounts, key.account, audience).value
 
         return assertion
 

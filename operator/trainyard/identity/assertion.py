@@ -1,7 +1,7 @@
-"""Minting the assertion: reading the ServiceAccount's consent, requesting its token and looking at what came.
+"""Minting the assertion: requesting the ServiceAccount's token and looking at what came.
 
-Called by `identity.federated` only after the token endpoint has been found and allowed. The assertion lives in the
-caller's memory for one exchange.
+Called by `identity.federated` and `identity.entra`, only after the token endpoint is known to be allowed and the
+ServiceAccount has consented. The assertion lives in the caller's memory for one exchange.
 """
 
 import base64
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainyard.core.errors import IdentityError
-from trainyard.identity.base import DATABRICKS_CLIENT_ID, ServiceAccountRef, ServiceAccounts
+from trainyard.identity.base import ServiceAccountRef, ServiceAccounts
 
 # The shortest life that TokenRequest grants, and the longest that the design allows.
 ASSERTION_SECONDS = 600
@@ -25,27 +25,6 @@ class Assertion:
     subject: str
     audience: str
     jti: str | None
-
-
-def require_consent(accounts: ServiceAccounts, account: ServiceAccountRef, client_id: str) -> None:
-    """Checks that the ServiceAccount opts in to be used for this service principal.
-
-    Raises:
-        IdentityError: ServiceAccountNotOptedIn or ClientIdMismatch, or what `accounts` raises.
-    """
-    named = accounts.annotations(account).get(DATABRICKS_CLIENT_ID)
-    if not named:
-        raise IdentityError(
-            f"ServiceAccount {account.namespace}/{account.name} does not opt in: annotate it with "
-            f"{DATABRICKS_CLIENT_ID}=APPLICATION_ID of the service principal that trusts it.",
-            reason="ServiceAccountNotOptedIn",
-        )
-    if named != client_id:
-        raise IdentityError(
-            f"ServiceAccount {account.namespace}/{account.name} opts in for service principal {named}, "
-            f"not for {client_id}, which this attempt is pinned to.",
-            reason="ClientIdMismatch",
-        )
 
 
 def mint(accounts: ServiceAccounts, account: ServiceAccountRef, audience: str) -> Assertion:

@@ -7,6 +7,10 @@ from typing import Protocol
 
 # The annotation by which a ServiceAccount opts in; its value is the application id of the Databricks service principal.
 DATABRICKS_CLIENT_ID = "trainyard.dev/databricks-client-id"
+# The same for Azure: the client id of an application or of a user-assigned managed identity. The second is the one that
+# Azure's own webhook for workload identity reads; it counts where ours is not there.
+AZURE_CLIENT_ID = "trainyard.dev/azure-client-id"
+AZURE_WORKLOAD_CLIENT_ID = "azure.workload.identity/client-id"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,145 @@
+"""What Entra's refusals of an assertion mean, and what mends them. Pure; called by `identity.entra`.
+
+Entra answers 400 or 401 with `error`, `error_description` ("AADSTS<number>: ... Trace ID: ...") and `error_codes`. Read
+in: Microsoft's "Microsoft Entra authentication and authorization error codes", and, for numbers that it does not list
+(70021x, 90061, 50166), the answers quoted in the issues and the troubleshooting page of Azure/azure-workload-identity.
+"""
+
+import json
+import re
+import shlex
+from dataclasses import dataclass
+
+from trainyard.audit.transport import Answer
+from trainyard.core.errors import IdentityError, Throttled, TrainyardError, Unreachable
+from trainyard.identity.assertion import Assertion
+
+# No federated credential has this issuer, subject and audience: 70021, and by what differs 700211, 700212, 700213;
+# longer ones (7002138) say that only the case of a letter does.
+_NO_MATCH = "70021"
+_PRINCIPAL_UNKNOWN = frozenset({"70001", "700011", "700016"})
+_PRINCIPAL_DISABLED = frozenset({"7000112"})
+_TENANT_UNKNOWN = frozenset({"90002", "90019", "90038", "900021", "900023"})
+# Entra could not fetch the issuer's discovery document or keys.
+_ISSUER_UNREACHABLE = frozenset({"90061", "50166", "501661"})
+_NOT_IN_TIME = frozenset({"700024", "500133"})
+# The signature or another claim is not as the issuer's documents say; also every number that begins with 50027.
+_ASSERTION_REFUSED = frozenset({"50012", "50013", "50048", "700027", "900384"})
+_INVALID_JWT = "50027"
+_TRANSIENT = frozenset({"50033", "90006", "90012", "90024", "90033", "90036"})
+# The same request again and again (50196), or too many of the tenant (90055).
+_TOO_OFTEN = frozenset({"50196", "90055"})
+TOO_OFTEN_SECONDS = 60.0
+
+_NUMBER = re.compile(r"AADSTS(\d+)")
+# What differs from one answer to the next, and must not stand in a status.
+_PASSING = re.compile(r"\s*(Trace ID|Correlation ID|Timestamp): .*", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """A sign-in that was tried: of which principal, in which tenant, for what, with which assertion."""
+
+    tenant: str
+    client_id: str
+    scope: str
+    assertion: Assertion
+
+
+def refusal(answer: Answer, tried: SignIn) -> TrainyardError:
+    """What a 4xx answer of the token endpoint means."""
+    error, number, said = _said(answer)
+    if number in _TOO_OFTEN:
+        return Throttled(f"Entra asks for fewer sign-ins: {said}", retry_after=TOO_OFTEN_SECONDS)
+    if number in _TRANSIENT or error == "temporarily_unavailable":
+        return Unreachable(f"Entra can not answer now: {said}")
+    if number.startswith(_NO_MATCH):
+        return _no_match(number, tried)
+    if number in _PRINCIPAL_UNKNOWN | _PRINCIPAL_DISABLED | _TENANT_UNKNOWN:
+        return _unknown(number, said, tried)
+    if number in _ISSUER_UNREACHABLE | _NOT_IN_TIME | _ASSERTION_REFUSED or number.startswith(_INVALID_JWT):
+        return _not_believed(number, said, tried.assertion)
+    return IdentityError(
+        f"Entra refused a token of {tried.client_id} for {tried.scope} in tenant {tried.tenant}: {said}",
+        reason="TokenExchangeRefused",
+    )
+
+
+def _no_match(number: str, tried: SignIn) -> IdentityError:
+    assertion = tried.assertion
+    credential = {
+        "name": "trainyard",
+        "issuer": assertion.issuer,
+        "subject": assertion.subject,
+        "audiences": [assertion.audience],
+    }
+    issuer, subject = shlex.quote(assertion.issuer), shlex.quote(assertion.subject)
+    parameters = shlex.quote(json.dumps(credential, separators=(",", ":")))
+    application = f"az ad app federated-credential create --id {shlex.quote(tried.client_id)} --parameters {parameters}"
+    identity = (
+        "az identity federated-credential create --name trainyard --identity-name IDENTITY --resource-group GROUP "
+        f"--issuer {issuer} --subject {subject} --audiences {assertion.audience}"
+    )
+    return IdentityError(
+        f"{tried.client_id} has no federated credential with issuer {assertion.issuer}, subject {assertion.subject} "
+        f"and audience {assertion.audience} (AADSTS{number}); a new one takes some minutes to be known. "
+        f"For an application: {application}. For a managed identity: {identity}",
+        reason="TokenExchangeRefused",
+        waiting=True,
+    )
+
+
+def _unknown(number: str, said: str, tried: SignIn) -> IdentityError:
+    if number in _TENANT_UNKNOWN:
+        return IdentityError(
+            f"Entra knows no tenant {tried.tenant} in this cloud ({said}). Correct azureML.tenantId or azureML.cloud.",
+            reason="TenantUnknown",
+        )
+    if number in _PRINCIPAL_DISABLED:
+        return IdentityError(
+            f"application {tried.client_id} is disabled in tenant {tried.tenant} ({said}). Have it enabled.",
+            reason="ServicePrincipalDisabled",
+        )
+    return IdentityError(
+        f"tenant {tried.tenant} has no service principal of {tried.client_id} ({said}). Correct the ServiceAccount's "
+        "annotation or azureML.tenantId, or add the application to the tenant (az ad sp create --id "
+        f"{shlex.quote(tried.client_id)}); a new one takes some minutes to be known.",
+        reason="ServicePrincipalUnknown",
+        waiting=True,
+    )
+
+
+def _not_believed(number: str, said: str, assertion: Assertion) -> IdentityError:
+    if number in _ISSUER_UNREACHABLE:
+        return IdentityError(
+            f"Entra can not read {assertion.issuer.rstrip('/')}/.well-known/openid-configuration or the keys that it "
+            f"names ({said}). Make both reachable from the internet.",
+            reason="IssuerUnreachable",
+            waiting=True,
+        )
+    if number in _NOT_IN_TIME:
+        return IdentityError(
+            f"Entra says that a new ServiceAccount token is not yet, or no more, valid ({said}). Correct the clock of "
+            "the API server's machines.",
+            reason="AssertionRefused",
+        )
+    return IdentityError(
+        f"Entra does not believe the ServiceAccount's token ({said}). Check that the keys which "
+        f"{assertion.issuer.rstrip('/')}/.well-known/openid-configuration names are those that the API server signs "
+        "with, also after a rotation.",
+        reason="AssertionRefused",
+    )
+
+
+def _said(answer: Answer) -> tuple[str, str, str]:
+    """OAuth's error, Entra's number and the words, without what differs each time."""
+    document = answer.json()
+    if not isinstance(document, dict):
+        return "", "", f"status {answer.status}"
+    error = str(document.get("error") or "")[:64]
+    words = _PASSING.sub("", str(document.get("error_description") or ""))
+    found = _NUMBER.search(words)
+    codes = document.get("error_codes")
+    number = found.group(1) if found else str(codes[0]) if isinstance(codes, list) and codes else ""
+    told = " ".join(words.split())[:300].rstrip(". ")
+    return error, number, told or error or f"status {answer.status}"

@@ -1,0 +1,85 @@
+"""A token that is kept while it is good: minted by one thread at a time, ahead of its end, and used on when that fails.
+
+Shared by every way of getting tokens (`identity.federated`, `identity.entra`). Memory only.
+"""
+
+import random
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from trainyard.core.errors import TrainyardError
+from trainyard.identity.base import AccessToken
+
+# A token is not handed out in its last seconds: the request that carries it has to arrive as well.
+LAST_SECONDS = timedelta(seconds=30)
+# After a failed refresh, how long the failure answers for itself: the callers who waited for the same flight share it,
+# and a live token is used on instead of asking again at each request.
+FAILURE_HOLDS = timedelta(seconds=5)
+
+
+def utc_now() -> datetime:
+    """The clock, unless a test has another."""
+    return datetime.now(UTC)
+
+
+class CachedToken:
+    """One token.
+
+    Args:
+        mint: gets a new one; called by one thread at a time.
+        now: the clock.
+    """
+
+    def __init__(self, mint: Callable[[], AccessToken], now: Callable[[], datetime] = utc_now) -> None:
+        self._mint = mint
+        self._now = now
+        self._flight = threading.Lock()
+        self._cached: tuple[AccessToken, datetime] | None = None
+        self._failed: tuple[TrainyardError, datetime] | None = None
+
+    def get(self) -> AccessToken:
+        """A token that is good for a while.
+
+        A live token keeps working when it can not be refreshed, for example because the ServiceAccount went away with
+        its namespace: stopping the remote run may need just that (invariant 8). Raises what `mint` raises.
+        """
+        fresh = self._fresh()
+        if fresh is not None:
+            return fresh
+        with self._flight:
+            fresh = self._fresh()
+            if fresh is not None:
+                return fresh
+            return self._refresh()
+
+    def forget(self) -> None:
+        """Drops the token, after the platform has refused it."""
+        self._cached = None
+
+    def _fresh(self) -> AccessToken | None:
+        cached = self._cached
+        return cached[0] if cached is not None and self._now() < cached[1] else None
+
+    def _refresh(self) -> AccessToken:
+        """A new token, or the old one while it lives; called by one thread at a time."""
+        now = self._now()
+        if self._failed is not None and now < self._failed[1]:
+            return self._live_or_raise(self._failed[0].with_traceback(None))
+        try:
+            token = self._mint()
+        except TrainyardError as error:
+            self._failed = (error, self._now() + FAILURE_HOLDS)
+            return self._live_or_raise(error)
+        life = token.expires_at - self._now()
+        # Spread over a tenth of the life, so that tokens made together are not all renewed in the same second.
+        refresh_at = self._now() + life * (0.7 + 0.1 * random.random())  # noqa: S311 - jitter, not a secret
+        self._failed = None
+        self._cached = (token, min(refresh_at, token.expires_at - LAST_SECONDS))
+        return token
+
+    def _live_or_raise(self, error: TrainyardError) -> AccessToken:
+        cached = self._cached
+        if cached is not None and self._now() < cached[0].expires_at - LAST_SECONDS:
+            return cached[0]
+        raise error
