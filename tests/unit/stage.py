@@ -25,6 +25,7 @@ from trainyard.controllers.uploads import Uploads
 from trainyard.core.remote import End, Finding, RemoteRun, Result, Stage, Submitted
 from trainyard.core.snapshot import Limits
 from trainyard.identity.base import DATABRICKS_CLIENT_ID, ServiceAccountRef
+from trainyard.identity.entra import EntraTokens
 from trainyard.identity.federated import FederatedTokens
 from trainyard.identity.hosts import HostPolicy
 from trainyard.platforms.base import Account, Files, Request, Wanted
@@ -142,6 +143,7 @@ class Remote:
     result: Result = field(default_factory=Result)
     errors: dict[str, Exception] = field(default_factory=dict)
     files: Files | None = None
+    retired: list[str] = field(default_factory=list)
 
     def whoami(self) -> Account:
         return Account("app-id", None)
@@ -180,6 +182,10 @@ class Remote:
         there = code_folder in self.folders
         self.folders.discard(code_folder)
         return there
+
+    def retire(self, remote_id: str) -> None:
+        self._call("retire")
+        self.retired.append(remote_id)
 
     def _call(self, name: str) -> None:
         self.calls.append(name)
@@ -233,7 +239,7 @@ class Scene:
         kube = cast(Kube, self.api)
         policy, audit = HostPolicy(), AuditLog(sys.stderr)
         tokens = FederatedTokens(self.api, policy, "trainyard-databricks", audit)
-        self.sessions = _Sessions(self.api, policy, tokens, audit, 3600)
+        self.sessions = _Sessions(self.api, policy, tokens, EntraTokens(self.api, audit), audit, 3600)
         self.sessions.remote = self.remote
         api = ApiServer(kube)
         self.code = CodeFinder(api, self.repositories)

@@ -10,7 +10,7 @@ import pytest
 
 from trainyard.core.errors import Denied, IdentityError, Missing, Throttled, TrainyardError, Unreachable
 from trainyard.platforms.lane import Lane, Lanes, LaneSettings
-from trainyard.platforms.limits import Breaker, BreakerSettings, Bucket, QuotaReached
+from trainyard.platforms.limits import Breaker, BreakerSettings, Bucket, Quota, QuotaReached
 
 NEVER_OPEN = BreakerSettings(failures=1000)
 
@@ -310,3 +310,33 @@ async def test_lanes_are_one_per_host_and_principal_and_dropped_when_idle(gate: 
     assert lanes.lane("dbc", "app") is first
     gate.open.set()
     await until(lambda: first.idle)
+
+
+async def test_lanes_of_one_quota_share_its_rate_and_nothing_else(gate: Gate) -> None:
+    """A subscription is counted as a whole; a workspace in it that hangs holds up no other."""
+    clock = Clock()
+    lanes = Lanes(LaneSettings(threads=1), clock=clock)
+    quota = Quota("subscription", rate=1, burst=2)
+    one, two = lanes.lane("ws-1", "app", quota), lanes.lane("ws-2", "app", quota)
+    other = lanes.lane("ws-1", "other", Quota("another", rate=1, burst=2))
+    with pytest.raises(Unreachable):
+        await one.call(gate, deadline=0.05)
+    assert one.stuck == 1
+    assert await two.call(str, "answered", deadline=5) == "answered"
+    assert [each._bucket.take(clock.now) for each in (one, two)] == [1, 2]
+    assert other._bucket.take(clock.now) == 0
+    gate.open.set()
+    await until(lambda: one.idle)
+
+
+def test_a_quota_is_forgotten_with_its_last_lane() -> None:
+    clock = Clock()
+    lanes = Lanes(idle_seconds=60, clock=clock)
+    quota = Quota("subscription", rate=1, burst=1)
+    lane: Lane | None = lanes.lane("ws-1", "app", quota)
+    assert lane is not None
+    lane._bucket.take(clock.now)
+    del lane
+    clock.now += 61
+    assert lanes.lane("ws-2", "app").idle
+    assert len(lanes._buckets) == 0

@@ -11,7 +11,7 @@ from trainyard.api.training_run import Attempt
 from trainyard.controllers.snapshots import run_snapshot
 from trainyard.controllers.store import Key
 from trainyard.controllers.uploads import QUEUED_AT_MOST, upload_scope
-from trainyard.core.errors import Unreachable
+from trainyard.core.errors import Missing, Unreachable
 from trainyard.core.remote import End, RemoteRun, Stage
 from trainyard.core.snapshot import RunSnapshot
 from trainyard.core.times import stamp
@@ -69,6 +69,37 @@ async def test_what_is_gone_already_is_no_error(scene: Scene) -> None:
     assert await scene.uploads.clean(run) == "there was no uploaded code to remove"
 
 
+async def test_what_has_ended_is_taken_out_of_the_platforms_lists(scene: Scene) -> None:
+    run = await finished(scene)
+    attempt = newest(run.status)
+    assert attempt is not None
+    await scene.uploads.clean(run)
+    assert scene.remote.retired == [attempt.remote_id]
+
+
+async def test_what_the_platform_no_longer_has_need_not_be_retired(scene: Scene) -> None:
+    run = await finished(scene)
+    scene.remote.errors["retire"] = Missing("gone")
+    assert await scene.uploads.clean(run) == "1 folder of uploaded code removed"
+
+
+async def test_a_platform_that_does_not_answer_is_asked_to_retire_again(scene: Scene) -> None:
+    run = await finished(scene)
+    scene.remote.errors["retire"] = Unreachable("answered 503")
+    with pytest.raises(Unreachable):
+        await scene.uploads.clean(run)
+    del scene.remote.errors["retire"]
+    assert await scene.uploads.clean(run) == "there was no uploaded code to remove"
+    assert len(scene.remote.retired) == 1
+
+
+async def test_a_remote_run_that_was_never_seen_to_end_is_not_retired(scene: Scene) -> None:
+    key = scene.put("lost")
+    await scene.turn(key)
+    await scene.uploads.clean(snapshot(scene, key))
+    assert "retire" not in scene.remote.calls
+
+
 async def test_a_run_that_is_about_to_upload_keeps_the_folder(scene: Scene) -> None:
     """Its intent is written, and nothing is on the platform yet."""
     run = await finished(scene)
@@ -117,7 +148,7 @@ async def test_an_upload_waits_for_a_removal_under_way(scene: Scene) -> None:
     assert scene.remote.calls.count("submit") == 1  # of the finished run only
     slow.go_on.set()
     await asyncio.gather(removal, turn)
-    assert scene.remote.calls[-2:] == ["clean", "submit"]
+    assert [call for call in scene.remote.calls if call in ("clean", "submit")] == ["submit", "clean", "submit"]
     assert len(scene.remote.folders) == 1
 
 

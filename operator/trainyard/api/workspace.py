@@ -312,7 +312,10 @@ class WorkspaceStatus(ApiModel):
         str | None,
         Field(default=None, max_length=255, description="Identity that the platform sees, as the platform names it."),
     ] = None
-    host: Annotated[str | None, Field(default=None, max_length=255, description="The host that was checked.")] = None
+    host: Annotated[
+        str | None,
+        Field(default=None, max_length=512, description="Host that was checked; of Azure ML, its URL in Azure's API."),
+    ] = None
     workspace_id: Annotated[
         str | None, Field(default=None, max_length=64, description="The platform's own id of the workspace.")
     ] = None

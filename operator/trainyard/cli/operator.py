@@ -11,7 +11,7 @@ HOST_HELP = "Host that assertions may go to beside the public clouds': HOST, HOS
 ENDPOINT_HOST_HELP = (
     "Host, beside a workspace's own and the public clouds' account hosts, that may serve a token endpoint. Repeatable."
 )
-
+CLOUD_HELP = "File (JSON) that describes an Azure cloud beside the public, US government and China ones. Repeatable."
 GIT_HOST_HELP = (
     "Host, beside the public forges', that source code may be fetched from: HOST, HOST:PORT or *.SUFFIX. Repeatable."
 )
@@ -43,6 +43,7 @@ def operator(
     databricks_audience: Annotated[
         str, typer.Option(envvar="TRAINYARD_DATABRICKS_AUDIENCE", help="Audience of assertions for Databricks.")
     ] = "trainyard-databricks",
+    azure_cloud: Annotated[list[str] | None, typer.Option(envvar="TRAINYARD_AZURE_CLOUDS", help=CLOUD_HELP)] = None,
     poll_seconds: Annotated[
         float, typer.Option(envvar="TRAINYARD_POLL_SECONDS", min=0.1, help="Seconds between looks at remote runs.")
     ] = 10.0,
@@ -156,6 +157,7 @@ def operator(
         allowed_hosts=tuple(_split(allowed_host)),
         allowed_token_hosts=tuple(_split(allowed_token_host)),
         databricks_audience=databricks_audience,
+        azure_clouds=tuple(Path(path) for path in _split(azure_cloud)),
         poll_seconds=poll_seconds,
         workspace_recheck_seconds=workspace_recheck_seconds,
         cluster_name=cluster_name,

@@ -20,6 +20,8 @@ from trainyard.controllers.kube import KINDS, ForbiddenError, Kube, KubeError, N
 from trainyard.controllers.operator import Operator
 from trainyard.controllers.sessions import Sessions
 from trainyard.controllers.settings import OperatorSettings
+from trainyard.identity import clouds
+from trainyard.identity.entra import EntraTokens
 from trainyard.identity.federated import FederatedTokens
 from trainyard.identity.hosts import DEFAULT_ALLOWED, DEFAULT_TOKEN_HOSTS, HostPolicy
 from trainyard.sources.git import DEFAULT_GIT_HOSTS, GitFetcher
@@ -56,11 +58,12 @@ def _built(settings: OperatorSettings, stack: ExitStack) -> Operator:
     policy = HostPolicy(
         [*DEFAULT_ALLOWED, *settings.allowed_hosts], [*DEFAULT_TOKEN_HOSTS, *settings.allowed_token_hosts]
     )
+    clouds.install(clouds.read(path) for path in settings.azure_clouds)
     kube = Kube(_api_client(settings))
     kube.require_kinds(GROUP, VERSION, [kind.plural for kind in KINDS.values()])
     audit = AuditLog(sys.stdout) if settings.audit_file == "-" else AuditLog.to_file(_path(settings.audit_file))
     tokens = FederatedTokens(kube, policy, settings.databricks_audience, audit)
-    sessions = Sessions(kube, policy, tokens, audit, settings.poll_seconds)
+    sessions = Sessions(kube, policy, tokens, EntraTokens(kube, audit), audit, settings.poll_seconds)
     destinations = Destinations(kube, audit, settings.storage)
     repositories = _repositories(settings, stack)
     return Operator(settings, kube, sessions, repositories, destinations, _cluster_name(settings, kube))
@@ -115,9 +118,14 @@ def _api_client(settings: OperatorSettings) -> client.ApiClient:
     return client.ApiClient(found)
 
 
+# Prefixes of what vendors' SDKs read: credentials, and where to send them (azure-identity _constants.py, azure-ai-ml
+# constants/_common.py, databricks-sdk config.py).
+_FOREIGN = ("DATABRICKS_", "AZURE_", "AZUREML_", "ARM_", "MSI_", "IDENTITY_")
+
+
 def _drop_foreign_credentials() -> None:
-    """The vendor's SDK reads credentials from the environment; this process has none of its own to offer."""
-    for name in [name for name in os.environ if name.startswith("DATABRICKS_")]:
+    """This process has no identity of its own to offer on a platform, and flags alone say where tokens go."""
+    for name in [name for name in os.environ if name.startswith(_FOREIGN)]:
         del os.environ[name]
 
 

@@ -17,13 +17,17 @@ from trainyard.audit.log import AuditLog
 from trainyard.core.errors import IdentityError, TrainyardError
 from trainyard.core.remote import RemoteRun
 from trainyard.core.snapshot import Target
-from trainyard.identity.base import DATABRICKS_CLIENT_ID, ServiceAccountRef, ServiceAccounts
+from trainyard.identity import clouds
+from trainyard.identity.base import ServiceAccountRef, ServiceAccounts, TokenSource
+from trainyard.identity.consent import principal_named
+from trainyard.identity.entra import PLATFORM as AZUREML
+from trainyard.identity.entra import EntraTokens
 from trainyard.identity.federated import MODE, FederatedTokens
 from trainyard.identity.hosts import HostPolicy
 from trainyard.observe.sweep import Sweep
-from trainyard.platforms.base import Account, Connection, Platform
+from trainyard.platforms.base import Account, Connection, Platform, TokensFor
 from trainyard.platforms.lane import Lane, Lanes
-from trainyard.platforms.registry import platform_named
+from trainyard.platforms.registry import platform_name, platform_named
 from trainyard.telemetry.metrics import PLATFORM_CALLS
 
 T = TypeVar("T")
@@ -46,7 +50,14 @@ class SessionKey:
 
 def target_of(attempt: Attempt) -> Target:
     """Where an attempt was sent and as whom."""
-    return Target(attempt.platform, attempt.host, attempt.principal, attempt.mode, attempt.service_account)
+    return Target(
+        attempt.platform,
+        attempt.host,
+        attempt.principal,
+        attempt.mode,
+        attempt.service_account,
+        attempt.tenant or "",
+    )
 
 
 class Session:
@@ -70,24 +81,35 @@ class Session:
 
 
 class Sessions:
-    """Every session of this operator, by what it is pinned to."""
+    """Every session of this operator, by what it is pinned to.
+
+    Args:
+        accounts: reads ServiceAccounts.
+        policy: which hosts of Databricks may be talked to; those of Azure are what `identity.clouds` knows.
+        tokens: of Databricks.
+        entra: tokens of Azure.
+        log: the audit log.
+        poll_seconds: pause between the looks of a sweep.
+    """
 
     def __init__(
         self,
         accounts: ServiceAccounts,
         policy: HostPolicy,
         tokens: FederatedTokens,
+        entra: EntraTokens,
         log: AuditLog,
         poll_seconds: float,
     ) -> None:
         self._accounts = accounts
         self._policy = policy
         self._tokens = tokens
+        self._entra = entra
         self._log = log
         self._poll_seconds = poll_seconds
         self._lanes = Lanes()
         self._sessions: dict[SessionKey, Session] = {}
-        self._consents: OrderedDict[ServiceAccountRef, tuple[str, float]] = OrderedDict()
+        self._consents: OrderedDict[tuple[ServiceAccountRef, str], tuple[str, float]] = OrderedDict()
         self._watched: dict[str, tuple[Session, str]] = {}  # uid of a run → where it is watched, as what
         self._watchers: dict[tuple[int, str], set[str]] = {}  # the same backwards
         self._seen: SeenBy | None = None
@@ -97,10 +119,18 @@ class Sessions:
         self._seen = seen
 
     def check_host(self, workspace: MLWorkspaceSpec) -> str:
-        """The workspace's origin if it is allowed. Raises IdentityError HostNotAllowed."""
-        if workspace.databricks is None:
-            raise IdentityError("this workspace is of another platform", reason="PlatformUnknown")
-        return self._policy.check(workspace.databricks.host)
+        """What attempts in the workspace are pinned to, if it is allowed: its origin; of Azure ML, its URL in ARM.
+
+        Raises:
+            IdentityError: HostNotAllowed.
+        """
+        if workspace.azure_ml is not None:
+            return clouds.workspace_at(workspace.azure_ml).url
+        if workspace.databricks is not None:
+            return self._policy.check(workspace.databricks.host)
+        raise IdentityError(
+            "the workspace names no platform; add spec.databricks or spec.azureML", reason="InvalidSpec"
+        )
 
     async def target(self, workspace: MLWorkspaceSpec, namespace: str) -> Target:
         """Where a new attempt of that namespace would go and as whom. Mints nothing.
@@ -108,10 +138,11 @@ class Sessions:
         Raises:
             IdentityError: the host is not allowed, or the ServiceAccount is missing or has not opted in.
         """
-        host = self.check_host(workspace)
+        host, platform = self.check_host(workspace), platform_name(workspace)
         name = workspace.identity.federated.service_account_name
-        client_id = await self._client_id(ServiceAccountRef(namespace, name))
-        return Target("databricks", host, client_id, MODE, name)
+        client_id = await self._client_id(ServiceAccountRef(namespace, name), platform)
+        tenant = workspace.azure_ml.tenant_id if workspace.azure_ml is not None else ""
+        return Target(platform, host, client_id, MODE, name, tenant)
 
     async def check(self, workspace: MLWorkspaceSpec, namespace: str) -> Account:
         """Proves that the namespace's identity works in the workspace. Raises the errors of `core.errors`."""
@@ -128,7 +159,10 @@ class Sessions:
         Raises:
             IdentityError: HostNotAllowed.
         """
-        self._policy.check(target.host)
+        if target.platform == AZUREML:
+            clouds.workspace_of(target.host)
+        else:
+            self._policy.check(target.host)
         return self._session(SessionKey(target, namespace))
 
     def watch(self, session: Session, uid: str, attempt: Attempt) -> None:
@@ -167,13 +201,26 @@ class Sessions:
         session = self._sessions.get(key)
         if session is None:
             platform = platform_named(key.target.platform)
-            account = ServiceAccountRef(key.namespace, key.target.service_account)
-            source = self._tokens.source(key.target.host, account, key.target.principal)
-            connection = platform.connect(key.target, lambda _scope: source, self._log)
-            session = Session(platform, connection, self._lanes.lane(key.target.host, key.target.principal))
+            target = key.target
+            connection = platform.connect(target, self._tokens_for(key), self._log)
+            lane = self._lanes.lane(target.host, target.principal, platform.quota(target))
+            session = Session(platform, connection, lane)
             self._sessions[key] = session
             self._drop_unused()
         return session
+
+    def _tokens_for(self, key: SessionKey) -> TokensFor:
+        """Tokens by scope. Those of Azure go only where the attempt's cloud says, those of Databricks to its host."""
+        target, account = key.target, ServiceAccountRef(key.namespace, key.target.service_account)
+        if target.platform == AZUREML:
+            cloud = clouds.of(target.host)
+
+            def entra(scope: str) -> TokenSource:
+                return self._entra.source(cloud, target.tenant, account, target.principal, scope)
+
+            return entra
+        source = self._tokens.source(target.host, account, target.principal)
+        return lambda _scope: source
 
     def _drop_unused(self) -> None:
         """Keeps the sessions bounded: whoever may annotate a ServiceAccount can ask for new ones for ever."""
@@ -189,22 +236,15 @@ class Sessions:
 
         return tell
 
-    async def _client_id(self, account: ServiceAccountRef) -> str:
-        """The principal that the ServiceAccount has opted in to."""
-        known = self._consents.get(account)
+    async def _client_id(self, account: ServiceAccountRef, platform: str) -> str:
+        """The principal that the ServiceAccount has opted in to, on that platform."""
+        known = self._consents.get((account, platform))
         if known is not None and time.monotonic() < known[1]:
             return known[0]
         annotations = await asyncio.to_thread(self._accounts.annotations, account)
-        client_id = annotations.get(DATABRICKS_CLIENT_ID, "")
-        if not client_id:
-            self._consents.pop(account, None)
-            raise IdentityError(
-                f"ServiceAccount {account.name} in namespace {account.namespace} has not opted in; annotate it with "
-                f"{DATABRICKS_CLIENT_ID}=<application id of the service principal that trusts it>",
-                reason="ServiceAccountNotOptedIn",
-                waiting=True,
-            )
-        self._consents[account] = (client_id, time.monotonic() + CONSENT_HOLDS)
+        self._consents.pop((account, platform), None)
+        client_id = principal_named(annotations, account, platform)
+        self._consents[account, platform] = (client_id, time.monotonic() + CONSENT_HOLDS)
         while len(self._consents) > MOST_CONSENTS:
             self._consents.popitem(last=False)
         return client_id

@@ -35,6 +35,10 @@ class OperatorSettings:
     databricks_audience: str = "trainyard-databricks"
     """Audience of assertions for Databricks. One fixed word, so that no resource can choose it."""
 
+    azure_clouds: tuple[Path, ...] = ()
+    """Files that each describe a cloud beside Azure's own (see identity.clouds): the only way in which a host beyond
+    Microsoft's is ever sent an assertion for Entra, or a token of Azure."""
+
     poll_seconds: float = 10.0
     """Pause between sweeps of a host and principal. Airflow's own trigger polls each run every 30 s; one sweep for all
     runs costs less than that even at 10 s."""

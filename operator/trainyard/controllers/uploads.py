@@ -1,4 +1,6 @@
-"""Removes what was uploaded for finished runs. Used by the run controller, on the event loop.
+"""Removes what was uploaded for finished runs, and has platforms list them no more.
+
+Used by the run controller, on the event loop.
 
 A folder of code is shared by all runs of the same source as the same principal. It must never go while a run that has
 not finished may read it, nor while it is being uploaded: a run's intent is in the store before its upload begins, a
@@ -14,6 +16,7 @@ while the orphan still has files to read, takes them away.
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from trainyard.api.training_run import Attempt, MLTrainingRunStatus
@@ -21,6 +24,7 @@ from trainyard.controllers.kube import RUN
 from trainyard.controllers.sessions import Sessions
 from trainyard.controllers.store import Key, Object, Store
 from trainyard.core.conditions import FINAL
+from trainyard.core.errors import Missing
 from trainyard.core.snapshot import RunSnapshot
 from trainyard.core.tokens import code_digest
 from trainyard.core.transition import live
@@ -101,7 +105,8 @@ class Uploads:
             await removal.wait()
 
     async def clean(self, run: RunSnapshot) -> str:
-        """Removes the folders of the run's attempts that no other run needs. Returns what was done, for people.
+        """Removes the folders of the run's attempts that no other run needs, and takes its ended attempts out of the
+        platform's lists. Returns what was done to the folders, for people.
 
         Raises the errors of `core.errors`; what was removed until then stays removed.
         """
@@ -116,6 +121,7 @@ class Uploads:
                 used_by = found.name if found.namespace == run.namespace else "a run of another namespace"
             else:
                 removed += found
+        await self._retire(run)
         told = [f"{removed} folder{'' if removed == 1 else 's'} of uploaded code removed"] if removed else []
         if used_by:
             told.append(f"uploaded code left for {used_by}, which uses it too")
@@ -142,6 +148,14 @@ class Uploads:
         if was_there:
             UPLOADS_REMOVED.inc()
         return was_there
+
+    async def _retire(self, run: RunSnapshot) -> None:
+        for attempt in run.status.attempts:
+            if attempt.remote_id is None or attempt.ended_at is None:
+                continue
+            session = self._sessions.pinned(run.namespace, attempt)
+            with suppress(Missing):
+                await session.call("retire", session.connection.retire, attempt.remote_id, deadline=DEADLINE)
 
     def _user_of(self, folder: Folder, but: str) -> Key | None:
         """Another run that has not finished and has, or is about to have, its code there."""

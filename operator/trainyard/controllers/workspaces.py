@@ -12,6 +12,7 @@ from typing import Any, Literal
 import structlog
 from pydantic import ValidationError
 
+from trainyard.api.azureml import AzureMLTarget
 from trainyard.api.base import Condition
 from trainyard.api.workspace import ClusterMLWorkspaceSpec, MLWorkspaceSpec, WorkspaceStatus
 from trainyard.audit.context import ResourceRef, audit_context
@@ -26,6 +27,7 @@ from trainyard.core.errors import IdentityError, TrainyardError, Unreachable
 from trainyard.core.times import parse, stamp
 from trainyard.core.transition import clip, live
 from trainyard.core.waiting import PASSING
+from trainyard.identity import clouds
 from trainyard.platforms.base import Account
 
 log = structlog.get_logger(__name__)
@@ -164,8 +166,9 @@ class WorkspaceController:
                 "observed_generation": generation,
                 "conditions": conditions,
                 "principal": account.principal if account else before.principal,
-                "host": obj.get("spec", {}).get("databricks", {}).get("host"),
+                "host": _host(obj.get("spec", {})),
                 "workspace_id": account.workspace_id if account else before.workspace_id,
+                "details": account.details if account else before.details,
                 "active_runs": None,
             }
         )
@@ -206,3 +209,14 @@ class WorkspaceController:
     def _active_runs(self, key: Key) -> int:
         runs = (run_snapshot(obj) for _, obj in self._store.runs_of(key))
         return sum(1 for run in runs if run.status.phase not in FINAL and live(run.status) is not None)
+
+
+def _host(spec: Mapping[str, Any]) -> str | None:
+    """What the workspace's attempts are pinned to, as far as the spec can be read."""
+    if "azureML" not in spec:
+        host: str | None = spec.get("databricks", {}).get("host")
+        return host
+    try:
+        return clouds.workspace_at(AzureMLTarget.model_validate(spec["azureML"])).url
+    except (ValidationError, IdentityError):
+        return None

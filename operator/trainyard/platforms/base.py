@@ -15,6 +15,7 @@ from trainyard.audit.log import AuditLog
 from trainyard.core.remote import Finding, RemoteRun, Result, Submitted
 from trainyard.core.snapshot import Target
 from trainyard.identity.base import TokenSource
+from trainyard.platforms.limits import Quota
 
 # Seconds that `Connection.submit` may take, and of these, after which it must not start a run any more: whoever waited
 # for it gives up at the first, and may then find that nothing was started and settle a cancel or a deletion on that.
@@ -218,6 +219,9 @@ class Platform(Protocol):
 
     def forbidden_overrides(self) -> frozenset[str]:
         """Fields of the platform block that the operator owns."""
+
+    def quota(self, target: Target) -> Quota:
+        """How often the platform lets that principal ask, and what it counts together. Pure."""
 
     def connect(self, target: Target, tokens_for: TokensFor, log: AuditLog) -> Connection:
         """A connection to target.host as target.principal. Sends nothing."""

@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+from weakref import WeakValueDictionary
 
 from trainyard.core.errors import PlatformError, Throttled, Unreachable
-from trainyard.platforms.limits import Breaker, BreakerSettings, Bucket, QuotaReached
+from trainyard.platforms.limits import Breaker, BreakerSettings, Bucket, Quota, QuotaReached
 
 T = TypeVar("T")
 
@@ -25,8 +26,8 @@ class LaneSettings:
     """Bounds of each lane.
 
     `threads` is how many calls may be under way at once: enough to overlap waiting, few enough that a dead platform
-    costs little. `rate` (calls per second) and `burst` stay below the published quotas, of which the lowest that
-    matters is about 35 submissions per second. `patience` is how many seconds a call may wait for its turn.
+    costs little. `rate` (calls per second) and `burst` are for a platform that names no quota of its own. `patience` is
+    how many seconds a call may wait for its turn.
     """
 
     threads: int = 4
@@ -37,7 +38,10 @@ class LaneSettings:
 
 
 class Lane:
-    """Calls to one host as one principal. To be used from one event loop."""
+    """Calls to one host as one principal. To be used from one event loop.
+
+    `bucket` is shared with the lanes that the platform counts together; without one, the lane has its own.
+    """
 
     def __init__(
         self,
@@ -45,13 +49,14 @@ class Lane:
         principal: str,
         settings: LaneSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
+        bucket: Bucket | None = None,
     ) -> None:
         self.host = host
         self.principal = principal
         self._settings = settings or LaneSettings()
         self._clock = clock
         self._slots = asyncio.Semaphore(self._settings.threads)
-        self._bucket = Bucket(self._settings.rate, self._settings.burst)
+        self._bucket = bucket or Bucket(self._settings.rate, self._settings.burst)
         self._breaker = Breaker(self._settings.breaker)
         self._paused_until = 0.0
         self._under_way = 0
@@ -226,7 +231,11 @@ def _run(call: Callable[[], T]) -> _Outcome[T]:
 
 
 class Lanes:
-    """Every lane of this operator, by host and principal. Lanes that nobody has used for a while are dropped."""
+    """Every lane of this operator, by host and principal. Lanes that nobody has used for a while are dropped.
+
+    Threads, pause and breaker are each lane's own, so that a host which hangs holds up no other; how often is asked is
+    shared by the lanes of one quota.
+    """
 
     def __init__(
         self,
@@ -239,17 +248,26 @@ class Lanes:
         self._idle_seconds = idle_seconds
         self._clock = clock
         self._lanes: dict[tuple[str, str], Lane] = {}
+        self._buckets: WeakValueDictionary[str, Bucket] = WeakValueDictionary()
 
     def __len__(self) -> int:
         return len(self._lanes)
 
-    def lane(self, host: str, principal: str) -> Lane:
-        """The lane for that host and principal."""
+    def lane(self, host: str, principal: str, quota: Quota | None = None) -> Lane:
+        """The lane for that host and principal, whose calls count against `quota`."""
         self._evict()
         key = (host, principal)
         if key not in self._lanes:
-            self._lanes[key] = Lane(host, principal, self._settings, self._clock)
+            bucket = None if quota is None else self._bucket(quota)
+            self._lanes[key] = Lane(host, principal, self._settings, self._clock, bucket)
         return self._lanes[key]
+
+    def _bucket(self, quota: Quota) -> Bucket:
+        """The bucket of the quota, which lives as long as a lane of it does."""
+        bucket = self._buckets.get(quota.key)
+        if bucket is None:
+            bucket = self._buckets[quota.key] = Bucket(quota.rate, quota.burst)
+        return bucket
 
     def _evict(self) -> None:
         # A lane with a hanging thread is kept: forgetting it would let as many threads again hang on the same host.

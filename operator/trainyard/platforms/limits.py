@@ -13,6 +13,18 @@ class QuotaReached(Throttled):
     """What this one request asks for is used up, for example runs at a time. Says nothing about other requests."""
 
 
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How often a platform lets one principal ask: lanes with one `key` share what it says.
+
+    `rate` is calls per second, `burst` how many may come at once.
+    """
+
+    key: str
+    rate: float
+    burst: int
+
+
 class Bucket:
     """A token bucket. `rate` is calls per second, `burst` how many may come at once."""
 

@@ -4,9 +4,14 @@ from trainyard.api.workspace import MLWorkspaceSpec
 from trainyard.platforms.base import Platform
 
 
-def platform_of(workspace: MLWorkspaceSpec) -> Platform:  # noqa: ARG001 - one kind of workspace in this version
+def platform_name(workspace: MLWorkspaceSpec) -> str:
+    """What the platform of the workspace is called."""
+    return "databricks" if workspace.azure_ml is None else "azureml"
+
+
+def platform_of(workspace: MLWorkspaceSpec) -> Platform:
     """The platform that the workspace is on."""
-    return platform_named("databricks")
+    return platform_named(platform_name(workspace))
 
 
 def platform_named(name: str) -> Platform:
@@ -19,4 +24,8 @@ def platform_named(name: str) -> Platform:
         from trainyard.platforms.databricks.platform import Databricks
 
         return Databricks()
+    if name == "azureml":
+        from trainyard.platforms.azureml.platform import AzureML
+
+        return AzureML()
     raise ValueError(f"unknown platform {name!r}")

@@ -10,7 +10,7 @@ from structlog.typing import EventDict, WrappedLogger
 
 # A JWT, or what follows "Bearer": the last line of defence, behind never passing a token to a log in the first place.
 _SECRET = re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?|(?i:bearer)\s+[^\s\"']+")
-_QUIET = ("kopf", "databricks", "urllib3", "asyncio", "kubernetes", "httpx")
+_QUIET = ("kopf", "databricks", "urllib3", "asyncio", "kubernetes", "httpx", "azure", "msal")
 
 
 def configure(form: Literal["json", "console"], level: int = logging.INFO) -> None:

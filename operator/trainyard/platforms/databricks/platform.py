@@ -5,6 +5,7 @@ from trainyard.core.snapshot import Target
 from trainyard.platforms.base import Connection, Job, Request, TokensFor, Wanted
 from trainyard.platforms.databricks import names, overrides, translate
 from trainyard.platforms.databricks.connection import DatabricksConnection
+from trainyard.platforms.limits import Quota
 
 # What tokens of the exchange are good for (databricks-sdk oidc.py).
 SCOPE = "all-apis"
@@ -34,6 +35,10 @@ class Databricks:
     def forbidden_overrides(self) -> frozenset[str]:
         """Fields of spec.databricks that the operator owns, as dotted paths."""
         return overrides.OWNED
+
+    def quota(self, target: Target) -> Quota:
+        """Per workspace and principal, below the lowest published limit that matters: 35 submissions per second."""
+        return Quota(f"databricks {target.host} {target.principal}", rate=20.0, burst=40)
 
     def connect(self, target: Target, tokens_for: TokensFor, log: AuditLog) -> Connection:
         """A connection to target.host as target.principal. Sends nothing."""
