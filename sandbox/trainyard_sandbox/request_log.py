@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode
 
-REDACTED_QUERY = ("signature", "token", "subject_token", "access_token")
+REDACTED_QUERY = ("signature", "sig", "token", "subject_token", "access_token")
 """Query parameters whose values are credentials (presigned storage URLs carry a signature)."""
 
 

@@ -172,7 +172,7 @@ def data_plane_route(prefix: str, path: str, actions: Mapping[str, Action]) -> R
 
 
 def authenticated(
-    request: Request, audiences: set[str], refusal: type[ArmError] | type[DataPlaneError]
+    request: Request, audiences: set[str], refusal: type[AzureError]
 ) -> tuple[AzurePrincipal, AzureToken]:
     """Who shows the token of this request.
 

@@ -176,6 +176,12 @@ class EntraError(AzureError):
 class StorageError(AzureError):
     """Blob storage's XML, with the code also in `x-ms-error-code` (a HEAD has no body)."""
 
+    def __init__(
+        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None, *, detail: str = ""
+    ) -> None:
+        super().__init__(status, code, message, headers)
+        self.detail = detail
+
     def response(self, request: Request) -> Response:
         """See `AzureError.response`."""
         headers = {"x-ms-error-code": self.code} | self.headers
@@ -184,7 +190,11 @@ class StorageError(AzureError):
         at = iso_time(request.app.state.sandbox.now())
         text = f"{self.message}\nRequestId:{request_id(request)}\nTime:{at}"
         body = f'<?xml version="1.0" encoding="utf-8"?><Error><Code>{self.code}</Code>'
-        body += f"<Message>{escape(text)}</Message></Error>"
+        body += f"<Message>{escape(text)}</Message>"
+        if self.detail:
+            tag = "AuthenticationErrorDetail" if self.code == "AuthenticationFailed" else "AdditionalDetails"
+            body += f"<{tag}>{escape(self.detail)}</{tag}>"
+        body += "</Error>"
         return Response("\ufeff" + body, self.status, headers, "application/xml")
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainyard_sandbox.azure.blob_sas import Signatures
+from trainyard_sandbox.azure.blob_store import AzureBlobs
 from trainyard_sandbox.azure.principals import AzureDirectory
 from trainyard_sandbox.azure.throttle import Throttle
 from trainyard_sandbox.azure.token_store import AzureTokens
@@ -53,7 +55,7 @@ class AzureState:
     directory: AzureDirectory = field(default_factory=AzureDirectory)
     tokens: AzureTokens = field(init=False)
     throttle: Throttle = field(init=False)
-    blobs: Any = None
+    blobs: AzureBlobs = field(init=False)
     codes: Any = None
     environments: Any = None
     data: Any = None
@@ -74,6 +76,11 @@ class AzureState:
     def __post_init__(self) -> None:
         self.tokens = AzureTokens(self.now, self.tenant_id)
         self.throttle = Throttle(self.now)
+        self.blobs = AzureBlobs(self.data_dir / "blobs", self.storage_account, self.now)
+
+    def signatures(self) -> Signatures:
+        """Makes and checks shared access signatures, as of now."""
+        return Signatures(self.blobs, f"{self.url}/blob/{self.storage_account}", self.now())
 
     @property
     def subscription_scope(self) -> str:
