@@ -64,6 +64,10 @@ class AzureTracking:
         """The Azure half's state."""
         return self._state.azure
 
+    def experiment_id(self, name: str) -> str:
+        """The id of the experiment with this name, whether or not it is there yet."""
+        return history_shapes.experiment_id(self.azure, name)
+
     async def call(self, method: str, path: str, payload: Mapping[str, Any]) -> dict[str, Any]:
         """One call to the MLflow server, in its own ids.
 
@@ -131,13 +135,19 @@ class AzureTracking:
                 if name not in self._experiments:
                     answer = await self._existing(name)
                     self._experiments[name] = answer
-                    self._names[history_shapes.experiment_id(self.azure, name)] = name
+                    self._names[self.experiment_id(name)] = name
         return self._experiments[name]
+
+    async def make_all_experiments(self) -> None:
+        """Have the server know the experiments of all jobs."""
+        self._learn_names()
+        for name in list(self._names.values()):
+            await self.make_experiment(name)
 
     def has_experiment(self, name: str) -> bool:
         """Whether a job or a call has made this experiment."""
         self._learn_names()
-        return history_shapes.experiment_id(self.azure, name) in self._names
+        return self.experiment_id(name) in self._names
 
     async def experiment_name(self, backend_id: str, run_id: str) -> str:
         """The name of the server's experiment, which a run was found in.
@@ -171,7 +181,7 @@ class AzureTracking:
         info |= {
             "run_id": run_id,
             "run_uuid": run_id,
-            "experiment_id": history_shapes.experiment_id(self.azure, experiment),
+            "experiment_id": self.experiment_id(experiment),
             "artifact_uri": f"mlflow-artifacts:/{ARTIFACT_ROOT}{run_id}",
         }
         if job is not None:
@@ -182,8 +192,7 @@ class AzureTracking:
     def shown_experiment(self, experiment: Mapping[str, Any]) -> dict[str, Any]:
         """The server's experiment in the workspace's ids."""
         name = str(experiment["name"]).removeprefix(PREFIX)
-        identifier = history_shapes.experiment_id(self.azure, name)
-        return dict(experiment) | {"experiment_id": identifier, "name": name, "artifact_location": ""}
+        return dict(experiment) | {"experiment_id": self.experiment_id(name), "name": name, "artifact_location": ""}
 
     def backend_filter(self, text: str) -> str:
         """A filter of runs in which run ids are the server's; a run that the server does not know keeps its id."""
@@ -250,7 +259,7 @@ class AzureTracking:
 
     def _learn_names(self) -> None:
         for name in {job.experiment for job in self.azure.jobs.newest_first()}:
-            self._names.setdefault(history_shapes.experiment_id(self.azure, name), name)
+            self._names.setdefault(self.experiment_id(name), name)
 
 
 def job_info(job: AzureJob) -> dict[str, Any]:
