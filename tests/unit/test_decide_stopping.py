@@ -84,6 +84,19 @@ class TestStopping:
         run.turn()
         assert run.status.phase == "Running"
 
+    def test_the_build_of_an_image_does_not_count_as_waiting_for_machines(self) -> None:
+        building = RemoteRun("9007199254740993", Stage.BUILDING, "Preparing", builds_image=True)
+        run = Run(queueTimeoutSeconds=50).submitted().see(remote=building)
+        run.turn()
+        run.later(1800).turn()
+        assert (run.status.phase, run.status.stop) == ("BuildingEnvironment", None)
+        run.remote(Stage.QUEUED, "Queued").turn()
+        run.later(49).turn()
+        assert (run.status.phase, run.status.stop) == ("Queued", None)
+        run.later(1).turn()
+        assert run.status.stop is not None
+        assert run.status.stop.reason == "QueueTimedOut"
+
     def test_the_queue_deadline_needs_a_look_because_the_code_may_have_started_meanwhile(self) -> None:
         run = Run(queueTimeoutSeconds=50).submitted().later(600)
         assert run.turn().action == Watch()

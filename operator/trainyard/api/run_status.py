@@ -107,6 +107,10 @@ class Attempt(ApiModel):
         str | None, Field(default=None, max_length=64, description="State as the platform words it.")
     ] = None
     submitted_at: Annotated[Time | None, Field(default=None, description="When the platform accepted it.")] = None
+    queued_at: Annotated[
+        Time | None,
+        Field(default=None, description="When its environment was built and it began to wait for machines, if it did."),
+    ] = None
     started_at: Annotated[Time | None, Field(default=None, description="When the code was first seen running.")] = None
     ended_at: Annotated[Time | None, Field(default=None, description="When it was seen to have ended.")] = None
     reason: Annotated[str | None, Field(default=None, max_length=128, description="Why it ended, as one word.")] = None

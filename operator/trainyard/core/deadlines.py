@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from trainyard.api.training_run import MLTrainingRunStatus
-from trainyard.core.remote import Stage
+from trainyard.core.remote import RemoteRun, Stage
 from trainyard.core.snapshot import Known
 from trainyard.core.times import parse
 from trainyard.core.transition import live
@@ -53,12 +53,27 @@ def _deadlines(known: Known) -> list[tuple[str, datetime]]:
     if attempt is None or attempt.submitted_at is None:
         return found
     submitted = parse(attempt.submitted_at)
-    # Only a look at the platform tells that it still waits: it may have started while the operator was down.
-    waits = seen.remote is not None and seen.remote.stage in (Stage.QUEUED, Stage.BUILDING)
-    queued = waits and attempt.started_at is None
-    if run.spec.queue_timeout_seconds is not None and queued:
-        found.append(("QueueTimedOut", submitted + timedelta(seconds=run.spec.queue_timeout_seconds)))
+    if run.spec.queue_timeout_seconds is not None and attempt.started_at is None and _waits(seen.remote):
+        since = parse(attempt.queued_at) if attempt.queued_at is not None else submitted
+        if seen.remote is not None and built(run.status, seen.remote):
+            since = known.now
+        found.append(("QueueTimedOut", since + timedelta(seconds=run.spec.queue_timeout_seconds)))
     allowed = run.spec.attempt_timeout_seconds or known.limits.default_attempt_timeout
     grace = known.limits.attempt_timeout_grace
     found.append(("AttemptTimedOut", submitted + timedelta(seconds=allowed + grace)))
     return found
+
+
+def built(status: MLTrainingRunStatus, remote: RemoteRun) -> bool:
+    """Whether its environment has been built since the status was written, and it now waits for machines."""
+    return remote.stage is Stage.QUEUED and status.phase == "BuildingEnvironment"
+
+
+def _waits(remote: RemoteRun | None) -> bool:
+    """Whether it waits for machines. Only a look at the platform tells: it may have started while nobody looked.
+
+    The first build of an image may take half an hour, and says nothing about machines.
+    """
+    if remote is None or remote.builds_image:
+        return False
+    return remote.stage in (Stage.QUEUED, Stage.BUILDING)

@@ -21,7 +21,7 @@ from trainyard.core.actions import (
     Watch,
 )
 from trainyard.core.conditions import FINAL
-from trainyard.core.deadlines import next_deadline, why_stop
+from trainyard.core.deadlines import built, next_deadline, why_stop
 from trainyard.core.graph import planned_tasks
 from trainyard.core.remote import Stage, Submitted, Trouble
 from trainyard.core.retiring import retire
@@ -316,6 +316,8 @@ def _show_remote(known: Known, attempt: Attempt) -> MLTrainingRunStatus:
     shown: dict[str, object] = {"remote_state": remote.state, "url": remote.url or attempt.url}
     if remote.stage is Stage.RUNNING and attempt.started_at is None:
         shown["started_at"] = stamp(remote.started_at or known.now)
+    if built(run.status, remote):
+        shown["queued_at"] = stamp(known.now)
     if attempt.adopted is None and ending.adopted(attempt, remote):
         shown["adopted"] = True
     current = run.status.condition("Reconciling")

@@ -130,7 +130,8 @@ def ended_attempts(
 ) -> list[Attempt]:
     """The attempts with the newest one closed, for that reason."""
     remote = known.observed.remote
-    ended = remote.ended_at if remote is not None and remote.ended_at is not None else known.now
+    told = result.ended_at if result is not None else None
+    ended = told or (remote.ended_at if remote is not None else None) or known.now
     changes: dict[str, object] = {"ended_at": stamp(ended), "reason": reason, "message": clip(message) or None}
     if state is not None:
         changes["remote_state"] = state
@@ -142,6 +143,8 @@ def ended_attempts(
     if result is not None:
         changes["tasks"] = seen_tasks(attempt.tasks, result.tasks)
         changes["logs_uri"] = result.logs_uri
+        if result.started_at is not None:
+            changes["started_at"] = stamp(result.started_at)
     return with_attempt(known.run.status, **changes)
 
 

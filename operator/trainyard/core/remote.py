@@ -49,6 +49,7 @@ class RemoteRun:
     ended_at: datetime | None = None
     mlflow_run_id: str | None = None
     over: bool = False  # the platform says that it has ended, in words that this version does not know
+    builds_image: bool = False  # its software is being made: it waits for no machine, and for nobody's quota
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,8 @@ class Result:
     """What an ended attempt left behind.
 
     `shortfall` is a (reason, message) why success is not complete. `end`, if set, says more exactly than the platform's
-    own word how it ended, read from what the code printed. `tasks` holds every task of a run of several.
+    own word how it ended, read from what the code printed. `tasks` holds every task of a run of several. `started_at`
+    and `ended_at` are set where the platform tells them more exactly than a look at the run did.
     """
 
     metrics: dict[str, str] = field(default_factory=dict)
@@ -125,6 +127,8 @@ class Result:
     logs: tuple[TaskText, ...] = ()
     logs_uri: str | None = None
     shortfall: tuple[str, str] | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
