@@ -11,7 +11,7 @@ from trainyard.api.training_run import MLTrainingRunSpec
 from trainyard.api.workspace import MLWorkspaceSpec, Permission, RunAsIdentity
 from trainyard.core.errors import TranslationError
 from trainyard.core.tokens import submission_token
-from trainyard.platforms import short_names, told
+from trainyard.platforms import lacking, short_names, told
 from trainyard.platforms.base import Job, ModelWanted, Request, RunsAs, Wanted
 from trainyard.platforms.databricks import names, overrides
 from trainyard.platforms.databricks.asking import needs_of
@@ -32,8 +32,10 @@ def translate(job: Job) -> Request:
         TranslationError: naming the field, with one of these reasons: CloudUnknown, ComputeClassInvalid,
             ComputeClassUnknown, ComputeClassesDiffer, DataRootUnknown, EntrypointMissing, InvalidSpec,
             ModelPrefixMissing, OverrideForbidden, ParameterUnknown, ReferenceUnknown, RunAsRequired, RunAsUnknown,
-            RuntimeUnknown, SecretStoreUnknown, SecretsNeedJobCluster, SparkVersionMissing, TooManyEnvironments.
+            RuntimeUnknown, SecretStoreUnknown, SecretsNeedJobCluster, SparkVersionMissing, TooManyEnvironments,
+            UnsupportedOnPlatform.
     """
+    lacking.refuse("databricks", job)
     overrides.refuse_owned(job.spec.databricks)
     steps = remaining(steps_of(job.spec), job.done_tasks)
     if not steps:
