@@ -9,6 +9,7 @@ in compute_sizes.py; the sentences that refuse are ours.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
@@ -154,7 +155,7 @@ async def put_compute(call: AzureCall) -> Response:
         if before.compute_type != compute.compute_type:
             raise user_error(f"The type of compute {name} cannot change from {before.compute_type}.", "Immutable")
         compute.until_settled, compute.created_at = "Updating", before.created_at
-    store.put(compute)
+    settle(store, compute)
     now = call.state.now
     headers = operation_headers(
         call,
@@ -211,6 +212,12 @@ def make_compute(region: str, store: ComputeStore, name: str, body: dict[str, An
         tags=body.get("tags", {}),
         identity=body.get("identity"),
     )
+
+
+def settle(store: ComputeStore, compute: AzureCompute) -> None:
+    """Put a compute into the store, and have its nodes given out when it has been provisioned."""
+    store.put(compute)
+    asyncio.get_running_loop().call_later(max(0.0, compute.settled_at - store.now()), store.serve)
 
 
 def parse_compute(region: str, store: ComputeStore, name: str, properties: Any) -> AzureCompute:

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from trainyard_sandbox.azure.compute_store import AzureCompute, ComputeStore
-from trainyard_sandbox.azure.computes import parse_compute
+from trainyard_sandbox.azure.computes import parse_compute, settle
 from trainyard_sandbox.azure.engine.dispatch import AzureEngine
 from trainyard_sandbox.azure.engine.images import Images
 from trainyard_sandbox.azure.engine.scripts import END_SHAPE, SCRIPT_SHAPE, parse_end, parse_script
@@ -103,7 +103,7 @@ async def add_compute(request: Request) -> Response:
     azure = _azure(request)
     body = await json_body(request, _COMPUTE)
     try:
-        azure.computes.put(parse_compute(azure.region, azure.computes, body["name"], body["properties"]))
+        settle(azure.computes, parse_compute(azure.region, azure.computes, body["name"], body["properties"]))
     except ArmError as error:
         raise invalid_parameter(error.message) from error
     return JSONResponse({})
