@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.azureml_jobs import CLASSES, UID, WS, attempt, properties, refusal, request
-from trainyard.platforms.azureml.overrides import OWNED
+from tests.unit.azureml_jobs import UID, WS, attempt, properties, refusal, request
 from trainyard.platforms.azureml.platform import AzureML
 from trainyard.platforms.azureml.translate import wanted
 from trainyard.platforms.base import RunsAs
@@ -188,12 +187,9 @@ def test_the_block_of_the_other_platform_is_passed_over() -> None:
     assert properties(databricks={"tasks": "nonsense"}) == properties()
 
 
-def test_the_fields_that_the_operator_owns_are_those_of_the_schema() -> None:
-    assert AzureML().forbidden_overrides() == OWNED
-    assert {"command", "identity", "limits.timeout", "trial.command"} <= OWNED
-
-
 def test_what_is_wanted_of_a_run_does_not_depend_on_what_its_workspace_has_become() -> None:
-    described = {"outputs": {"report": {"uri": "abfss://out@acme.dfs.core.windows.net/$(run.name)"}}}
-    later = attempt(workspace={"computeClasses": CLASSES, "logDestination": {"volume": "/Volumes/a/b/c"}}, **described)
+    later = attempt(
+        workspace={"computeClasses": {}, "logDestination": {"volume": "/Volumes/a/b/c"}},
+        outputs={"report": {"uri": "abfss://out@acme.dfs.core.windows.net/$(run.name)"}},
+    )
     assert wanted(later).outputs == {"report": ("abfss://out@acme.dfs.core.windows.net/iris", None)}
