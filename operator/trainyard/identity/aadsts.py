@@ -15,8 +15,8 @@ from trainyard.core.errors import IdentityError, Throttled, TrainyardError, Unre
 from trainyard.identity.assertion import Assertion
 
 # No federated credential has this issuer, subject and audience: 70021, and by what differs 700211, 700212, 700213;
-# longer ones (7002138) say that only the case of a letter does.
-_NO_MATCH = "70021"
+# longer ones (7002138) say that only the case of a letter does. 70025: there is none at all.
+_NO_MATCH = ("70021", "70025")
 _PRINCIPAL_UNKNOWN = frozenset({"70001", "700011", "700016"})
 _PRINCIPAL_DISABLED = frozenset({"7000112"})
 _TENANT_UNKNOWN = frozenset({"90002", "90019", "90038", "900021", "900023"})

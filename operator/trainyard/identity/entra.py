@@ -8,6 +8,7 @@ The credential and its own cache live for one exchange. What is kept is kept by 
 once for each thread that finds nothing (get_token_mixin.py has no lock) and could not be told to forget.
 """
 
+import logging
 import re
 import threading
 import time
@@ -33,6 +34,9 @@ PLATFORM = "azureml"
 # What Entra asks of every assertion from outside ("Workload identity federation"). Fixed: no resource and no flag can
 # have a token minted for somebody else.
 AUDIENCE = "api://AzureADTokenExchange"
+# It logs each failure with the answer's whole body (get_token_mixin.py), in which there may be a token. What failed is
+# told by our own error.
+logging.getLogger("azure.identity").setLevel(logging.CRITICAL)
 _TENANT = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 

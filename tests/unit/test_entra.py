@@ -1,0 +1,164 @@
+"""What Entra's numbers mean, and which token sources there are."""
+
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+
+from trainyard.audit.log import AuditLog
+from trainyard.audit.transport import Answer
+from trainyard.core.errors import IdentityError, Throttled, TrainyardError, Unreachable
+from trainyard.identity import clouds
+from trainyard.identity.aadsts import SignIn, refusal
+from trainyard.identity.assertion import Assertion
+from trainyard.identity.base import ServiceAccountRef
+from trainyard.identity.entra import EntraTokens
+
+ASSERTION = Assertion("a.b.c", "https://issuer.example/x/", "system:serviceaccount:team:o'neil", "api://X", "jti")
+TRIED = SignIn("contoso", "app; rm -rf /", "https://arm/.default", ASSERTION)
+TAIL = "\r\nTrace ID: 1-2\r\nCorrelation ID: 3-4\r\nTimestamp: 2026-11-01 12:00:00Z"
+
+
+def refused(
+    number: int | None, words: str = "words", error: str = "invalid_client", *, tail: str = TAIL
+) -> TrainyardError:
+    description = words if number is None else f"AADSTS{number}: {words}{tail}"
+    body = {"error": error, "error_description": description, "error_codes": [number]}
+    url = "https://login.example/contoso/oauth2/v2.0/token"
+    return refusal(Answer("POST", url, 401, {}, json.dumps(body).encode(), b""), TRIED)
+
+
+MEANINGS = [
+    (70021, "TokenExchangeRefused", True),
+    (700211, "TokenExchangeRefused", True),
+    (700212, "TokenExchangeRefused", True),
+    (700213, "TokenExchangeRefused", True),
+    (7002138, "TokenExchangeRefused", True),
+    (70025, "TokenExchangeRefused", True),
+    (700016, "ServicePrincipalUnknown", True),
+    (7000112, "ServicePrincipalDisabled", False),
+    (90002, "TenantUnknown", False),
+    (900023, "TenantUnknown", False),
+    (90061, "IssuerUnreachable", True),
+    (50166, "IssuerUnreachable", True),
+    (501661, "IssuerUnreachable", True),
+    (700024, "AssertionRefused", False),
+    (50013, "AssertionRefused", False),
+    (50027, "AssertionRefused", False),
+    (500275, "AssertionRefused", False),
+    (700027, "AssertionRefused", False),
+    (500011, "TokenExchangeRefused", False),
+    (53003, "TokenExchangeRefused", False),
+]
+
+
+@pytest.mark.parametrize(("number", "reason", "waiting"), MEANINGS)
+def test_a_refusal_says_what_to_mend_and_whether_time_may(number: int, reason: str, waiting: bool) -> None:
+    error = refused(number)
+    assert isinstance(error, IdentityError)
+    assert (error.reason, error.waiting) == (reason, waiting)
+    assert str(number) in error.message
+    assert (
+        "app; rm" in error.message
+        or "contoso" in error.message
+        or "issuer.example" in error.message
+        or "clock" in error.message
+    )
+
+
+@pytest.mark.parametrize("number", [number for number, _, _ in MEANINGS])
+@pytest.mark.parametrize("tail", [TAIL, " " + " ".join(TAIL.split())])
+def test_what_differs_from_answer_to_answer_is_left_out(number: int, tail: str) -> None:
+    message = refused(number, tail=tail).message
+    for passing in ("Trace ID", "Correlation ID", "Timestamp", "2026-11-01"):
+        assert passing not in message
+
+
+@pytest.mark.parametrize("number", [50033, 90006, 90012, 90024, 90033, None])
+def test_a_trouble_of_entras_own_is_waited_out(number: int | None) -> None:
+    error = refused(number, error="temporarily_unavailable")
+    assert type(error) is Unreachable
+
+
+@pytest.mark.parametrize("number", [50196, 90055])
+def test_asking_too_often_is_a_pause(number: int) -> None:
+    error = refused(number)
+    assert isinstance(error, Throttled)
+    assert error.retry_after == 60
+
+
+def test_a_command_can_be_pasted_whatever_a_team_wrote_into_an_annotation() -> None:
+    message = refused(700213).message
+    assert "--id 'app; rm -rf /' --parameters" in message
+    command = message.split("For an application: ")[1].split(". For a managed identity:")[0]
+    echoed = subprocess.run(
+        ["/bin/sh", "-c", f"set -- {command}; printf '%s\\n' \"$@\""], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert echoed[echoed.index("--id") + 1] == "app; rm -rf /"
+    assert json.loads(echoed[-1]) == {
+        "name": "trainyard",
+        "issuer": "https://issuer.example/x/",
+        "subject": "system:serviceaccount:team:o'neil",
+        "audiences": ["api://X"],
+    }
+
+
+def test_long_words_are_clipped() -> None:
+    assert len(refused(53003, "x" * 10_000).message) < 500
+
+
+class NoAccounts:
+    """Nothing may be asked of a cluster here."""
+
+    def annotations(self, _account: ServiceAccountRef) -> dict[str, str]:
+        raise AssertionError
+
+    def request_token(self, _account: ServiceAccountRef, _audience: str, _seconds: int) -> str:
+        raise AssertionError
+
+
+ACCOUNT = ServiceAccountRef("team", "trainer")
+
+
+def sources(**options: int) -> EntraTokens:
+    return EntraTokens(NoAccounts(), AuditLog(io.StringIO()), **options)
+
+
+def test_a_source_is_one_per_cloud_tenant_account_principal_and_scope() -> None:
+    tokens, cloud = sources(), clouds.AZURE_PUBLIC
+    first = tokens.source(cloud, "t", ACCOUNT, "app", cloud.arm_scope)
+    assert tokens.source(cloud, "t", ACCOUNT, "app", cloud.arm_scope) is first
+    others = [
+        tokens.source(cloud, "t", ACCOUNT, "app", cloud.ml_scope),
+        tokens.source(cloud, "u", ACCOUNT, "app", cloud.arm_scope),
+        tokens.source(cloud, "t", ServiceAccountRef("other", "trainer"), "app", cloud.arm_scope),
+        tokens.source(cloud, "t", ACCOUNT, "app-2", cloud.arm_scope),
+        tokens.source(clouds.AZURE_CHINA, "t", ACCOUNT, "app", clouds.AZURE_CHINA.arm_scope),
+    ]
+    assert len({id(each) for each in [first, *others]}) == 6
+
+
+def test_sources_are_bounded() -> None:
+    tokens, cloud = sources(bound=2), clouds.AZURE_PUBLIC
+    first = tokens.source(cloud, "t", ACCOUNT, "a", cloud.arm_scope)
+    for client_id in "bc":
+        tokens.source(cloud, "t", ACCOUNT, client_id, cloud.arm_scope)
+    assert len(tokens._sources) == 2
+    assert tokens.source(cloud, "t", ACCOUNT, "a", cloud.arm_scope) is not first
+
+
+@pytest.mark.parametrize("scope", ["https://graph.microsoft.com/.default", "", "https://ml.azure.us/.default"])
+def test_no_token_is_asked_for_beyond_the_clouds_own_two_resources(scope: str) -> None:
+    with pytest.raises(ValueError, match="no scope"):
+        sources().source(clouds.AZURE_PUBLIC, "t", ACCOUNT, "app", scope)
+
+
+def test_an_operator_without_azure_workspaces_imports_no_azure() -> None:
+    code = (
+        "import sys, trainyard.cli.wiring, trainyard.identity.entra\n"
+        "print([name for name in sys.modules if name.split('.')[0] in ('azure', 'msal')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
