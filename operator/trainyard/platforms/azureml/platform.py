@@ -3,7 +3,9 @@
 from trainyard.audit.log import AuditLog
 from trainyard.core.snapshot import Target
 from trainyard.platforms.azureml import names, overrides, translate
+from trainyard.platforms.azureml.quota import quota_of
 from trainyard.platforms.base import Connection, Job, Request, TokensFor, Wanted
+from trainyard.platforms.limits import Quota
 
 
 class AzureML:
@@ -30,6 +32,10 @@ class AzureML:
     def forbidden_overrides(self) -> frozenset[str]:
         """Fields of spec.azureML that the operator owns, as dotted paths."""
         return overrides.OWNED
+
+    def quota(self, target: Target) -> Quota:
+        """How often Azure Resource Manager lets that principal ask, in all workspaces of the subscription. Pure."""
+        return quota_of(target)
 
     def connect(self, target: Target, tokens_for: TokensFor, log: AuditLog) -> Connection:
         """A connection to the workspace at target.host as target.principal. Sends nothing."""
