@@ -139,14 +139,17 @@ class PlatformDriver(Protocol):
     def requests(self, call: CallName) -> list[dict[str, Any]]:
         """The requests of that kind that have come, oldest first."""
 
-    def forbid_submitting(self, team: Team) -> None:
-        """Takes the right to start the team's runs on the compute class `cluster` away."""
+    def take_right(self, team: Team) -> None:
+        """Takes a right away that a run of the team with a model needs."""
 
-    def permit_submitting(self, team: Team) -> None:
+    def give_right(self, team: Team) -> None:
         """Gives it back."""
 
     def absent_compute(self) -> dict[str, Any]:
         """A compute class, well-formed, whose machines are not on the platform."""
+
+    def present_compute(self) -> dict[str, Any]:
+        """A compute class whose machines are there."""
 
     def expire_tokens(self, principal: str) -> int:
         """Every token of that principal expires now; returns how many."""

@@ -18,7 +18,6 @@ OUTCOMES: dict[str, dict[str, str]] = {
 Result = Literal["succeeded", "failed", "cancelled", "timed out"]
 RESULTS: dict[str, Result] = {"SUCCESS": "succeeded", "CANCELED": "cancelled", "TIMEDOUT": "timed out"}
 JOBS = "/api/2.2/jobs/runs"
-ENTITLEMENTS = ["workspace-access", "allow-cluster-create"]
 
 
 class DatabricksDriver:
@@ -96,14 +95,17 @@ class DatabricksDriver:
     def requests(self, call: CallName) -> list[dict[str, Any]]:
         return self._control.requests(**self.calls[call].fields())
 
-    def forbid_submitting(self, team: Team) -> None:
-        self._control.change_principal(team.principal, entitlements=["workspace-access"])
+    def take_right(self, team: Team) -> None:
+        self._control.revoke(team.principal, "main.ml", "CREATE MODEL")
 
-    def permit_submitting(self, team: Team) -> None:
-        self._control.change_principal(team.principal, entitlements=ENTITLEMENTS)
+    def give_right(self, team: Team) -> None:
+        self._control.grant(team.principal, "main.ml", "CREATE MODEL")
 
     def absent_compute(self) -> dict[str, Any]:
         return {"existingCluster": {"clusterId": "1123-120000-abcdefgh"}}
+
+    def present_compute(self) -> dict[str, Any]:
+        return {"serverless": {"environmentVersion": "5"}}
 
     def expire_tokens(self, principal: str) -> int:
         return self._control.expire_tokens(principal)
