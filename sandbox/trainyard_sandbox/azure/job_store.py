@@ -34,8 +34,8 @@ STATUSES = (
 )
 TERMINAL_STATUSES = frozenset({"Completed", "Failed", "Canceled"})
 PAYING_STATUSES = frozenset({"Provisioning", "Running", "Finalizing"})
-"""A job costs money once it has been in one of these: machines were given to it. An image build (Preparing) and a
-place in the queue cost none of them."""
+"""A command job costs money once it has been in one of these: machines were given to it. An image build (Preparing) and
+a place in the queue cost none of them; a sweep or a pipeline has no machines, its children have."""
 
 ERROR_CODES = ("UserError", "SystemError", "ServiceError", "AzureMLCompute", "ExecutionFailed")
 """Codes that run history gives in a job's error; the first says that the job's author is to act."""
@@ -221,7 +221,7 @@ class AzureJobStore:
         self._enter(job, status)
         if status == "Running" and job.started_at is None:
             job.started_at = self._now()
-        if status in PAYING_STATUSES and not job.paid:
+        if status in PAYING_STATUSES and job.job_type == "Command" and not job.paid:
             job.paid = True
             self.paid_total += 1
 

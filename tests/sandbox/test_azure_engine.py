@@ -1,0 +1,238 @@
+"""Command jobs of the Azure ML half that really run: shell, variables, data, logs, ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from trainyard_sandbox.client import SandboxControl
+
+from .azure_fixtures import Arm
+from .conftest import wait_until
+from .test_azure_jobs import Jobs
+
+
+class Runs(Jobs):
+    """Jobs that really run."""
+
+    def __init__(self, arm: Arm, client_id: str, control: SandboxControl) -> None:
+        super().__init__(arm, client_id)
+        self._control = control
+
+    def run(self, command: str, **properties: Any) -> str:
+        """Submit a command; returns its name."""
+        name = f"run-{uuid.uuid4().hex[:12]}"
+        answer = self.put(name, command=command, **properties)
+        assert answer.status_code == 201, answer.text
+        return name
+
+    def log(self, name: str, file: str = "user_logs/std_log.txt") -> str:
+        """A log file, read by its signed URL as run history gives it."""
+        details = self._arm(self._client_id, "GET", f"/runs/{name}/details", plane="/history/v1.0")
+        assert details.status_code == 200, details.text
+        url = details.json()["logFiles"].get(file)
+        if url is None:
+            return ""
+        answer = requests.get(url, verify=str(self._control.address.ca_file), timeout=10)
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+    def output(self, command: str, **properties: Any) -> str:
+        """The log of a command that must end well."""
+        name = self.run(command, **properties)
+        assert self.ended(name) == "Completed", self._control.azure_job(name)["error"]
+        return self.log(name)
+
+    def error(self, name: str) -> dict[str, Any]:
+        """Why a job failed."""
+        assert self.ended(name) == "Failed"
+        error: dict[str, Any] = self._control.azure_job(name)["error"]
+        return error
+
+
+@pytest.fixture
+def runs(arm: Arm, data_scientist: str, control: SandboxControl) -> Iterator[Runs]:
+    yield Runs(arm, data_scientist, control)
+    for job in control.azure_jobs():
+        if job["active"]:
+            control.delete_azure_job(job["name"])
+    control.azure_compute_settings(no_serverless_limit=True, node_start_seconds=0, build_seconds=0, fail_builds="")
+
+
+def test_a_command_runs_in_a_shell_and_its_output_is_the_jobs_log(runs: Runs, control: SandboxControl) -> None:
+    name = runs.run("echo one && echo two >&2; A=3; echo $A")
+    assert runs.ended(name) == "Completed"
+    assert sorted(runs.log(name).split()) == ["3", "one", "two"]
+    assert control.azure_job(name)["history"] == [
+        *("NotStarted", "Preparing", "Queued", "Running", "Finalizing", "Completed")
+    ]
+
+
+def test_the_log_grows_while_the_job_runs(runs: Runs) -> None:
+    name = runs.run("echo begun; sleep 30")
+    assert wait_until(lambda: runs.status(name) == "Running" and "begun" in runs.log(name))
+    runs.cancel(name)
+    assert runs.ended(name) == "Canceled"
+    assert "begun" in runs.log(name)
+
+
+def test_the_code_sees_what_azure_gives_a_job_and_nothing_of_the_sandboxs_own_environment(
+    runs: Runs, control: SandboxControl
+) -> None:
+    source = "import json, os; print(json.dumps(dict(os.environ)))"
+    name = runs.run(f"python -c '{source}'", experimentName="iris", environmentVariables={"SEED": "7"})
+    assert runs.ended(name) == "Completed"
+    seen = json.loads(runs.log(name))
+    assert (seen["SEED"], seen["AZUREML_RUN_ID"], seen["MLFLOW_RUN_ID"]) == ("7", name, name)
+    assert seen["MLFLOW_EXPERIMENT_NAME"] == "iris"
+    azure = control.address.azure
+    assert seen["MLFLOW_TRACKING_URI"] == f"{azure.resource_manager}/mlflow/v1.0{azure.workspace_scope}"
+    assert seen["MLFLOW_TRACKING_TOKEN"] == seen["AZUREML_RUN_TOKEN"]
+    ours = set(os.environ) - set(seen) - {"PATH", "HOME", "LANG"}
+    assert ours, "this test needs a variable of its own to miss"
+    assert not {key for key in seen if key.startswith(("PYTEST", "TRAINYARD", "KUBE"))}
+
+
+def test_a_command_that_fails_fails_the_job_with_what_it_said(runs: Runs) -> None:
+    error = runs.error(runs.run("python -c 'raise ValueError(\"no rows\")'"))
+    assert error["code"] == "UserError"
+    assert error["message"].startswith("Execution failed. User process 'python' exited with status code 1. ")
+    assert "Please check log file 'user_logs/std_log.txt' for error details." in error["message"]
+    assert error["message"].endswith("ValueError: no rows")
+
+
+def test_a_cancelled_job_is_gone_with_all_its_processes(runs: Runs, tmp_path: Path) -> None:
+    marker = tmp_path / "pid"
+    name = runs.run(f"(sleep 300 & echo $! > {marker}; wait)")
+    wait_until(marker.exists)
+    process = int(wait_until(marker.read_text))
+    runs.cancel(name)
+    assert runs.ended(name) == "Canceled"
+    assert not _alive(process)
+
+
+def _alive(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def test_a_job_that_runs_longer_than_its_timeout_is_cancelled_by_the_service(
+    runs: Runs, control: SandboxControl
+) -> None:
+    name = runs.run("sleep 60", limits={"jobLimitsType": "Command", "timeout": "PT1S"})
+    assert runs.ended(name) == "Canceled"
+    assert "its timeout of PT1S" in control.azure_job(name)["error"]["message"]
+
+
+def test_inputs_are_values_files_and_folders_and_outputs_are_uploaded(runs: Runs) -> None:
+    store = "azureml://datastores/workspaceblobstore/paths"
+    folder = f"{store}/data-{uuid.uuid4().hex}"
+    runs.output(
+        "mkdir ${{outputs.d}}/deep; echo ex > ${{outputs.d}}/x.txt; echo why > ${{outputs.d}}/deep/y.txt",
+        outputs={"d": {"jobOutputType": "uri_folder", "uri": folder}},
+    )
+    command = (
+        "echo ${{inputs.word}} > ${{outputs.made}}/word.txt; cat ${{inputs.file}} ${{inputs.folder}}/deep/y.txt "
+        "> ${{outputs.made}}/data.txt; echo $AZURE_ML_INPUT_word; echo ${{inputs.direct}}"
+    )
+    name = runs.run(
+        command,
+        inputs={
+            "word": {"jobInputType": "literal", "value": "hello"},
+            "file": {"jobInputType": "uri_file", "uri": f"{folder}/x.txt"},
+            "folder": {"jobInputType": "uri_folder", "uri": f"{folder}/"},
+            "direct": {"jobInputType": "uri_folder", "uri": folder, "mode": "Direct"},
+        },
+        outputs={"made": {"jobOutputType": "uri_folder"}},
+    )
+    assert runs.ended(name) == "Completed", runs.log(name)
+    assert runs.log(name).split() == ["hello", folder]
+    uploaded = {"jobInputType": "uri_folder", "uri": f"{store}/azureml/{name}/made/"}
+    read = runs.output("cd ${{inputs.made}} && cat word.txt data.txt", inputs={"made": uploaded})
+    assert read.split() == ["hello", "ex", "why"]
+
+
+def test_an_output_of_one_job_is_an_input_of_the_next(runs: Runs) -> None:
+    uri = f"azureml://datastores/workspaceblobstore/paths/models/{uuid.uuid4().hex}"
+    made = {"m": {"jobOutputType": "custom_model", "uri": uri}}
+    runs.output("echo weights > ${{outputs.m}}/w.bin", outputs=made)
+    assert "weights" in runs.output(
+        "cat ${{inputs.m}}/w.bin", inputs={"m": {"jobInputType": "custom_model", "uri": uri}}
+    )
+
+
+def test_data_that_is_not_there_fails_the_job_and_not_its_submission(runs: Runs) -> None:
+    uri = "azureml://datastores/workspaceblobstore/paths/nowhere"
+    error = runs.error(runs.run("true", inputs={"x": {"jobInputType": "uri_folder", "uri": uri}}))
+    assert (error["code"], error["message"]) == ("UserError", f"Nothing was found at {uri}.")
+
+
+def test_each_process_of_a_pytorch_job_knows_its_place_and_has_its_log(runs: Runs) -> None:
+    name = runs.run(
+        "echo $RANK/$WORLD_SIZE node $NODE_RANK local $LOCAL_RANK $MASTER_ADDR",
+        distribution={"distributionType": "PyTorch", "processCountPerInstance": 2},
+        resources={"instanceCount": 2},
+    )
+    assert runs.ended(name) == "Completed"
+    said = [runs.log(name, f"user_logs/std_log_process_{rank}.txt").strip() for rank in range(4)]
+    assert said == [
+        "0/4 node 0 local 0 127.0.0.1",
+        "1/4 node 0 local 1 127.0.0.1",
+        "2/4 node 1 local 0 127.0.0.1",
+        "3/4 node 1 local 1 127.0.0.1",
+    ]
+
+
+def test_one_process_that_fails_ends_the_others(runs: Runs) -> None:
+    name = runs.run(
+        'if [ "$OMPI_COMM_WORLD_RANK" = 1 ]; then echo broken; exit 3; fi; sleep 60',
+        distribution={"distributionType": "Mpi", "processCountPerInstance": 2},
+    )
+    error = runs.error(name)
+    assert "exited with status code 3" in error["message"]
+    assert "std_log_process_1.txt" in error["message"]
+
+
+def test_a_preempted_job_begins_again_from_the_start(runs: Runs, control: SandboxControl, tmp_path: Path) -> None:
+    marker = tmp_path / "starts"
+    name = runs.run(f"echo x >> {marker}; if [ $(wc -l < {marker}) = 1 ]; then sleep 60; fi")
+    wait_until(lambda: marker.exists() and runs.status(name) == "Running")
+    control.preempt_azure_job(name)
+    assert runs.ended(name) == "Completed"
+    assert marker.read_text() == "x\nx\n"
+    assert control.azure_job(name)["history"].count("Running") == 2
+
+
+def test_a_job_waits_for_a_node_of_its_cluster_and_a_deleted_cluster_fails_it(
+    runs: Runs, control: SandboxControl, arm: Arm
+) -> None:
+    control.add_azure_compute("one", scaleSettings={"minNodeCount": 0, "maxNodeCount": 1})
+    compute = f"{control.address.azure.workspace_scope}/computes/one"
+    first, second = runs.run("sleep 60", computeId=compute), runs.run("echo ran", computeId=compute)
+    wait_until(lambda: runs.status(first) == "Running")
+    assert runs.status(second) == "Queued"
+    runs.cancel(first)
+    assert runs.ended(second) == "Completed"
+    third = runs.run("sleep 60", computeId=compute)
+    wait_until(lambda: runs.status(third) == "Running")
+    owner = control.add_application("owner", roles={"workspace": ["Contributor"]})
+    deletion = {"underlyingResourceAction": "Delete"}
+    assert arm(owner, "DELETE", "/computes/one", version="2023-08-01-preview", params=deletion).status_code == 202
+    assert "was deleted" in runs.error(third)["message"]
+
+
+def test_what_the_code_leaves_in_outputs_is_an_artifact_of_its_run(runs: Runs) -> None:
+    name = runs.run("mkdir outputs && echo kept > outputs/note.txt")
+    assert runs.ended(name) == "Completed"
+    uri = f"azureml://datastores/workspaceartifactstore/paths/ExperimentRun/dcid.{name}/outputs/note.txt"
+    assert runs.output("cat ${{inputs.x}}", inputs={"x": {"jobInputType": "uri_file", "uri": uri}}) == "kept\n"
