@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ from trainyard_sandbox.client import SandboxAddress, SandboxControl
 
 ROOT = Path(__file__).resolve().parent.parent
 AUDIENCE = "trainyard-databricks"
+AZURE_CLOUD = "Sandbox"
 OPERATOR_NAMESPACE = "trainyard-system"
 T = TypeVar("T")
 
@@ -127,7 +128,10 @@ def sandbox(
 
 @dataclass
 class Team:
-    """A namespace with a ServiceAccount that a service principal of the sandbox trusts."""
+    """A namespace with a ServiceAccount that a principal of the sandbox trusts.
+
+    `policy` is the id of the federation policy on Databricks, the name of the federated credential at Entra.
+    """
 
     namespace: str
     principal: str
@@ -218,6 +222,72 @@ class Stand:
             },
         }
 
+    def azure_team(
+        self,
+        namespace: str,
+        *,
+        service_account: str = "trainer",
+        roles: Iterable[str] = ("AzureML Data Scientist",),
+        **spec: Any,
+    ) -> Team:
+        """A namespace whose ServiceAccount is federated at Entra, with a workspace called `azureml`.
+
+        `roles` are what its application may do in the sandbox's Azure ML workspace.
+        """
+        self.control.add_azure_compute("cpu-cluster")
+        client_id = self.control.add_application(f"{namespace}-trainer", roles={"workspace": list(roles)})
+        subject = f"system:serviceaccount:{namespace}:{service_account}"
+        credential = self.control.add_federated_credential(client_id, self.cluster.issuer, subject)
+        annotations = {"trainyard.dev/azure-client-id": client_id}
+        metadata = {"name": service_account, "namespace": namespace, "annotations": annotations}
+        self.apply(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
+            self.azure_workspace(namespace, service_account, **spec),
+        )
+        return Team(namespace, client_id, credential, workspace="azureml", service_account=service_account)
+
+    def azure_workspace(self, namespace: str, service_account: str = "trainer", **spec: Any) -> dict[str, Any]:
+        """An MLWorkspace that points at the sandbox's Azure ML workspace."""
+        azure = self.address.azure
+        return {
+            "apiVersion": "trainyard.dev/v1alpha1",
+            "kind": "MLWorkspace",
+            "metadata": {"name": "azureml", "namespace": namespace},
+            "spec": {
+                "azureML": {
+                    "cloud": AZURE_CLOUD,
+                    "tenantId": azure.tenant_id,
+                    "subscriptionId": azure.subscription_id,
+                    "resourceGroup": azure.resource_group,
+                    "workspaceName": azure.workspace_name,
+                },
+                "identity": {"federated": {"serviceAccountName": service_account}},
+                "computeClasses": {
+                    "small": {"azureML": {"serverless": {"instanceType": "Standard_DS3_v2"}}},
+                    "cluster": {"azureML": {"compute": "cpu-cluster"}},
+                },
+                "runtimes": {"sklearn": {"pip": ["scikit-learn"]}},
+                **spec,
+            },
+        }
+
+    def azure_cloud(self, origin: str | None = None) -> Path:
+        """The file that tells an operator of the sandbox's Azure; `origin` is what stands in front of it, if any."""
+        azure = self.address.azure
+        url = origin or azure.resource_manager
+        document = {
+            "name": AZURE_CLOUD,
+            "resourceManager": url,
+            "authority": url,
+            "storageSuffix": azure.storage_suffix,
+            "mlResource": azure.ml_resource,
+            "dataHosts": [url.removeprefix("https://")],
+        }
+        path = self.dir / f"azure-cloud-{url.rpartition(':')[2]}.json"
+        path.write_text(json.dumps(document, indent=2))
+        return path
+
     def training_run(self, name: str, namespace: str, code: str = "print('hello')", **spec: Any) -> dict[str, Any]:
         """An MLTrainingRun in the workspace `databricks`."""
         return {
@@ -238,6 +308,7 @@ class Stand:
         given = {
             "allowed-host": self.address.host.removeprefix("https://"),
             "databricks-audience": AUDIENCE,
+            "azure-cloud": str(self.azure_cloud()),
             "poll-seconds": "0.5",
             "log-format": "json",
             "audit-file": str(audit),
