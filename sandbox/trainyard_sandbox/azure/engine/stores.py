@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from trainyard_sandbox.azure import codes, job_rules
+from trainyard_sandbox.azure import job_rules
 from trainyard_sandbox.azure.engine.images import ImageSpec, parse_conda
 from trainyard_sandbox.azure.errors import ArmError, user_error
 from trainyard_sandbox.azure.state import AzureState
@@ -90,7 +90,7 @@ def code_files(azure: AzureState, code_id: str) -> dict[str, bytes]:
     found = azure.codes.get(name, version)
     if found is None:
         raise DataNotThere(f"Code asset {name}:{version} was not found.")
-    return codes.code_files(azure, found)
+    return _below(azure, found.container, f"{found.prefix}/" if found.prefix else "")
 
 
 def resolved(azure: AzureState, uri: str) -> str:
