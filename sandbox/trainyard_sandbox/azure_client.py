@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -93,3 +94,44 @@ class AzureControl:
     def azure_settings(self, **fields: Any) -> None:
         """`token_lifetime_seconds`; `limits`: {"reads" | "writes" | "deletes": {"size", "per_second"}}."""
         self.call("PUT", "/azure/settings", fields)
+
+    def change_azure_workspace(self, **properties: Any) -> None:
+        """Properties that the workspace shows instead of its own (`publicNetworkAccess`, `discoveryUrl`); none given
+        means the truth again."""
+        self.call("PUT", "/azure/workspace", {"properties": properties})
+
+    def add_datastore(self, name: str, container: str) -> None:
+        """A datastore that names a container, made if it is missing."""
+        self.call("POST", "/azure/datastores", {"name": name, "container": container})
+
+    def put_azure_blob(self, datastore: str, path: str, data: bytes) -> None:
+        """Put a blob at a path of a datastore."""
+        body = {"datastore": datastore, "path": path, "content": base64.b64encode(data).decode()}
+        self.call("POST", "/azure/blobs", body)
+
+    def azure_blobs(self, datastore: str, path: str = "") -> list[str]:
+        """Names of a datastore's blobs that begin with `path`."""
+        listed = self.call("GET", "/azure/blobs", query={"datastore": datastore, "path": path})
+        return [entry["name"] for entry in listed]
+
+    def azure_blob(self, datastore: str, path: str) -> bytes:
+        """A blob's bytes."""
+        answer = self.call("GET", "/azure/blobs/content", query={"datastore": datastore, "path": path})
+        return base64.b64decode(answer["content"])
+
+    def sign_azure_url(self, datastore: str, path: str | None = None, **fields: Any) -> str:
+        """A URL with a shared access signature, of a blob or of the whole container (`permissions`,
+        `lifetime_seconds`)."""
+        body = {"datastore": datastore} | ({} if path is None else {"path": path}) | fields
+        url: str = self.call("POST", "/azure/signatures", body)["url"]
+        return url
+
+    def add_azure_asset(self, kind: str, name: str, version: str, **properties: Any) -> None:
+        """A version of an environment, of data or of a model ("environments", "data", "models")."""
+        body = {"kind": kind, "name": name, "version": version, "properties": properties}
+        self.call("POST", "/azure/assets", body)
+
+    def azure_assets(self, kind: str) -> list[dict[str, Any]]:
+        """Every version of a kind (also "codes"): `name`, `version`, `properties`, `author`."""
+        listed: list[dict[str, Any]] = self.call("GET", f"/azure/assets/{kind}")
+        return listed

@@ -6,7 +6,7 @@ Azure Storage REST reference, "List Blobs": names in order, `delimiter` folds wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from xml.etree import ElementTree as ET
 
 from trainyard_sandbox.azure.blob_store import AzureBlobs, ListedBlob
@@ -24,7 +24,7 @@ def list_blobs(blobs: AzureBlobs, container: str, asked: Mapping[str, str], endp
     """
     prefix, delimiter = asked.get("prefix", ""), asked.get("delimiter", "")
     length = _length(asked.get("maxresults", str(MAX_RESULTS)))
-    entries = _folded(blobs.listed(container, prefix), prefix, delimiter)
+    entries = _folded(blobs.list(container, prefix), prefix, delimiter)
     waiting = [entry for entry in entries if _name(entry) >= asked.get("marker", "")]
     root = ET.Element("EnumerationResults", ServiceEndpoint=endpoint, ContainerName=container)
     for tag, value in (("Prefix", prefix), ("Marker", asked.get("marker", "")), ("Delimiter", delimiter)):
@@ -48,7 +48,7 @@ def _length(text: str) -> int:
     return min(int(text), MAX_RESULTS)
 
 
-def _folded(found: list[ListedBlob], prefix: str, delimiter: str) -> list[ListedBlob | str]:
+def _folded(found: Sequence[ListedBlob], prefix: str, delimiter: str) -> list[ListedBlob | str]:
     """The blobs, those below a delimiter as one prefix each."""
     entries: list[ListedBlob | str] = []
     for blob in found:

@@ -11,7 +11,7 @@ import base64
 import re
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -192,7 +192,7 @@ class AzureBlobs:
     def delete_below(self, container: str, prefix: str) -> None:
         """Remove every blob below a folder."""
         folder = self.path(container, prefix)
-        for entry in self.listed(container, prefix.rstrip("/") + "/" if prefix else ""):
+        for entry in self.list(container, prefix.rstrip("/") + "/" if prefix else ""):
             self._forget(container, entry.name)
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -200,7 +200,7 @@ class AzureBlobs:
         for kept in (self._infos, self._blocks, self._committed):
             kept.pop((container, name), None)
 
-    def listed(self, container: str, prefix: str = "") -> list[ListedBlob]:
+    def list(self, container: str, prefix: str = "") -> Sequence[ListedBlob]:
         """All blobs whose names begin with `prefix`, by name."""
         base = self.path(container)
         folder = self.path(container, prefix.rpartition("/")[0])
@@ -223,7 +223,7 @@ class AzureBlobs:
         self,
         container: str,
         name: str,
-        wanted: list[tuple[str, str]],
+        wanted: Sequence[tuple[str, str]],
         described: Description = PLAIN,
     ) -> BlobInfo:
         """Make a blob of blocks: pairs of `Committed`, `Uncommitted` or `Latest`, and a block id.

@@ -206,16 +206,16 @@ async def get_blob(call: BlobCall) -> Response:
         return Response(status_code=304, headers=_tag(info))
     size = call.blobs.size(call.container, call.name)
     if call.request.method == "HEAD":
-        return Response(headers=headers | {"content-length": str(size)}, media_type=info.content_type)
+        return Response(headers=headers | {"content-length": str(size)})
     data = call.blobs.read(call.container, call.name)
     asked = call.request.headers.get("x-ms-range") or call.request.headers.get("range")
     if asked is None:
-        return Response(data, headers=headers, media_type=info.content_type)
+        return Response(data, headers=headers)
     begin, end = _range(asked, size)
     if "content-md5" in headers:
         headers["x-ms-blob-content-md5"] = headers.pop("content-md5")
     headers["content-range"] = f"bytes {begin}-{end - 1}/{size}"
-    return Response(data[begin:end], 206, headers, info.content_type)
+    return Response(data[begin:end], 206, headers)
 
 
 async def container_properties(call: BlobCall) -> Response:
@@ -305,6 +305,7 @@ def _described(request: Request) -> Description:
 def _properties(info: BlobInfo) -> dict[str, str]:
     headers = {f"x-ms-meta-{name}": value for name, value in info.metadata.items()} | info.headers | _tag(info)
     return headers | {
+        "content-type": info.content_type,
         "accept-ranges": "bytes",
         "x-ms-blob-type": "BlockBlob",
         "x-ms-creation-time": http_time(info.created),

@@ -56,6 +56,9 @@ class AzureState:
     tokens: AzureTokens = field(init=False)
     throttle: Throttle = field(init=False)
     blobs: AzureBlobs = field(init=False)
+    created_at: float = 0.0
+    workspace_overrides: dict[str, Any] = field(default_factory=dict)
+    """Properties that the control API makes the workspace show instead of the truth."""
     codes: Any = None
     environments: Any = None
     data: Any = None

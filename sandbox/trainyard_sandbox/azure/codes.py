@@ -1,0 +1,161 @@
+"""Code assets: an upload area with a signature, and versions that point to what was uploaded.
+
+A client asks for versions with the content's hash, and only if there is none begins an upload, writes blobs and makes
+the version (azure-ai-ml `_code_operations.py`, `_asset_utils.py`).
+
+Bodies: Azure/azure-rest-api-specs, examples `Workspace/CodeVersion/*`, `createOrGetStartPendingUpload`. Uploads go to
+a container of their own, as the URIs of code in Azure ML show (`https://<account>.blob.../<workspace id>-<random>`).
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from trainyard_sandbox.azure.arm import Action, AzureCall, arm_route
+from trainyard_sandbox.azure.assets import AssetStore, Author
+from trainyard_sandbox.azure.assets_api import (
+    LIST_QUERY,
+    VERSIONS,
+    check_name,
+    container_body,
+    listed_versions,
+    page_response,
+    put_shape,
+    put_version,
+    require_container,
+    require_version,
+    version_body,
+)
+from trainyard_sandbox.azure.errors import user_error
+from trainyard_sandbox.azure.state import AzureState
+from trainyard_sandbox.schema import Obj, Str
+from trainyard_sandbox.state import SandboxState
+
+UPLOAD_SECONDS = 24 * 3600.0
+_PUT = put_shape({"codeUri": Str(min_length=1)}, required=("codeUri",))
+_PENDING = Obj(
+    {
+        "pendingUploadType": Str(choices=("TemporaryBlobReference", "None")),
+        "pendingUploadId": Str(),
+    },
+    required=("pendingUploadType",),
+)
+
+
+def attach(state: SandboxState) -> None:
+    """Hang the code assets on the state."""
+    state.azure.codes = AssetStore("codes", state.azure.now)
+
+
+def routes() -> list[Route]:
+    """Mounted by server.py."""
+    read, write = "workspaces/codes/versions/read", "workspaces/codes/versions/write"
+    one = "/codes/{name}/versions/{version}"
+    upload = "workspaces/codes/versions/write"
+    return [
+        arm_route("/codes", {"GET": Action(list_names, "workspaces/codes/read", VERSIONS, LIST_QUERY)}),
+        arm_route("/codes/{name}", {"GET": Action(get_name, "workspaces/codes/read", VERSIONS)}),
+        arm_route(
+            "/codes/{name}/versions",
+            {"GET": Action(list_versions, read, VERSIONS, (*LIST_QUERY, "hash", "hashVersion"))},
+        ),
+        arm_route(
+            one,
+            {
+                "GET": Action(get_version, read, VERSIONS),
+                "PUT": Action(put_code, write, VERSIONS),
+                "DELETE": Action(delete_version, "workspaces/codes/versions/delete", VERSIONS),
+            },
+        ),
+        arm_route(one + "/startPendingUpload", {"POST": Action(start_upload, upload, VERSIONS)}),
+    ]
+
+
+async def list_names(call: AzureCall) -> Response:
+    """Containers of code."""
+    store = call.azure.codes
+    return page_response(call, [container_body(call, store, found) for found in store.containers.values()])
+
+
+async def get_name(call: AzureCall) -> Response:
+    """One container."""
+    store = call.azure.codes
+    return JSONResponse(container_body(call, store, require_container(store, call.path["name"])))
+
+
+async def list_versions(call: AzureCall) -> Response:
+    """Versions of a name, or those with the hash asked for; nothing for a name that is not there."""
+    store: AssetStore = call.azure.codes
+    found = store.versions(call.path["name"])
+    for asked, kept in (("hash", "hash_sha256"), ("hashVersion", "hash_version")):
+        if asked in call.query:
+            found = [v for v in found if v.properties.get("properties", {}).get(kept) == call.query[asked]]
+    return listed_versions(call, store, found)
+
+
+async def get_version(call: AzureCall) -> Response:
+    """One version."""
+    store = call.azure.codes
+    return JSONResponse(version_body(call, store, require_version(store, call.path["name"], call.path["version"])))
+
+
+async def put_code(call: AzureCall) -> Response:
+    """Make a version of what lies at `codeUri`."""
+    body = await call.body(_PUT)
+    properties: dict[str, Any] = body["properties"]
+    container, prefix = _located(call.azure, properties["codeUri"])
+    if not call.azure.blobs.list(container, f"{prefix}/" if prefix else ""):
+        raise user_error(f"No code was found at {properties['codeUri']}.", "NotFound", target="codeUri")
+    version, made = put_version(call, call.azure.codes, properties, "codeUri")
+    version.container, version.prefix = container, prefix
+    return JSONResponse(version_body(call, call.azure.codes, version), 201 if made else 200)
+
+
+async def delete_version(call: AzureCall) -> Response:
+    """Delete a version; its files stay."""
+    call.azure.codes.delete(call.path["name"], call.path["version"])
+    return Response(status_code=200)
+
+
+async def start_upload(call: AzureCall) -> Response:
+    """A fresh container to upload to, and a signature for it."""
+    asked = await call.body(_PENDING)
+    check_name(call.path["name"], call.path["version"])
+    if asked["pendingUploadType"] != "TemporaryBlobReference":
+        raise user_error("pendingUploadType must be TemporaryBlobReference.", "BadArgument")
+    azure = call.azure
+    azure.codes.ensure_container(call.path["name"], Author.of(call.principal))
+    container = f"{azure.workspace_guid[:8]}-{secrets.token_hex(14)}"
+    azure.blobs.create_container(container)
+    signatures = azure.signatures()
+    return JSONResponse(
+        {
+            "blobReferenceForConsumption": {
+                "blobUri": signatures.url(container),
+                "storageAccountArmId": azure.storage_scope,
+                "credential": {
+                    "credentialType": "SAS",
+                    "sasUri": signatures.signed_url(container, None, "rcwl", UPLOAD_SECONDS),
+                },
+            },
+            "pendingUploadId": asked.get("pendingUploadId"),
+            "pendingUploadType": "TemporaryBlobReference",
+        }
+    )
+
+
+def _located(azure: AzureState, uri: str) -> tuple[str, str]:
+    """Container and prefix of the URI of uploaded code."""
+    base = f"/blob/{azure.storage_account}/"
+    found = urlsplit(uri)
+    if f"{found.scheme}://{found.netloc}" != azure.url or not found.path.startswith(base):
+        raise user_error(f"codeUri {uri} is not in the workspace's storage account.", "BadArgument", target="codeUri")
+    container, _, prefix = unquote(found.path.removeprefix(base)).partition("/")
+    if container not in azure.blobs.containers:
+        raise user_error(f"codeUri {uri} names a container that is not there.", "NotFound", target="codeUri")
+    return container, prefix.strip("/")
