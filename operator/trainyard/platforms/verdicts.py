@@ -15,7 +15,15 @@ class Found:
     message: str
 
 
-# May raise asked.NotToldError, or what the platform refused.
+class NotToldError(Exception):
+    """The platform does not let this identity find out. `message` says what was asked, for people."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+# May raise NotToldError, or what the platform refused.
 Check = Callable[[Need], Found]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from trainyard.core.errors import Denied, Missing, PlatformError, Refused, Unreachable
 from trainyard.platforms.databricks.client import DatabricksClient
+from trainyard.platforms.verdicts import NotToldError
 
 SCIM = "/api/2.0/preview/scim/v2"
 # Everybody belongs to these, whatever SCIM lists (Databricks documentation, "Groups", system groups).
@@ -22,14 +23,6 @@ MOST_REQUESTS = 150
 MOST_GROUPS = 20
 # Answers that say something of what was asked; anything else says something of the platform.
 REFUSALS = (Denied, Missing, Refused)
-
-
-class NotToldError(Exception):
-    """The platform does not let this identity find out. `message` says what was asked, for people."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from typing import Any
 from trainyard.core.errors import Denied, Missing, Refused
 from trainyard.platforms.base import Need
 from trainyard.platforms.databricks import needs, remedies
-from trainyard.platforms.databricks.asked import REFUSALS, Asked, NotToldError
+from trainyard.platforms.databricks.asked import REFUSALS, Asked
 from trainyard.platforms.databricks.named_jobs import NamedJobs
-from trainyard.platforms.verdicts import Found, missing, passed
+from trainyard.platforms.verdicts import Found, NotToldError, missing, passed
 
 PERMISSIONS = "/api/2.0/permissions"
 # Levels of each kind of object, each including those before it.

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from trainyard.core.remote import Finding
 from trainyard.platforms.base import Need
 from trainyard.platforms.databricks import needs
-from trainyard.platforms.databricks.asked import REFUSALS, Asked, NotToldError
+from trainyard.platforms.databricks.asked import REFUSALS, Asked
 from trainyard.platforms.databricks.client import DatabricksClient
 from trainyard.platforms.databricks.object_rights import ObjectRights
 from trainyard.platforms.databricks.unity_rights import UnityRights
-from trainyard.platforms.verdicts import Check
+from trainyard.platforms.verdicts import Check, NotToldError
 
 # Seconds for all checks together; whoever waits for them gives up soon after.
 PATIENCE = 35.0

@@ -12,8 +12,8 @@ from typing import Any
 from trainyard.core.errors import Denied, Missing, Refused
 from trainyard.platforms.base import Need
 from trainyard.platforms.databricks import needs, remedies
-from trainyard.platforms.databricks.asked import REFUSALS, Asked, NotToldError, Person
-from trainyard.platforms.verdicts import Found, missing, passed
+from trainyard.platforms.databricks.asked import REFUSALS, Asked, Person
+from trainyard.platforms.verdicts import Found, NotToldError, missing, passed
 
 UNITY_CATALOG = "/api/2.1/unity-catalog"
 # Kind of a need, and what the API calls it: in grants, and as a collection of its own.

@@ -6,24 +6,21 @@ are not all there is never taken for complete. Must never remove anything.
 """
 
 import base64
-import contextvars
 import hashlib
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from trainyard.core.errors import Missing, Unreachable
 from trainyard.platforms.base import Request
 from trainyard.platforms.databricks.client import DatabricksClient
+from trainyard.platforms.parallel import each
 
 WORKSPACE = "/api/2.0/workspace"
 MARKER = ".trainyard-"
 # Files to a marker: what an interruption may cost, against a request more for each.
 PART = 100
-# Requests at a time: as many connections as the transport keeps.
-AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,38 +112,11 @@ class Uploads:
         self._client.do("POST", f"{WORKSPACE}/import", body=body)
 
     def _import(self, bodies: Sequence[Mapping[str, Any]], deadline: float) -> None:
-        """All of them, several at a time; after an error nothing more is begun."""
-        left = iter(bodies)
-        taking = threading.Lock()
-        errors: list[BaseException] = []
+        def work(body: Mapping[str, Any]) -> None:
+            _in_time(deadline)
+            self._import_one(body)
 
-        def work() -> None:
-            while not errors:
-                with taking:
-                    body = next(left, None)
-                if body is None:
-                    return
-                try:
-                    _in_time(deadline)
-                    self._import_one(body)
-                except BaseException as error:  # noqa: BLE001 - raised again below, in the lane's thread
-                    errors.append(error)
-
-        # Daemons, as the lane's own threads are: a request that hangs must not keep the operator from stopping. Each
-        # in a copy of the lane's context, so that the audit log knows what the request is made for.
-        count = min(AT_ONCE, len(bodies))
-        threads = [threading.Thread(target=_in_context(work), name="upload", daemon=True) for _ in range(count)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if errors:
-            raise errors[0]
-
-
-def _in_context(fn: Callable[[], None]) -> Callable[[], None]:
-    context = contextvars.copy_context()
-    return lambda: context.run(fn)
+        each(bodies, work)
 
 
 def _in_time(deadline: float) -> None:

@@ -1,0 +1,126 @@
+"""Jobs of one Azure ML workspace by name: the requests about them, and whose they are.
+
+Called by `connection` in a lane's thread. A job's name is the submission token, which is also a tag of it. Anybody may
+make a job of any name, so that one counts as ours only with the tag. Versions of the API: those that azure-ai-ml 1.35
+uses for the same requests.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from trainyard.core.errors import Denied, Missing, PlatformError, Refused, Unreachable
+from trainyard.core.remote import RemoteRun, Stage
+from trainyard.platforms.azureml.client import AzureMLClient
+from trainyard.platforms.azureml.history import History
+from trainyard.platforms.azureml.names import TAG_TOKEN
+from trainyard.platforms.azureml.states import remote_run, tags_of
+
+WRITE_VERSION = "2025-01-01-preview"
+READ_VERSION = "2024-01-01-preview"
+CANCEL_VERSION = "2023-04-01-preview"
+# Azure ML carries the submitter's own token to the code of these (azure-ai-ml `_job_operations.py`,
+# _set_headers_with_user_aml_token).
+TOKEN_HEADER = "x-azureml-token"  # noqa: S105 - the name of a header
+
+
+class Jobs:
+    """Asks through one client."""
+
+    def __init__(self, client: AzureMLClient, history: History) -> None:
+        self._client = client
+        self._history = history
+
+    def get(self, name: str) -> dict[str, Any]:
+        """The job as it is. Raises Missing if there is none."""
+        return self._client.do("GET", _path(name), READ_VERSION)
+
+    def ours(self, token: str) -> dict[str, Any] | None:
+        """The job of that submission token, or None.
+
+        Raises:
+            Refused: RemoteNameTaken: there is one of that name that we did not make.
+        """
+        try:
+            job = self.get(token)
+        except Missing:
+            return None
+        if not is_ours(job):
+            raise Refused(
+                f"the workspace has a job {token} already that this operator did not make, so that the run can not be "
+                "started under its own name. Look at who made it; then create the run again.",
+                reason="RemoteNameTaken",
+            )
+        return job
+
+    def put(self, name: str, body: Mapping[str, Any], until: float) -> dict[str, Any]:
+        """Makes the job, unless that took too long.
+
+        Raises:
+            Refused: AlreadyExists: there is another one of that name.
+        """
+        return self._client.do("PUT", _path(name), WRITE_VERSION, body=body, headers=self._headers(body), until=until)
+
+    def pages(self, since: datetime) -> Iterator[list[RemoteRun]]:
+        """Pages of jobs that were made since then and carry our tag, newest first; archived ones are left out.
+
+        The service filters by tag, never by state or time: what is older ends the list here.
+        """
+        query = {"listViewType": "ActiveOnly", "tag": TAG_TOKEN}
+        for rows in self._client.pages("/jobs", READ_VERSION, query=query):
+            found = [remote_run(row) for row in rows if is_ours(row)]
+            recent = [run for run in found if run.started_at is None or run.started_at >= since]
+            if recent:
+                yield recent
+            if len(recent) < len(found):
+                return
+
+    def cancel(self, name: str) -> None:
+        """Asks for it to be stopped, and waits for nothing. One that has ended, or is about to, is fine."""
+        try:
+            self._client.do("POST", f"{_path(name)}/cancel", CANCEL_VERSION)
+        except Refused:
+            state = remote_run(self.get(name))
+            if state.stage is not Stage.ENDED and state.state not in ("Finalizing", "CancelRequested"):
+                raise
+
+    def archive(self, name: str) -> None:
+        """Takes an ended job of ours out of the lists.
+
+        By the run history's `hidden`, which is the same flag: putting a job back as it was read is refused for most
+        kinds of jobs, for which reason azure-ai-ml goes this way first too (`_job_operations.py`, _archive_or_restore).
+        """
+        job = self.get(name)
+        properties = job.get("properties") or {}
+        if not is_ours(job) or properties.get("isArchived") or remote_run(job).stage is not Stage.ENDED:
+            return
+        try:
+            self._history.hide(name, str(properties.get("experimentName") or "Default"))
+        except (Refused, Denied, Missing, Unreachable) as by_history:
+            self._put_archived(name, properties, by_history)
+
+    def _put_archived(self, name: str, properties: Mapping[str, Any], by_history: PlatformError) -> None:
+        body = {"properties": {key: value for key, value in properties.items() if value is not None}}
+        body["properties"]["isArchived"] = True
+        body["properties"].pop("status", None)
+        try:
+            self._client.do("PUT", _path(name), WRITE_VERSION, body=body, headers=self._headers(body))
+        except Refused:
+            raise by_history from None
+
+    def _headers(self, body: Mapping[str, Any]) -> dict[str, str]:
+        properties = body["properties"]
+        identity = (properties.get("identity") or {}).get("identityType")
+        if properties.get("jobType") == "Pipeline" or identity == "UserIdentity":
+            return {TOKEN_HEADER: self._client.ml_token()}
+        return {}
+
+
+def is_ours(job: Mapping[str, Any]) -> bool:
+    """Whether we made the job: its name is the token in its own tag."""
+    return bool(job.get("name")) and tags_of(job).get(TAG_TOKEN) == job["name"]
+
+
+def _path(name: str) -> str:
+    return f"/jobs/{quote(name, safe='')}"

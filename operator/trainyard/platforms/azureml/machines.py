@@ -1,0 +1,117 @@
+"""Whether the machines that a request asks for are there and can ever be had. Only reads; used by `preflight`.
+
+Read through azure-ai-ml's typed calls (compute.get, list_sizes, list_usage).
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from trainyard.core.errors import Denied, Missing, Refused
+from trainyard.platforms.azureml.client import AzureMLClient
+from trainyard.platforms.base import Need
+from trainyard.platforms.verdicts import Found, NotToldError, missing, passed
+
+if TYPE_CHECKING:
+    from azure.ai.ml.entities import Compute
+
+NO_LIMIT = -1
+
+
+class Machines:
+    """Looks through one client, for one request's body."""
+
+    def __init__(self, client: AzureMLClient, body: Mapping[str, Any]) -> None:
+        self._client = client
+        self._properties: Mapping[str, Any] = body.get("properties") or {}
+
+    def compute(self, need: Need) -> Found:
+        """A compute of the workspace: that it is there, sound, and large enough."""
+        found = self._compute(need.name)
+        if found is None:
+            return missing(
+                f"the workspace has no compute {need.name}: az ml compute create --name {need.name} --type AmlCompute "
+                f"--size SIZE --max-instances N {self._place()}, or correct the workspace's compute class"
+            )
+        state = str(found.provisioning_state or "")
+        if state not in ("Succeeded", "Updating", ""):
+            return missing(
+                f"compute {need.name} is {state}: look at it in the studio, or az ml compute show --name {need.name} "
+                f"{self._place()}"
+            )
+        most, wanted = getattr(found, "max_instances", None), self._count()
+        if isinstance(most, int) and wanted > most:
+            return missing(
+                f"compute {need.name} has at most {most} machines, and the run asks for {wanted}: az ml compute update "
+                f"--name {need.name} --max-instances {wanted} {self._place()}"
+            )
+        size = getattr(found, "size", None)
+        return passed(f"{found.type or 'compute'}{f' of {size}' if size else ''}, up to {most or 1} machines")
+
+    def size(self, need: Need) -> Found:
+        """A size of virtual machines for serverless compute: that the region has it, and the quota allows for it."""
+        sizes = {str(row.get("name", "")).lower(): row for row in self._sizes()}
+        if not sizes:
+            raise NotToldError("the region's sizes of machines are not listed")
+        row = sizes.get(need.name.lower())
+        if row is None:
+            return missing(f"the workspace's region has no machines of size {need.name}; correct the compute class")
+        cores = row.get("v_cp_us") or row.get("vCPUs")
+        told = f"the region has it ({cores} vCPUs)" if cores else "the region has it"
+        if not isinstance(cores, int):
+            return passed(told)
+        wanted, family = cores * self._count(), str(row.get("family") or "").lower()
+        try:
+            usages = list(self._usages())
+        except (Denied, Missing, Refused):
+            return passed(f"{told}; its quota can not be seen")
+        for usage in usages:
+            limit = usage.get("limit")
+            if _name(usage).lower() == family and isinstance(limit, int) and limit != NO_LIMIT and limit < wanted:
+                return missing(
+                    f"the quota of {_name(usage)} is {limit} vCPUs and the run asks for {wanted}: ask for more in the "
+                    "portal (Quotas > Machine Learning), or use another compute class"
+                )
+        return passed(told)
+
+    def identity(self, need: Need) -> Found:
+        """A managed identity: that it is one of the compute's, as code on it can use no other."""
+        name = str(self._properties.get("computeId") or "").rpartition("/")[2]
+        if not name:
+            raise NotToldError("serverless compute does not tell which identities it may use")
+        found = self._compute(name)
+        if found is None:
+            raise NotToldError(f"the workspace has no compute {name}")
+        assigned = getattr(getattr(found, "identity", None), "user_assigned_identities", None) or ()
+        if any(str(getattr(each, "client_id", "")).lower() == need.name.lower() for each in assigned):
+            return passed(f"compute {name} has it")
+        return missing(
+            f"compute {name} does not have the managed identity {need.name}: az ml compute update --name {name} "
+            f"--identity-type UserAssigned --user-assigned-identities RESOURCE_ID {self._place()}"
+        )
+
+    def _compute(self, name: str) -> "Compute | None":
+        try:
+            found: Compute = self._client.typed(lambda ml: ml.compute.get(name))
+        except Missing:
+            return None
+        return found
+
+    def _sizes(self) -> Iterator[dict[str, Any]]:
+        yield from self._client.typed(lambda ml: [vars(each) for each in ml.compute.list_sizes()])
+
+    def _usages(self) -> Iterator[dict[str, Any]]:
+        yield from self._client.typed(lambda ml: [vars(each) for each in ml.compute.list_usage()])
+
+    def _count(self) -> int:
+        count = (self._properties.get("resources") or {}).get("instanceCount")
+        trials = (self._properties.get("trial") or {}).get("resources") or {}
+        return int(count or trials.get("instanceCount") or 1)
+
+    def _place(self) -> str:
+        workspace = self._client.workspace
+        return f"--resource-group {workspace.resource_group} --workspace-name {workspace.name}"
+
+
+def _name(usage: Mapping[str, Any]) -> str:
+    name = usage.get("name")
+    return str(name.get("value") or "") if isinstance(name, Mapping) else str(getattr(name, "value", name) or "")
