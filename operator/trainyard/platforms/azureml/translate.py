@@ -75,7 +75,9 @@ def _started(job: Job) -> Request:
     shared = {**_common(job), **machines.where, **_data(data, source)}
     if overrides.job_type(job.spec.azure_ml) == "Sweep":
         limits = {"jobLimitsType": "Sweep", "timeout": timeout}
-        properties = {"jobType": "Sweep", **shared, "trial": starts, "limits": limits}
+        # azure-ai-ml says the machines twice, for the search and for its trials (entities/_job/sweep/sweep_job.py).
+        resources = {"resources": machines.how["resources"]}
+        properties = {"jobType": "Sweep", **shared, **resources, "trial": starts, "limits": limits}
     else:
         limits = {"jobLimitsType": "Command", "timeout": timeout}
         properties = {"jobType": "Command", **shared, **starts, "limits": limits}
