@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import requests
+
 from trainyard_sandbox.azure.throttle import Limit, Throttle, kind_of
+from trainyard_sandbox.client import SandboxControl
 
 
 class Clock:
@@ -42,3 +47,17 @@ def test_each_method_draws_from_the_bucket_that_the_documentation_names() -> Non
         "writes",
         "deletes",
     ]
+
+
+def test_a_principal_beyond_its_limit_is_told_when_to_come_back(
+    control: SandboxControl, arm: Callable[..., requests.Response], data_scientist: str
+) -> None:
+    control.azure_settings(limits={"reads": {"size": 2, "per_second": 0.1}})
+    header = "x-ms-ratelimit-remaining-subscription-reads"
+    answers = [arm(data_scientist, "GET", "", version="2023-04-01") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert [answer.headers[header] for answer in answers] == ["1", "0", "0"]
+    assert 1 <= int(answers[2].headers["retry-after"]) <= 10
+    assert answers[2].json()["error"]["code"] == "SubscriptionRequestsThrottled"
+    other = control.add_application("other", roles={"workspace": ["Reader"]})
+    assert arm(other, "GET", "", version="2023-04-01").status_code == 200
