@@ -82,6 +82,7 @@ def control(sandbox: SandboxControl) -> Iterator[SandboxControl]:
     yield sandbox
     sandbox.clear_faults()
     sandbox.clear_scripts()
+    sandbox.clear_azure_scripts()
     sandbox.override_discovery()
     sandbox.settings(max_token_lifetime_seconds=3600.0, clock_offset_seconds=0.0)
     sandbox.azure_settings(token_lifetime_seconds=3599.0, limits=ARM_LIMITS)

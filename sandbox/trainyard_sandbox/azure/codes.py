@@ -89,9 +89,11 @@ async def get_name(call: AzureCall) -> Response:
 
 
 async def list_versions(call: AzureCall) -> Response:
-    """Versions of a name, or those with the hash asked for; nothing for a name that is not there."""
+    """Versions of a name; asked for a hash, those of any name with it: a client makes up a name for code that it is
+    about to upload, and takes over the name of what it finds (azure-ai-ml `_get_existing_asset_name_and_version`)."""
     store: AssetStore = call.azure.codes
-    found = store.versions(call.path["name"])
+    names = list(store.containers) if "hash" in call.query else [call.path["name"]]
+    found = [version for name in names for version in store.versions(name)]
     for asked, kept in (("hash", "hash_sha256"), ("hashVersion", "hash_version")):
         if asked in call.query:
             found = [v for v in found if v.properties.get("properties", {}).get(kept) == call.query[asked]]
