@@ -9,6 +9,7 @@ import yaml
 
 from tests.unit.azureml_jobs import UID, WS, attempt, properties, refusal, request
 from trainyard.platforms.azureml.platform import AzureML
+from trainyard.platforms.azureml.software import pinned, unpinned
 from trainyard.platforms.azureml.translate import wanted
 from trainyard.platforms.base import RunsAs
 
@@ -193,3 +194,20 @@ def test_what_is_wanted_of_a_run_does_not_depend_on_what_its_workspace_has_becom
         outputs={"report": {"uri": "abfss://out@acme.dfs.core.windows.net/$(run.name)"}},
     )
     assert wanted(later).outputs == {"report": ("abfss://out@acme.dfs.core.windows.net/iris", None)}
+
+
+def test_the_newest_environment_is_sent_by_its_version_once_that_is_known() -> None:
+    body = software("newest").body
+    assert unpinned(body) == "team-env"
+    assert pinned(body, "9")["properties"]["environmentId"] == f"{WS}/environments/team-env/versions/9"
+    graph = {"jobType": "Pipeline", "jobs": {"a": {"use": ["$(trainyard.environment)", 1]}}}
+    assert pinned(software("newest", azureML=graph).body, "9")["properties"]["jobs"] == {
+        "a": {"use": [f"{WS}/environments/team-env/versions/9", 1]}
+    }
+
+
+def test_a_version_that_is_named_stays() -> None:
+    labelled = "azureml://registries/azureml/environments/sklearn/labels/latest"
+    for body in (software("team").body, software("registry").body, request().body, {"a": labelled}):
+        assert unpinned(body) is None
+        assert pinned(body, "9") == body

@@ -25,6 +25,7 @@ from trainyard.platforms.azureml.copying import copied_body
 from trainyard.platforms.azureml.history import WORKSPACE_VERSION, History
 from trainyard.platforms.azureml.jobs import Jobs, is_ours
 from trainyard.platforms.azureml.outcome import Outcome
+from trainyard.platforms.azureml.software import pinned, unpinned
 from trainyard.platforms.azureml.states import remote_run
 from trainyard.platforms.azureml.uploads import Uploads
 from trainyard.platforms.base import START_WITHIN, Account, Request, TokensFor, Wanted
@@ -89,6 +90,9 @@ class AzureMLConnection:
         if request.copied is not None:
             # First, for it is cheap and may well need a person.
             body = copied_body(self._jobs.get(request.copied), request.body)
+        named = unpinned(body)
+        if named is not None:
+            body = pinned(body, str(self._client.typed(lambda ml: ml.environments.get(named, label="latest").version)))
         if request.files:
             self._uploads.code(request, deadline)
         if request.environment is not None:

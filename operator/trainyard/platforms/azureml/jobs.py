@@ -15,14 +15,11 @@ from trainyard.core.remote import RemoteRun, Stage
 from trainyard.platforms.azureml.client import AzureMLClient
 from trainyard.platforms.azureml.history import History
 from trainyard.platforms.azureml.names import TAG_TOKEN
+from trainyard.platforms.azureml.putting import USER_TOKEN_HEADER, hands_on_user_token, put_version
 from trainyard.platforms.azureml.states import remote_run, tags_of
 
-WRITE_VERSION = "2025-01-01-preview"
 READ_VERSION = "2024-01-01-preview"
 CANCEL_VERSION = "2023-04-01-preview"
-# Azure ML carries the submitter's own token to the code of these (azure-ai-ml `_job_operations.py`,
-# _set_headers_with_user_aml_token).
-TOKEN_HEADER = "x-azureml-token"  # noqa: S105 - the name of a header
 
 
 class Jobs:
@@ -60,7 +57,9 @@ class Jobs:
         Raises:
             Refused: AlreadyExists: there is another one of that name.
         """
-        return self._client.do("PUT", _path(name), WRITE_VERSION, body=body, headers=self._headers(body), until=until)
+        return self._client.do(
+            "PUT", _path(name), put_version(body), body=body, headers=self._headers(body), until=until
+        )
 
     def pages(self, since: datetime) -> Iterator[list[RemoteRun]]:
         """Pages of jobs that were made since then and carry our tag, newest first; archived ones are left out.
@@ -105,15 +104,13 @@ class Jobs:
         body["properties"]["isArchived"] = True
         body["properties"].pop("status", None)
         try:
-            self._client.do("PUT", _path(name), WRITE_VERSION, body=body, headers=self._headers(body))
+            self._client.do("PUT", _path(name), put_version(body), body=body, headers=self._headers(body))
         except Refused:
             raise by_history from None
 
     def _headers(self, body: Mapping[str, Any]) -> dict[str, str]:
-        properties = body["properties"]
-        identity = (properties.get("identity") or {}).get("identityType")
-        if properties.get("jobType") == "Pipeline" or identity == "UserIdentity":
-            return {TOKEN_HEADER: self._client.ml_token()}
+        if hands_on_user_token(body):
+            return {USER_TOKEN_HEADER: self._client.ml_token()}
         return {}
 
 

@@ -6,7 +6,8 @@ job (entities/_assets/environment.py): anonymous, named alike, with a version th
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,8 @@ DEFAULT_PYTHON = "3.11"
 _CURATED = "AzureML-"
 _REGISTRY = "azureml://"
 _FIELD = "spec.environment"
+# One of a workspace; Azure ML takes the label of a registry's as it is.
+_LATEST = re.compile(r"(/workspaces/[^/]+/environments/)([A-Za-z0-9_.-]+)/labels/latest$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,32 @@ def software_of(job: Job, wheel: str | None) -> Software:
         return _named(base.environment, names.workspace_id(job.target))
     packages = [*(runtime.pip if runtime is not None else []), *added, *([wheel] if wheel is not None else [])]
     return _described(base or AzureMLRuntime(conda=[]), packages, names.workspace_id(job.target))
+
+
+def unpinned(body: Any) -> str | None:
+    """The environment of the workspace that a job's body names by its label latest; None where it names none so.
+
+    Azure ML takes versions only, which its own tools look up before they send a job (get_asset_arm_id). So does
+    `Connection.submit`, and puts what it found in with `pinned`.
+    """
+    return next((match[2] for text in _texts(body) if (match := _LATEST.search(text))), None)
+
+
+def pinned(value: Any, version: str) -> Any:
+    """The body with that version in place of the label latest."""
+    if isinstance(value, Mapping):
+        return {key: pinned(each, version) for key, each in value.items()}
+    if isinstance(value, list):
+        return [pinned(each, version) for each in value]
+    return _LATEST.sub(rf"\g<1>\g<2>/versions/{version}", value) if isinstance(value, str) else value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(each)
 
 
 def is_used_as_it_is(job: Job) -> bool:
