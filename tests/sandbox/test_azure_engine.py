@@ -236,3 +236,21 @@ def test_what_the_code_leaves_in_outputs_is_an_artifact_of_its_run(runs: Runs) -
     assert runs.ended(name) == "Completed"
     uri = f"azureml://datastores/workspaceartifactstore/paths/ExperimentRun/dcid.{name}/outputs/note.txt"
     assert runs.output("cat ${{inputs.x}}", inputs={"x": {"jobInputType": "uri_file", "uri": uri}}) == "kept\n"
+
+
+def test_a_pretended_job_logs_metrics_and_registers_a_model_as_code_would(
+    runs: Runs, control: SandboxControl, arm: Arm, data_scientist: str
+) -> None:
+    name = f"run-{uuid.uuid4().hex[:12]}"
+    model = f"model-{uuid.uuid4().hex[:8]}"
+    control.script_azure_job(
+        name=name, metrics={"accuracy": 0.5}, registered_model_name=model, logs={"user_logs/std_log.txt": "said\n"}
+    )
+    runs.put(name)
+    assert runs.ended(name) == "Completed", control.azure_job(name)["error"]
+    answer = arm(data_scientist, "GET", "/api/2.0/mlflow/runs/get", plane="/mlflow/v1.0", params={"run_id": name})
+    metrics = answer.json()["run"]["data"]["metrics"]
+    assert [(metric["key"], metric["value"]) for metric in metrics] == [("accuracy", 0.5)]
+    versions = arm(data_scientist, "GET", f"/models/{model}/versions", version="2023-08-01-preview").json()["value"]
+    assert [version["name"] for version in versions] == ["1"]
+    assert runs.log(name) == "said\n"
