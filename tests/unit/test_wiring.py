@@ -1,12 +1,13 @@
 """How an operator is put together from its flags: what it calls its cluster, and where it fetches source to."""
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from trainyard.cli.wiring import _cluster_name, _repositories
+from trainyard.cli.wiring import _built, _cluster_name, _drop_foreign_credentials, _repositories
 from trainyard.controllers.kube import ForbiddenError, Kube, KubeError
 from trainyard.controllers.settings import OperatorSettings
 
@@ -64,3 +65,27 @@ def test_a_folder_of_ones_own_stays(tmp_path: Path) -> None:
 def test_certificates_that_are_not_there_are_told_at_the_start(tmp_path: Path) -> None:
     with ExitStack() as stack, pytest.raises(ValueError, match="--git-ca-file"):
         _repositories(OperatorSettings(git_ca_file=tmp_path / "ca.pem"), stack)
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"name": "AzurePublic"}'])
+def test_a_cloud_that_can_not_be_read_is_told_at_the_start(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "cloud.json"
+    file.write_text(text)
+    with ExitStack() as stack, pytest.raises(ValueError, match=r"--azure-cloud .*cloud\.json"):
+        _built(OperatorSettings(azure_clouds=(file,)), stack)
+
+
+def test_what_the_environment_says_of_platforms_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign = [
+        "DATABRICKS_TOKEN",
+        "AZURE_CLIENT_SECRET",
+        "AZURE_AUTHORITY_HOST",
+        "AZUREML_CURRENT_CLOUD",
+        "MSI_ENDPOINT",
+    ]
+    ours = ["TRAINYARD_AZURE_CLOUDS", "REQUESTS_CA_BUNDLE", "HTTPS_PROXY"]
+    for name in [*foreign, *ours]:
+        monkeypatch.setenv(name, "x")
+    _drop_foreign_credentials()
+    assert [name for name in foreign if name in os.environ] == []
+    assert [name for name in ours if name not in os.environ] == []

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -9,7 +10,7 @@ from urllib.parse import parse_qsl
 import pytest
 
 from tests.wire.answering import Answering, Asked, Told, serve_answers
-from tests.wire.conftest import ACCOUNT, BOUNDS, Accounts, Trail
+from tests.wire.conftest import ACCOUNT, BOUNDS, Accounts, Clock, Trail
 from trainyard.core.errors import IdentityError, Throttled, TrainyardError, Unreachable
 from trainyard.identity import clouds
 from trainyard.identity.base import AZURE_CLIENT_ID
@@ -33,7 +34,7 @@ def accounts(issuer: Any) -> Accounts:
 
 
 @pytest.fixture
-def tokens(entra: Answering, accounts: Accounts, audit: Trail) -> EntraToken:
+def tokens(entra: Answering, accounts: Accounts, audit: Trail, clock: Clock) -> EntraToken:
     cloud = clouds.parse(
         {
             "name": "Answering",
@@ -44,8 +45,17 @@ def tokens(entra: Answering, accounts: Accounts, audit: Trail) -> EntraToken:
             "dataHosts": ["*.api.example.test"],
         }
     )
-    log = audit.log
-    return EntraToken(cloud, "contoso", cloud.arm_scope, ACCOUNT, "app", accounts=accounts, log=log, bounds=BOUNDS)
+    return EntraToken(
+        cloud,
+        "contoso",
+        cloud.arm_scope,
+        ACCOUNT,
+        "app",
+        accounts=accounts,
+        log=audit.log,
+        now=clock,
+        bounds=BOUNDS,
+    )
 
 
 def answer(entra: Answering, body: Any, status: int = 200, **headers: str) -> None:
@@ -134,14 +144,18 @@ def test_a_refusal_that_quotes_the_assertion_is_told_without_it(
         assert part not in error.message + audit.stream.getvalue() + caplog.text
 
 
-def test_a_pause_that_entra_asks_for_is_kept(tokens: EntraToken, entra: Answering) -> None:
-    """Entra answers overuse with 429; asking on makes it last (and what loops is told by 50196)."""
+def test_a_pause_that_entra_asks_for_is_kept_whoever_asks(tokens: EntraToken, entra: Answering, clock: Clock) -> None:
+    """Entra answers overuse with 429, and asking on makes it last; the source is shared by all workspaces."""
     answer(entra, {"error": "too_many"}, 429, **{"Retry-After": "60"})
-    error = failure(tokens)
-    assert isinstance(error, Throttled)
-    assert error.retry_after == 60
-    assert failure(tokens) is error
+    for ahead, left in ((0, 60), (20, 40), (59, 1)):
+        clock.ahead = timedelta(seconds=ahead)
+        error = failure(tokens)
+        assert isinstance(error, Throttled)
+        assert error.retry_after == pytest.approx(left, abs=0.9)
     assert len(entra.asked) == 1
+    clock.ahead = timedelta(seconds=61)
+    failure(tokens)
+    assert len(entra.asked) == 2
 
 
 def test_a_redirect_is_not_followed(tokens: EntraToken, entra: Answering) -> None:

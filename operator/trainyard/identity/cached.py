@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from trainyard.core.errors import TrainyardError
+from trainyard.core.errors import Throttled, TrainyardError
 from trainyard.identity.base import AccessToken
 
 # A token is not handed out in its last seconds: the request that carries it has to arrive as well.
@@ -63,13 +63,16 @@ class CachedToken:
 
     def _refresh(self) -> AccessToken:
         """A new token, or the old one while it lives; called by one thread at a time."""
-        now = self._now()
-        if self._failed is not None and now < self._failed[1]:
-            return self._live_or_raise(self._failed[0].with_traceback(None))
+        if self._failed is not None and self._now() < self._failed[1]:
+            return self._live_or_raise(self._again(*self._failed))
         try:
             token = self._mint()
         except TrainyardError as error:
-            self._failed = (error, self._now() + FAILURE_HOLDS)
+            holds = FAILURE_HOLDS
+            if isinstance(error, Throttled):
+                # The pause is the issuer's, whichever lane asks next.
+                holds = max(holds, timedelta(seconds=error.retry_after))
+            self._failed = (error, self._now() + holds)
             return self._live_or_raise(error)
         life = token.expires_at - self._now()
         # Spread over a tenth of the life, so that tokens made together are not all renewed in the same second.
@@ -77,6 +80,12 @@ class CachedToken:
         self._failed = None
         self._cached = (token, min(refresh_at, token.expires_at - LAST_SECONDS))
         return token
+
+    def _again(self, error: TrainyardError, until: datetime) -> TrainyardError:
+        """The failure once more, with what is left of its pause."""
+        if isinstance(error, Throttled):
+            return Throttled(error.message, retry_after=(until - self._now()).total_seconds())
+        return error.with_traceback(None)
 
     def _live_or_raise(self, error: TrainyardError) -> AccessToken:
         cached = self._cached

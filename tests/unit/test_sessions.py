@@ -1,0 +1,222 @@
+"""Where an attempt goes and as whom, on each platform: pinned once, and never led elsewhere by what a resource says."""
+
+import io
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from trainyard.api.training_run import Attempt
+from trainyard.api.workspace import MLWorkspaceSpec
+from trainyard.audit.log import AuditLog
+from trainyard.controllers.sessions import Sessions, target_of
+from trainyard.controllers.workspaces import _host
+from trainyard.core.errors import IdentityError
+from trainyard.core.snapshot import Target
+from trainyard.identity import clouds
+from trainyard.identity.base import (
+    AZURE_CLIENT_ID,
+    AZURE_WORKLOAD_CLIENT_ID,
+    DATABRICKS_CLIENT_ID,
+    ServiceAccountRef,
+    TokenSource,
+)
+from trainyard.identity.entra import EntraTokens
+from trainyard.identity.federated import FederatedTokens
+from trainyard.identity.hosts import HostPolicy
+from trainyard.platforms.base import TokensFor
+
+SUBSCRIPTION = "3f2504e0-4f89-11d3-9a0c-0305e82c3301"
+OTHER_SUBSCRIPTION = "3f2504e0-4f89-11d3-9a0c-0305e82c3302"
+DATABRICKS = "https://adb-1.2.azuredatabricks.net"
+BOTH = {DATABRICKS_CLIENT_ID: "dbx-app", AZURE_CLIENT_ID: "azure-app"}
+
+
+def workspace_url(subscription: str = SUBSCRIPTION, name: str = "wine", origin: str = "management.azure.com") -> str:
+    group = f"https://{origin}/subscriptions/{subscription}/resourceGroups/ml"
+    return f"{group}/providers/Microsoft.MachineLearningServices/workspaces/{name}"
+
+
+class Accounts:
+    """ServiceAccounts with these annotations."""
+
+    def __init__(self, noted: Mapping[str, str]) -> None:
+        self.noted = noted
+        self.asked = 0
+
+    def annotations(self, _account: ServiceAccountRef) -> Mapping[str, str]:
+        self.asked += 1
+        return self.noted
+
+    def request_token(self, _account: ServiceAccountRef, _audience: str, _seconds: int) -> str:
+        raise AssertionError("nothing here mints a token")
+
+
+def sessions(accounts: Accounts) -> Sessions:
+    policy, log = HostPolicy(), AuditLog(io.StringIO())
+    tokens = FederatedTokens(accounts, policy, "trainyard-databricks", log)
+    return Sessions(accounts, policy, tokens, EntraTokens(accounts, log), log, 10)
+
+
+def azure(**changes: str) -> MLWorkspaceSpec:
+    where = {"subscriptionId": SUBSCRIPTION, "resourceGroup": "ml", "workspaceName": "wine", "tenantId": "contoso.com"}
+    return spec(azureML={**where, **changes})
+
+
+def spec(**platform: Any) -> MLWorkspaceSpec:
+    return MLWorkspaceSpec.model_validate(
+        {**platform, "identity": {"federated": {"serviceAccountName": "trainer"}}, "computeClasses": {}}
+    )
+
+
+def attempt(host: str, platform: str = "azureml", tenant: str | None = "contoso.com") -> Attempt:
+    return Attempt(
+        number=1,
+        submission_token="ty-1",
+        platform=platform,
+        host=host,
+        tenant=tenant,
+        principal="azure-app",
+        mode="federated",
+        service_account="trainer",
+        spec_digest="s",
+        code_digest="c",
+        intended_at="2026-11-01T12:00:00Z",
+        tasks=[],
+    )
+
+
+@pytest.fixture(autouse=True)
+def _built_in_afterwards() -> Iterator[None]:
+    yield
+    clouds.install(())
+
+
+async def test_an_azure_workspace_is_pinned_by_its_url_its_tenant_and_its_own_annotation() -> None:
+    target = await sessions(Accounts(BOTH)).target(azure(), "team")
+    assert target == Target("azureml", workspace_url(), "azure-app", "federated", "trainer", "contoso.com")
+
+
+async def test_one_service_account_may_speak_for_a_principal_of_each_platform() -> None:
+    accounts = Accounts(BOTH)
+    made = sessions(accounts)
+    found = [await made.target(each, "team") for each in (azure(), spec(databricks={"host": DATABRICKS}), azure())]
+    assert [(each.platform, each.principal, each.tenant) for each in found] == [
+        ("azureml", "azure-app", "contoso.com"),
+        ("databricks", "dbx-app", ""),
+        ("azureml", "azure-app", "contoso.com"),
+    ]
+    assert accounts.asked == 2
+
+
+@pytest.mark.parametrize(
+    ("noted", "principal"),
+    [
+        ({AZURE_WORKLOAD_CLIENT_ID: "theirs"}, "theirs"),
+        ({AZURE_CLIENT_ID: "ours", AZURE_WORKLOAD_CLIENT_ID: "theirs"}, "ours"),
+        ({AZURE_CLIENT_ID: "", AZURE_WORKLOAD_CLIENT_ID: "theirs"}, None),
+        ({DATABRICKS_CLIENT_ID: "dbx-app"}, None),
+        ({}, None),
+    ],
+)
+async def test_our_annotation_counts_before_azures_own(noted: Mapping[str, str], principal: str | None) -> None:
+    made = sessions(Accounts(noted))
+    if principal is not None:
+        assert (await made.target(azure(), "team")).principal == principal
+        return
+    with pytest.raises(IdentityError) as raised:
+        await made.target(azure(), "team")
+    assert (raised.value.reason, raised.value.waiting) == ("ServiceAccountNotOptedIn", True)
+    assert AZURE_CLIENT_ID in raised.value.message
+
+
+async def test_a_workspace_of_a_cloud_that_the_operator_does_not_know_is_asked_nothing() -> None:
+    accounts = Accounts(BOTH)
+    with pytest.raises(IdentityError) as raised:
+        await sessions(accounts).target(azure(cloud="Contoso"), "team")
+    assert raised.value.reason == "HostNotAllowed"
+    assert "--azure-cloud" in raised.value.message
+    assert accounts.asked == 0
+
+
+def test_an_attempt_remembers_its_tenant_when_its_workspace_has_gone() -> None:
+    assert target_of(attempt(workspace_url())).tenant == "contoso.com"
+    assert target_of(attempt(DATABRICKS, "databricks", None)).tenant == ""
+
+
+HOSTILE = [
+    workspace_url(origin="evil.example"),
+    workspace_url(origin="management.azure.com@evil.example"),
+    workspace_url(origin="management.azure.com.evil.example"),
+    workspace_url().replace("https", "http"),
+    workspace_url(name="wine/../../x"),
+    DATABRICKS,
+]
+
+
+@pytest.mark.parametrize("host", HOSTILE)
+def test_an_attempt_whose_cloud_is_not_known_gets_no_session(host: str) -> None:
+    """A status may be written by hand, or an operator be started without a cloud that it had."""
+    with pytest.raises(IdentityError) as raised:
+        sessions(Accounts(BOTH)).pinned("team", attempt(host))
+    assert raised.value.reason == "HostNotAllowed"
+
+
+def test_a_hosts_policy_for_databricks_opens_nothing_of_azure_and_the_other_way_round() -> None:
+    made = sessions(Accounts(BOTH))
+    for platform, host in (("databricks", workspace_url()), ("azureml", DATABRICKS)):
+        with pytest.raises(IdentityError, match="is"):
+            made.pinned("team", attempt(host, platform))
+
+
+def test_workspaces_of_one_subscription_share_their_rate_and_no_lane() -> None:
+    made = sessions(Accounts(BOTH))
+    one = made.pinned("team", attempt(workspace_url(name="one")))
+    two = made.pinned("other-team", attempt(workspace_url(name="two")))
+    elsewhere = made.pinned("team", attempt(workspace_url(OTHER_SUBSCRIPTION)))
+    assert len({id(each.lane) for each in (one, two, elsewhere)}) == 3
+    assert one.lane._bucket is two.lane._bucket
+    assert elsewhere.lane._bucket is not one.lane._bucket
+
+
+def test_two_workspaces_of_databricks_share_nothing() -> None:
+    made = sessions(Accounts(BOTH))
+    hosts = [f"https://adb-{number}.2.azuredatabricks.net" for number in (1, 2)]
+    first, second = (made.pinned("team", attempt(host, "databricks")).lane for host in hosts)
+    assert first is not second
+    assert first._bucket is not second._bucket
+
+
+def test_a_connection_is_given_tokens_of_its_own_cloud_tenant_and_service_account(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[TokensFor] = []
+    asked: list[tuple[Any, ...]] = []
+
+    def connect(_self: object, _target: Target, tokens_for: TokensFor, _log: AuditLog) -> object:
+        given.append(tokens_for)
+        return object()
+
+    def source(_self: EntraTokens, *key: Any) -> TokenSource | None:
+        asked.append(key)
+        return None
+
+    monkeypatch.setattr("trainyard.platforms.azureml.platform.AzureML.connect", connect)
+    monkeypatch.setattr(EntraTokens, "source", source)
+    sessions(Accounts(BOTH)).pinned("team", attempt(workspace_url(origin="management.usgovcloudapi.net")))
+    cloud, account = clouds.AZURE_US_GOVERNMENT, ServiceAccountRef("team", "trainer")
+    for scope in (cloud.arm_scope, cloud.ml_scope):
+        given[0](scope)
+    assert asked == [
+        (cloud, "contoso.com", account, "azure-app", cloud.arm_scope),
+        (cloud, "contoso.com", account, "azure-app", cloud.ml_scope),
+    ]
+
+
+def test_a_workspaces_status_shows_what_its_attempts_are_pinned_to() -> None:
+    assert _host({"databricks": {"host": DATABRICKS}}) == DATABRICKS
+    where = {"subscriptionId": SUBSCRIPTION, "resourceGroup": "ml", "workspaceName": "wine", "tenantId": "t"}
+    assert _host({"azureML": where}) == workspace_url()
+    assert _host({"azureML": {**where, "cloud": "Contoso"}}) is None
+    assert _host({"azureML": {}}) is None
+    assert _host({}) is None
