@@ -13,7 +13,7 @@ from typing import Any
 from trainyard.api.azureml_block import OWNED_FIELDS
 from trainyard.core.errors import TranslationError
 from trainyard.platforms.azureml import names
-from trainyard.platforms.merging import check_depth, forbidden, look, merge_patch
+from trainyard.platforms.merging import check_depth, forbidden, look
 from trainyard.platforms.told import OUR_TAGS, OUR_VARIABLES
 
 FIELD = "spec.azureML"
@@ -91,12 +91,6 @@ def search_space(block: Mapping[str, Any] | None) -> frozenset[str]:
                     f"{text!r} would be read by the shell that starts the trial; use no quotes, $, `, \\ or newlines",
                 )
     return frozenset(space)
-
-
-def merged(properties: Mapping[str, Any], block: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The properties with the block merged over them."""
-    result: dict[str, Any] = merge_patch(properties, block or {})
-    return result
 
 
 def filled_in(value: Any, standing_for: Mapping[str, str | None], used: set[str], field: str) -> Any:

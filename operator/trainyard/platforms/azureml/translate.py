@@ -6,6 +6,7 @@ Called by `controllers` before anything is sent. The parts: entry.py and command
 (JobBaseProperties, CommandJob, SweepJob, PipelineJob).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from trainyard.api.workspace import RunAsIdentity
@@ -18,6 +19,7 @@ from trainyard.platforms.azureml.data import Data, as_inputs, as_outputs, data_o
 from trainyard.platforms.azureml.entry import Source, command_of, source_of
 from trainyard.platforms.azureml.software import software_of
 from trainyard.platforms.base import Job, ModelWanted, Request, RunsAs, Wanted
+from trainyard.platforms.merging import joined, merge_patch
 from trainyard.platforms.references import References
 
 __all__ = ["translate", "wanted"]
@@ -82,7 +84,7 @@ def _started(job: Job) -> Request:
         limits = {"jobLimitsType": "Command", "timeout": timeout}
         properties = {"jobType": "Command", **shared, **starts, "limits": limits}
     asked = Asked(data, source, machines, software)
-    return _request(job, properties, asked)
+    return _request(job, merge_patch(properties, job.spec.azure_ml or {}), asked)
 
 
 def _pipeline(job: Job) -> Request:
@@ -111,7 +113,7 @@ def _pipeline(job: Job) -> Request:
         machines if "compute" in used else None,
         software if "environment" in used else None,
     )
-    return _request(job, properties, asked, block)
+    return _request(job, merge_patch(properties, block), asked)
 
 
 def _copied(job: Job) -> Request:
@@ -135,11 +137,11 @@ def _copied(job: Job) -> Request:
     }
     block = {key: value for key, value in (job.spec.azure_ml or {}).items() if key != "jobType"}
     asked = Asked(data, Source(""), None, None, copied=reference.name)
-    return _request(job, properties, asked, block)
+    # The whole is a patch of a definition that is read later, in which a null of the block still has to tell.
+    return _request(job, joined(properties, block), asked)
 
 
-def _request(job: Job, properties: dict[str, Any], asked: Asked, block: dict[str, Any] | None = None) -> Request:
-    body = overrides.merged(properties, job.spec.azure_ml if block is None else block)
+def _request(job: Job, body: dict[str, Any], asked: Asked) -> Request:
     _check_tags(body["tags"])
     runs_as = _runs_as(job)
     return Request(
@@ -148,7 +150,7 @@ def _request(job: Job, properties: dict[str, Any], asked: Asked, block: dict[str
         code_folder=names.code_folder(job.target.principal, job.upload_scope or job.cluster, job.code_digest),
         files=dict(asked.source.files or {}),
         experiment=None,  # Azure ML makes the MLflow run itself, under the job's name
-        tags=body["tags"],
+        tags=_tags(job),
         submission_token=job.submission_token,
         runs_as=runs_as,
         needs=needs_of(job, runs_as, _model_wanted(job), asked),
@@ -247,13 +249,13 @@ def _our_tags(job: Job) -> dict[str, str]:
     return {key: value[: names.MAX_TAG_VALUE] for key, value in tags.items() if value}
 
 
-def _check_tags(tags: dict[str, str]) -> None:
+def _check_tags(tags: Mapping[str, str | None]) -> None:
     """Refuses what Azure ML would cut or refuse; the schema of spec.tags is stricter, but not spec.azureML.tags."""
     field = f"{overrides.FIELD}.tags"
     if len(tags) > names.MAX_TAGS:
         raise TranslationError(field, f"{len(tags)} tags with ours, of which Azure ML takes {names.MAX_TAGS}")
     for key, value in tags.items():
-        if len(key) > names.MAX_TAG_KEY or len(value) > names.MAX_TAG_VALUE:
+        if len(key) > names.MAX_TAG_KEY or len(value or "") > names.MAX_TAG_VALUE:
             raise TranslationError(
                 f"{field}.{key[: names.MAX_TAG_KEY]}",
                 f"Azure ML takes {names.MAX_TAG_KEY} characters of a key and {names.MAX_TAG_VALUE} of a value",
