@@ -270,6 +270,14 @@ def test_a_platform_that_echoes_the_token_does_not_get_it_into_an_error(
     assert SECRET not in repr(error) + stream.getvalue()
 
 
+def test_a_token_in_a_header_of_its_own_does_not_get_into_an_error(
+    server: Server, ask: Callable[..., requests.Response]
+) -> None:
+    server.answer("400 Bad Request", error_body("INVALID_PARAMETER_VALUE", "bad header handed-on-token-1234"))
+    error = error_of(lambda: ask(headers={"x-azureml-token": "handed-on-token-1234"}))
+    assert error.message == "bad header [token]"
+
+
 def test_a_platform_that_quotes_only_a_part_of_the_token_does_not_get_it_into_an_error(server: Server) -> None:
     payload, signature = "eyJzdWIiOiJ0cmFpbmVyIn0", "c2lnbmF0dXJlLXNpZ25hdHVyZQ"
     server.answer("400 Bad Request", error_body("INVALID_PARAMETER_VALUE", f"signature {signature} of {payload}"))

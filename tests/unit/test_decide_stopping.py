@@ -84,6 +84,11 @@ class TestStopping:
         run.turn()
         assert run.status.phase == "Running"
 
+    def test_a_platform_that_cancels_what_ran_out_of_time_has_timed_it_out(self) -> None:
+        run = Run().running().ended(End.CANCELLED, Result(end=End.TIMED_OUT))
+        run.turn()
+        assert run.reason == "AttemptTimedOut"
+
     def test_the_build_of_an_image_does_not_count_as_waiting_for_machines(self) -> None:
         building = RemoteRun("9007199254740993", Stage.BUILDING, "Preparing", builds_image=True)
         run = Run(queueTimeoutSeconds=50).submitted().see(remote=building)

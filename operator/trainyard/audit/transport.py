@@ -263,7 +263,12 @@ SHORTEST_PART = 16
 
 def _without_secrets(body: bytes, request: requests.PreparedRequest, sent: bytes) -> bytes:
     """An error's body without the tokens that the request carried: a platform or proxy may echo what it refuses."""
-    secrets = [str(request.headers.get("Authorization", "")).removeprefix("Bearer ").encode()]
+    secrets = [
+        str(value).removeprefix("Bearer ").encode()
+        for name, value in request.headers.items()
+        # Azure ML takes a token in a header of its own beside it (x-azureml-token).
+        if name.lower() == "authorization" or name.lower().endswith("-token")
+    ]
     if request.headers.get("Content-Type") == "application/x-www-form-urlencoded":
         secrets += [value for name, value in parse_qsl(sent) if name.endswith((b"_token", b"_assertion"))]
     # Whole first, then what makes a JWT a secret: an answer may quote only its signature.

@@ -206,6 +206,8 @@ def _judged(known: Known, attempt: Attempt, remote: RemoteRun, result: Result) -
 def _end(remote: RemoteRun, result: Result) -> End:
     """How it ended: the platform's word, made more exact by what was printed where that word only says who failed."""
     said = remote.end or End.INFRASTRUCTURE
+    if result.end is End.TIMED_OUT and said is End.CANCELLED:
+        return result.end  # a platform may have no other word for what it stops when its time is up
     return said if result.end is None or said in (End.SUCCEEDED, End.CANCELLED, End.TIMED_OUT) else result.end
 
 
