@@ -247,10 +247,47 @@ def test_a_pretended_job_logs_metrics_and_registers_a_model_as_code_would(
         name=name, metrics={"accuracy": 0.5}, registered_model_name=model, logs={"user_logs/std_log.txt": "said\n"}
     )
     runs.put(name)
-    assert runs.ended(name) == "Completed", control.azure_job(name)["error"]
+    # The first request that needs MLflow waits until it has started.
+    assert runs.ended(name, 120) == "Completed", control.azure_job(name)["error"]
     answer = arm(data_scientist, "GET", "/api/2.0/mlflow/runs/get", plane="/mlflow/v1.0", params={"run_id": name})
     metrics = answer.json()["run"]["data"]["metrics"]
     assert [(metric["key"], metric["value"]) for metric in metrics] == [("accuracy", 0.5)]
     versions = arm(data_scientist, "GET", f"/models/{model}/versions", version="2023-08-01-preview").json()["value"]
     assert [version["name"] for version in versions] == ["1"]
     assert runs.log(name) == "said\n"
+
+
+def test_an_output_with_an_asset_name_becomes_a_version_that_other_jobs_take(
+    runs: Runs, arm: Arm, data_scientist: str, control: SandboxControl
+) -> None:
+    data, model = f"d{uuid.uuid4().hex[:8]}", f"m{uuid.uuid4().hex[:8]}"
+    outputs = {
+        "d": {"jobOutputType": "uri_folder", "assetName": data, "assetVersion": "7"},
+        "m": {"jobOutputType": "custom_model", "assetName": model},
+    }
+    name = runs.run("echo rows > ${{outputs.d}}/a; echo weights > ${{outputs.m}}/b", outputs=outputs)
+    assert runs.ended(name) == "Completed"
+    shown = arm(data_scientist, "GET", f"/models/{model}/versions/1", version="2023-08-01-preview").json()
+    assert shown["properties"]["jobName"] == name
+    scope = control.address.azure.workspace_scope
+    inputs = {
+        "d": {"jobInputType": "uri_folder", "uri": f"azureml:{data}:7"},
+        "m": {"jobInputType": "custom_model", "uri": f"{scope}/models/{model}/versions/1"},
+        "o": {"jobInputType": "uri_file", "uri": f"azureml://jobs/{name}/outputs/d/paths/a"},
+    }
+    assert runs.output("cat ${{inputs.d}}/a ${{inputs.m}}/b ${{inputs.o}}", inputs=inputs).split() == [
+        *("rows", "weights", "rows")
+    ]
+
+
+def test_a_version_of_data_that_is_not_there_fails_the_job(runs: Runs) -> None:
+    name = runs.run("true", inputs={"x": {"jobInputType": "uri_folder", "uri": "azureml:nothing:1"}})
+    assert runs.error(name)["message"] == "data version nothing:1 was not found."
+
+
+def test_a_pretended_job_also_keeps_its_time_limit(runs: Runs, control: SandboxControl) -> None:
+    name = f"run-{uuid.uuid4().hex[:12]}"
+    control.script_azure_job(name=name, states=[("Running", 600)])
+    runs.put(name, limits={"jobLimitsType": "Command", "timeout": "PT1S"})
+    assert runs.ended(name) == "Canceled"
+    assert "its timeout of PT1S" in control.azure_job(name)["error"]["message"]

@@ -65,9 +65,9 @@ class Jobs:
     def cancel(self, name: str) -> requests.Response:
         return self._arm(self._client_id, "POST", f"/jobs/{name}/cancel", version=CANCEL)
 
-    def ended(self, name: str) -> str:
+    def ended(self, name: str, timeout_seconds: float = 30) -> str:
         ends = ("Completed", "Failed", "Canceled")
-        status: str = wait_until(lambda: found if (found := self.status(name)) in ends else None)
+        status: str = wait_until(lambda: found if (found := self.status(name)) in ends else None, timeout_seconds)
         return status
 
 

@@ -232,6 +232,7 @@ class CommandJobs:
         for code, (_, process) in zip(status, started, strict=True):
             if code:
                 return self._failed(job, attempt, code, process)
+        attempt.data.register()
         return JobEnd()
 
     def _failed(self, job: AzureJob, attempt: _Attempt, status: int, process: JobProcess) -> JobEnd:

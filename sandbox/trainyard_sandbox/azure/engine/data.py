@@ -80,11 +80,17 @@ class JobData:
                 blob = JobLogs.blob_path(self._job, f"{folder}/{relative}")
                 self._azure.blobs.write(LOG_CONTAINER, blob, content)
 
+    def register(self) -> None:
+        """Make versions of the outputs that have an asset name; the job has ended well."""
+        for name, given in self._job.definition.get("outputs", {}).items():
+            if given.get("assetName"):
+                stores.register(self._azure, self._job, given, self._job.output_uris[name])
+
     def _input(self, name: str, given: dict[str, Any]) -> str:
         if given["jobInputType"] == "literal":
             value: str = given["value"]
             return value
-        uri = stores.resolved(self._azure, given["uri"])
+        uri = stores.resolved(self._azure, given["uri"], given["jobInputType"])
         if given.get("mode") == "Direct":
             return uri
         place = self._directory / "inputs" / name

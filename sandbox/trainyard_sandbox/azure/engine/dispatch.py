@@ -31,7 +31,7 @@ class AzureEngine:
         self._state = state
         self._azure = state.azure
         self._kind = kind
-        self._pretend = PretendEngine(state)
+        self._pretend = PretendEngine(state, self._limit, self._disarm)
         self._live: dict[str, LiveJob] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._limits: dict[str, asyncio.TimerHandle] = {}
@@ -111,11 +111,12 @@ class AzureEngine:
             self._azure.jobs.finish(job, live.stop_with or end)
 
     def _running(self, live: LiveJob) -> None:
-        """Move to Running; a time limit counts from the first time on."""
-        job = live.job
-        if live.stopping.is_set():
-            return
-        self._azure.jobs.move(job, "Running")
+        if not live.stopping.is_set():
+            self._azure.jobs.move(live.job, "Running")
+            self._limit(live.job)
+
+    def _limit(self, job: AzureJob) -> None:
+        """A running job's time limit counts from the first time on that it runs."""
         seconds = duration_seconds((job.definition.get("limits") or {}).get("timeout", ""))
         if seconds and job.name not in self._limits:
             self._limits[job.name] = asyncio.get_running_loop().call_later(seconds, self._time_out, job)

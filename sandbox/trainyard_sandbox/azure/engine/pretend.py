@@ -33,10 +33,18 @@ class _Pretended:
 
 
 class PretendEngine:
-    """Moves jobs along their scripts."""
+    """Moves jobs along their scripts.
 
-    def __init__(self, state: SandboxState) -> None:
+    Args:
+        limit: called when a job is Running, to begin its time limit; `unlimit` when it has ended.
+    """
+
+    def __init__(
+        self, state: SandboxState, limit: Callable[[AzureJob], None], unlimit: Callable[[AzureJob], None]
+    ) -> None:
         self._state = state
+        self._limit = limit
+        self._unlimit = unlimit
         self._azure = state.azure
         self._live: dict[str, _Pretended] = {}
         self._tracking: set[asyncio.Task[None]] = set()
@@ -97,6 +105,8 @@ class PretendEngine:
         pretended.step = following
         if name is not None:
             self._azure.jobs.move(pretended.job, name)
+            if name == "Running":
+                self._limit(pretended.job)
             self._arm(pretended, script.states[following][1], lambda: self._advance(pretended))
         elif script.metrics or script.registered_model_name:
             task = asyncio.get_running_loop().create_task(self._track_and_end(pretended))
@@ -130,6 +140,7 @@ class PretendEngine:
 
     def _end(self, pretended: _Pretended, end: JobEnd) -> None:
         machines.release(self._azure, pretended.job)
+        self._unlimit(pretended.job)
         self._live.pop(pretended.job.name, None)
         self._azure.jobs.finish(pretended.job, end)
 

@@ -12,12 +12,15 @@ import re
 from typing import Any
 
 from trainyard_sandbox.azure import job_rules
+from trainyard_sandbox.azure.assets import SYSTEM, AssetStore, Author
 from trainyard_sandbox.azure.engine.images import ImageSpec, parse_conda
 from trainyard_sandbox.azure.errors import ArmError, user_error
+from trainyard_sandbox.azure.job_store import AzureJob
 from trainyard_sandbox.azure.state import AzureState
 
 _DATASTORE = re.compile(r"azureml://(?:subscriptions/.+?/)?datastores/([^/]+)/paths/(.*)")
 _REGISTRY = re.compile(r"azureml://registries/[^/]+/environments/[^/]+/(?:versions|labels)/[^/]+")
+_JOB_OUTPUT = re.compile(r"azureml://jobs/([^/]+)/outputs/([^/]+)(?:/paths)?(?:/(.*))?")
 _SHORT = re.compile(r"azureml:([\w.-]+):([\w.-]+)")
 
 
@@ -93,15 +96,21 @@ def code_files(azure: AzureState, code_id: str) -> dict[str, bytes]:
     return _below(azure, found.container, f"{found.prefix}/" if found.prefix else "")
 
 
-def resolved(azure: AzureState, uri: str) -> str:
-    """The URI of data: of a data or model version the one it has, of everything else itself.
+def resolved(azure: AzureState, uri: str, asset_type: str) -> str:
+    """The URI in a datastore of data: of a data or model version, or of a job's output.
+
+    Args:
+        asset_type: of the input, such as `uri_folder` or `mlflow_model`.
 
     Raises:
-        DataNotThere: there is no such version.
+        DataNotThere: there is no such version or job.
     """
     short = _SHORT.fullmatch(uri)
     if short:
-        return _asset_uri(azure, "data", short[1], short[2])
+        return _asset_uri(azure, "models" if asset_type.endswith("_model") else "data", short[1], short[2])
+    output = _JOB_OUTPUT.fullmatch(uri)
+    if output:
+        return _output_uri(azure, output[1], output[2], output[3] or "")
     for kind in ("data", "models"):
         try:
             name, version = job_rules.child_of_workspace(azure, uri, kind, "versions")
@@ -111,6 +120,15 @@ def resolved(azure: AzureState, uri: str) -> str:
     return uri
 
 
+def _output_uri(azure: AzureState, job_name: str, output: str, path: str) -> str:
+    job: AzureJob | None = azure.jobs.get(job_name)
+    if output in ("artifacts", "default"):
+        return f"azureml://datastores/workspaceartifactstore/paths/ExperimentRun/dcid.{job_name}/{path}"
+    if job is None or output not in job.output_uris:
+        raise DataNotThere(f"The job {job_name} or its output {output} was not found.")
+    return f"{job.output_uris[output].rstrip('/')}/{path}"
+
+
 def _asset_uri(azure: AzureState, kind: str, name: str, version: str) -> str:
     store, field = (azure.data, "dataUri") if kind == "data" else (azure.models, "modelUri")
     found = store.get(name, version)
@@ -118,6 +136,27 @@ def _asset_uri(azure: AzureState, kind: str, name: str, version: str) -> str:
         raise DataNotThere(f"{kind} version {name}:{version} was not found.")
     uri: str = found.properties[field]
     return uri
+
+
+def register(azure: AzureState, job: AzureJob, output: dict[str, Any], uri: str) -> None:
+    """Make the version of a data asset or model that an output is to become (`assetName`, `assetVersion`)."""
+    kind, name = output["jobOutputType"], output["assetName"]
+    is_model = kind.endswith("_model")
+    store: AssetStore = azure.models if is_model else azure.data
+    principal = azure.directory.get(job.creator)
+    author = Author.of(principal) if principal else SYSTEM
+    version = output.get("assetVersion") or store.ensure_container(name, author).next_version
+    shared: dict[str, Any] = {
+        "description": output.get("description"),
+        "tags": {},
+        "isArchived": False,
+        "isAnonymous": False,
+    }
+    if is_model:
+        shared |= {"modelType": kind, "modelUri": uri, "jobName": job.name, "flavors": {}, "properties": {}}
+    else:
+        shared |= {"dataType": kind, "dataUri": uri, "properties": {}}
+    store.put(name, version, shared, author)
 
 
 def read_uri(azure: AzureState, uri: str) -> dict[str, bytes]:
