@@ -150,14 +150,15 @@ def arm_route(path: str, actions: Mapping[str, Action]) -> Route:
     return Route(WS + path, endpoint, methods=list(actions))
 
 
-def data_plane_route(prefix: str, path: str, actions: Mapping[str, Action]) -> Route:
+def data_plane_route(prefix: str, path: str, actions: Mapping[str, Action], *, arm_tokens: bool = False) -> Route:
     """A route of one of the workspace's services: `data_plane_route("/history/v1.0", "/runs/{id}", {...})` serves
-    `/history/v1.0{WS}/runs/{id}` to tokens for Azure ML."""
+    `/history/v1.0{WS}/runs/{id}` to tokens for Azure ML, and with `arm_tokens` to those for the resource manager."""
 
     async def endpoint(request: Request) -> Response:
         action = actions[request.method]
         azure = sandbox_state(request).azure
-        principal, token = authenticated(request, {ML_RESOURCE, ML_RESOURCE + "/"}, DataPlaneError)
+        audiences = {ML_RESOURCE, ML_RESOURCE + "/"} | ({azure.url, azure.url + "/"} if arm_tokens else set())
+        principal, token = authenticated(request, audiences, DataPlaneError)
         if token.purpose == "run" and not action.run_token:
             raise DataPlaneError(403, "UserError", "The token of a run does not permit this operation.")
         if not _same_workspace(request, azure):

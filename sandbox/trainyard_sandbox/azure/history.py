@@ -4,7 +4,8 @@ azure_app.py mounts `routes()`. A job's name is its run id; runs that code start
 Whoever has a log's URL may read it until the signature expires.
 
 Paths, query parameters and bodies: azure-ai-ml `_restclient/runhistory/operations/_operations.py` (RunsOperations);
-`jobs.archive` and `jobs.update` of azure-ai-ml 1.35 go through the PATCH here (`operations/_job_operations.py`).
+`jobs.archive` and `jobs.update` of azure-ai-ml 1.35 go through the PATCH here (`operations/_job_operations.py`), with
+a token for the resource manager (`_azure_environments.py`, `credential_scopes`).
 "Run ... was not found" with the code UserError: Azure/AutoML-vNext-Preview#3.
 """
 
@@ -50,15 +51,20 @@ _CHILDREN_QUERY = ("api-version", "$top", "$continuationtoken")
 def routes() -> list[Route]:
     """The routes of this module: by run, and by experiment and run."""
     version = ("api-version",)
-    declared = [data_plane_route(PREFIX, "/rundata", {"POST": Action(run_data, READ, query=version)})]
+    declared = [_route("/rundata", {"POST": Action(run_data, READ, query=version)})]
     for place in ("/runs/{run}", "/experiments/{experiment}/runs/{run}", "/experimentids/{experiment_id}/runs/{run}"):
         actions = {"GET": Action(get_run, READ, query=version), "PATCH": Action(change_run, WRITE, query=version)}
         declared += [
-            data_plane_route(PREFIX, place, actions),
-            data_plane_route(PREFIX, f"{place}/details", {"GET": Action(get_details, READ, query=version)}),
-            data_plane_route(PREFIX, f"{place}/children", {"GET": Action(get_children, READ, query=_CHILDREN_QUERY)}),
+            _route(place, actions),
+            _route(f"{place}/details", {"GET": Action(get_details, READ, query=version)}),
+            _route(f"{place}/children", {"GET": Action(get_children, READ, query=_CHILDREN_QUERY)}),
         ]
     return declared
+
+
+def _route(path: str, actions: dict[str, Action]) -> Route:
+    """Both kinds of tokens are good here: azure-ai-ml asks run history with the resource manager's."""
+    return data_plane_route(PREFIX, path, actions, arm_tokens=True)
 
 
 async def get_run(call: AzureCall) -> Response:
