@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,11 @@ PROVIDED = frozenset({"azureml-mlflow", "azureml-core", "azureml-defaults", "mlf
 """Packages that count as part of the sandbox when they are asked for without a version: azureml-mlflow does for MLflow
 on Azure what environment.py does here."""
 _NO_PYTHON_PACKAGE = frozenset({"python", "pip", "setuptools", "wheel", "openssl", "gcc", "gxx", "git"})
+_CONDA = re.compile(
+    r"(?:[\w.-]+::)?(?P<name>[\w.-]+)(?:\s*(?P<operator>[=<>!~]=?|)\s*(?P<version>[\w.*+!,<>=~]*?)(?:=\w+)?)?"
+)
+"""`channel::name=version=build`: one `=` means "begins with", two mean "is" (conda documentation, "Package match
+specifications")."""
 
 
 class BuildFailed(Exception):
@@ -117,21 +123,17 @@ def _lines(entry: Any) -> list[str]:
         return [str(line) for line in entry.get("pip", [])]
     if not isinstance(entry, str):
         raise ValueError(f"the conda file names a dependency that is no text: {entry!r}")  # noqa: TRY004 - see above
-    name, _, rest = entry.split("::")[-1].replace(" ", "").partition("=")
-    for operator in (">", "<", "~", "!"):
-        if operator in name:
-            return [] if _bare(name) in _NO_PYTHON_PACKAGE else [entry.split("::")[-1]]
-    if _bare(name) in _NO_PYTHON_PACKAGE:
+    found = _CONDA.fullmatch(entry.strip())
+    if found is None:
+        raise ValueError(f"the conda file names a dependency that is none: {entry!r}")
+    name, operator, version = found["name"], found["operator"], found["version"]
+    if name.lower() in _NO_PYTHON_PACKAGE:
         return []
-    version = rest.lstrip("=").split("=")[0]
-    exact = rest.startswith("=") or not version
-    return [f"{name}=={version}" if version and exact else f"{name}=={version}.*" if version else name]
-
-
-def _bare(name: str) -> str:
-    for operator in (">", "<", "~", "!"):
-        name = name.split(operator)[0]
-    return name.lower()
+    if not version:
+        return [name]
+    if operator in ("=", ""):
+        return [f"{name}=={version.removesuffix('*').removesuffix('.')}.*"]
+    return [f"{name}{operator}{version}"]
 
 
 def _no_files(path: str) -> bytes:
