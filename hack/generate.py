@@ -10,6 +10,7 @@ from pathlib import Path
 
 from crdgen.chart import render_chart_crds, render_rights
 from crdgen.crds import KINDS, render_crd
+from crdgen.portability import render_portability
 from crdgen.reference import render_reference
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,6 +21,7 @@ def generated_files() -> dict[Path, str]:
     files = {Path("crds") / f"{kind.plural}.yaml": render_crd(kind) for kind in KINDS}
     files |= {Path("docs/reference") / f"{kind.name.lower()}.md": render_reference(kind) for kind in KINDS}
     files[Path("charts/trainyard/templates/crds.yaml")] = render_chart_crds(KINDS)
+    files[Path("docs/portability.md")] = render_portability()
     files[Path("hack/rbac.yaml")] = render_rights(ROOT / "charts/trainyard/files/rbac")
     return files
 
@@ -46,7 +48,7 @@ def _text(path: Path) -> str | None:
 def main() -> int:
     """Exit code 0, or 1 when `--check` found drift."""
     parser = argparse.ArgumentParser(
-        description="Generate CRDs, their reference pages, the chart's CRDs and the rights that tests run under."
+        description="Generate CRDs and their pages, the page on portability, the chart's CRDs and the rights of tests."
     )
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a generated file has drifted")
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this one)")
