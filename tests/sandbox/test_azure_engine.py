@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from trainyard_sandbox.client import SandboxControl
 
 from .azure_fixtures import Arm
 from .conftest import wait_until
-from .test_azure_jobs import Jobs
+from .test_azure_jobs import ENVIRONMENT, PUT, Jobs
 
 
 class Runs(Jobs):
@@ -98,6 +99,63 @@ def test_the_code_sees_what_azure_gives_a_job_and_nothing_of_the_sandboxs_own_en
     ours = set(os.environ) - set(seen) - {"PATH", "HOME", "LANG"}
     assert ours, "this test needs a variable of its own to miss"
     assert not {key for key in seen if key.startswith(("PYTEST", "TRAINYARD", "KUBE"))}
+
+
+def environment(arm: Arm, client_id: str, *packages: str) -> str:
+    """Make an environment of its own; returns its id."""
+    path = f"/environments/e{uuid.uuid4().hex[:8]}/versions/1"
+    conda = json.dumps({"dependencies": [{"pip": list(packages)}]})
+    made = arm(
+        client_id,
+        "PUT",
+        path,
+        version="2023-04-01-preview",
+        json={"properties": {"image": "mcr.sandbox.test/base:1", "condaFile": conda}},
+    )
+    assert made.status_code == 201, made.text
+    found: str = made.json()["id"]
+    return found
+
+
+def test_the_first_job_of_an_environment_is_preparing_while_its_image_is_built(
+    runs: Runs, control: SandboxControl, arm: Arm, data_scientist: str
+) -> None:
+    control.azure_compute_settings(build_seconds=60)
+    environment_id = environment(arm, data_scientist, "packaging")
+    name = runs.run("true", environmentId=environment_id)
+    assert wait_until(lambda: runs.status(name) == "Preparing")
+    assert "packaging" in runs.log(name, "azureml-logs/20_image_build_log.txt")
+    runs.cancel(name)
+    assert runs.ended(name) == "Canceled"
+    assert not control.azure_job(name)["paid"]
+    control.azure_compute_settings(build_seconds=0)
+    assert "ran" in runs.output("echo ran", environmentId=environment_id)
+
+
+def test_a_build_that_fails_fails_the_job_before_it_costs_anything(
+    runs: Runs, control: SandboxControl, arm: Arm, data_scientist: str
+) -> None:
+    control.azure_compute_settings(fail_builds="no space left on device")
+    name = runs.run("true", environmentId=environment(arm, data_scientist, "requests"))
+    error = runs.error(name)
+    assert error["message"].startswith("Image build failed. For more details, check log file azureml-logs/")
+    assert error["message"].endswith("Error: no space left on device")
+    assert (error["inner"], control.azure_job(name)["paid"]) == (["ImageBuildFailure"], False)
+
+
+def test_no_process_of_a_job_outlives_the_sandbox(
+    serve: Callable[..., tuple[SandboxControl, subprocess.Popen[bytes]]], arm: Arm, tmp_path: Path
+) -> None:
+    control, sandbox = serve()
+    client_id = control.add_application("trainer", roles={"workspace": ["AzureML Data Scientist"]})
+    marker = tmp_path / "pid"
+    command = {"jobType": "Command", "command": f"echo $$ > {marker}; sleep 300", "environmentId": ENVIRONMENT}
+    arm(client_id, "PUT", "/jobs/left", version=PUT, json={"properties": command}, control=control)
+    process = int(wait_until(lambda: marker.exists() and marker.read_text()))
+    assert _alive(process)
+    sandbox.terminate()
+    sandbox.wait(60)
+    assert wait_until(lambda: not _alive(process))
 
 
 def test_a_command_that_fails_fails_the_job_with_what_it_said(runs: Runs) -> None:

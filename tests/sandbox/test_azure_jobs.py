@@ -149,6 +149,10 @@ def test_a_name_that_no_job_may_have_is_refused(jobs: Jobs, name: str) -> None:
     [
         ({"computeId": "nowhere"}, "is not a valid ARM resource id"),
         ({"computeId": "{ws}/computes/nowhere"}, "Unknown compute target 'nowhere'."),
+        ({"environmentId": "{ws}/environments/e/versions/9"}, "No environment exists for name: e, version: 9"),
+        ({"environmentId": "azureml:e:9"}, "No environment exists for name: e, version: 9"),
+        ({"codeId": "{ws}/codes/c/versions/1"}, "Code asset c:1 was not found."),
+        ({"codeId": "/subscriptions/other"}, "is not a valid ARM resource id of this workspace"),
         ({"resources": {"instanceType": "Standard_X"}}, "The VM size 'Standard_X' is not available"),
         ({"command": "python ${{inputs.x}}"}, "does not contain 'x'"),
         ({"jobType": "AutoML"}, "The jobType 'AutoML' is not supported by this sandbox"),
@@ -164,8 +168,8 @@ def test_a_name_that_no_job_may_have_is_refused(jobs: Jobs, name: str) -> None:
 def test_a_job_that_cannot_run_is_refused_when_it_is_submitted(
     jobs: Jobs, control: SandboxControl, change: dict[str, Any], message: str
 ) -> None:
-    if "computeId" in change:
-        change = {"computeId": change["computeId"].format(ws=control.address.azure.workspace_scope)}
+    scope = control.address.azure.workspace_scope
+    change = {key: value.replace("{ws}", scope) if isinstance(value, str) else value for key, value in change.items()}
     before = control.azure_created_total()
     refused = jobs.put(new_name(), **change)
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "UserError")
@@ -281,6 +285,30 @@ def test_a_job_beyond_the_quota_stays_queued_and_costs_nothing(jobs: Jobs, held:
     assert (jobs.status(second), control.azure_job(second)["paid"]) == ("Queued", False)
     jobs.cancel(first)
     assert wait_until(lambda: jobs.status(second) == "Running")
+
+
+def test_a_job_is_queued_while_its_machine_starts(jobs: Jobs, held: str, control: SandboxControl) -> None:
+    control.azure_compute_settings(node_start_seconds=0.5)
+    jobs.put(held)
+    wait_until(lambda: jobs.status(held) == "Queued")
+    assert not control.azure_job(held)["paid"]
+    assert wait_until(lambda: jobs.status(held) == "Running")
+
+
+def test_more_nodes_than_a_cluster_may_have_are_refused(jobs: Jobs, control: SandboxControl) -> None:
+    control.add_azure_compute("two", scaleSettings={"maxNodeCount": 2})
+    compute = f"{control.address.azure.workspace_scope}/computes/two"
+    refused = jobs.put(new_name(), computeId=compute, resources={"instanceCount": 3})
+    message = "Requested 3 nodes but AzureMLCompute cluster only has 2 maximum nodes."
+    assert refused.json()["error"]["message"] == message
+
+
+def test_an_instance_type_that_an_attached_cluster_has_not_is_refused(jobs: Jobs, control: SandboxControl) -> None:
+    control.add_azure_compute("arc", "Kubernetes", instanceTypes={"gpu": {}})
+    compute = f"{control.address.azure.workspace_scope}/computes/arc"
+    refused = jobs.put(new_name(), computeId=compute, resources={"instanceType": "tpu"})
+    assert "InstanceType tpu is not found" in refused.json()["error"]["message"]
+    assert jobs.put(new_name(), computeId=compute, resources={"instanceType": "gpu"}).status_code == 201
 
 
 def test_a_preempted_job_goes_back_to_the_queue_and_runs_again(jobs: Jobs, held: str, control: SandboxControl) -> None:

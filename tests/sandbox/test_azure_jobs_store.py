@@ -46,6 +46,12 @@ def test_a_job_is_paid_for_once_it_had_machines_and_not_for_its_image_or_its_pla
     assert (queued.paid, ran.paid, store.paid_total) == (False, True, 1)
 
 
+def test_a_sweep_itself_costs_nothing(store: AzureJobStore) -> None:
+    sweep = make(store, jobType="Sweep")
+    store.move(sweep, "Running")
+    assert (sweep.paid, store.paid_total) == (False, 0)
+
+
 def test_a_job_that_has_ended_keeps_its_end(store: AzureJobStore) -> None:
     job, told = make(store), []
     job.when_ended.append(lambda: told.append(job.status))
