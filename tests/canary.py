@@ -1,4 +1,4 @@
-"""Searches texts for tokens: whole or in part, as they are or in base64. Pure.
+"""Searches texts for tokens: whole or in part, as they are, as in a URL or in base64. Pure.
 
 Used by the canary test over everything that the operator leaves behind. A token's header is the same for all tokens of
 an issuer and no secret; its payload and its signature are searched for piece by piece, so that a cut one is found too.
@@ -10,10 +10,11 @@ import base64
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from urllib.parse import quote
 
 # Characters of a token that are enough to know it by. Shorter than any secret part, longer than any chance.
 PIECE = 24
-_WORD = re.compile(rb"[A-Za-z0-9+/_=.-]{%d,}" % PIECE)
+_WORD = re.compile(rb"[A-Za-z0-9+/_=.%%-]{%d,}" % PIECE)
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,9 @@ def forms(token: str) -> Iterator[tuple[str, bytes]]:
         yield "signature", segments[2]
     else:
         yield "token", raw
+    quoted = quote(token, safe="").encode()  # as in a URL
+    if quoted != raw:
+        yield "quoted", quoted
     for shift in range(3):
         padded = b"\0" * shift + raw
         whole = base64.b64encode(padded[: len(padded) // 3 * 3])[4 if shift else 0 :]

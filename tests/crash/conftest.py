@@ -18,6 +18,7 @@ SAME = "same end"
 class Row:
     """What became of one kill."""
 
+    platform: str
     journey: str
     point: Point
     mode: Mode
@@ -62,11 +63,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         return
     terminalreporter.section("crash points")
     for row in rows:
-        line = f"{row.journey:<9} {row.mode:<6} {row.result:<12} {row.seconds:5.1f} s  {row.point}"
+        line = f"{row.platform:<10} {row.journey:<8} {row.mode:<6} {row.result:<12} {row.seconds:5.1f} s  {row.point}"
         terminalreporter.write_line(line)
     same = sum(row.result == SAME for row in rows)
-    points = len({(row.journey, row.point) for row in rows})
-    classes = len({(row.journey, row.point.of) for row in rows})
+    points = len({(row.platform, row.journey, row.point) for row in rows})
+    classes = len({(row.platform, row.journey, row.point.of) for row in rows})
     terminalreporter.write_line(
         f"{len(rows)} kills at {points} points of {classes} classes: {same} ended the same, {len(rows) - same} did not"
     )

@@ -5,22 +5,22 @@ Used by test_crash.py. A walk calls `mark` when the requests begin to count.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tests.crash.scenes import ALIAS, MODEL, TRAINS, WAITS, Scene
+from tests.crash.scenes import MODEL, TRAINS, WAITS, Scene
+from tests.crash.sides.base import ALIAS
 from tests.crash.stage import Stage
+from tests.platforms import NAMES
+from tests.platforms.base import End, Pretence
 
 Mark = Callable[[], None]
-Scripts = dict[int, dict[str, Any]]
+Scripts = Mapping[int, Pretence]
 
 JOB = "nightly"
-QUICK: dict[str, Any] = {"states": [("PENDING", 0.2), ("RUNNING", 0.3)]}
-LOSES_ITS_CLUSTER = QUICK | {
-    "outcome": {"life_cycle_state": "INTERNAL_ERROR", "code": "CLUSTER_ERROR", "type": "CLOUD_FAILURE"}
-}
-LOSES_A_TASK = QUICK | {"tasks": {"right": LOSES_ITS_CLUSTER["outcome"]}}
+QUICK = Pretence(stages=(("starting", 0.2), ("running", 0.3)))
+LOSES_ITS_MACHINES = replace(QUICK, end=End("infrastructure"))
 DIAMOND = [
     {"name": "load", "entrypoint": {"pythonFile": "main.py"}},
     {"name": "left", "entrypoint": {"pythonFile": "main.py"}, "dependsOn": ["load"]},
@@ -31,17 +31,21 @@ DIAMOND = [
 
 @dataclass(frozen=True)
 class Journey:
-    """`scripts` say, by attempt, what the platform pretends. `daily`: also killed where other journeys were already."""
+    """`scripts` say, by attempt, what the platform pretends. `daily`: also killed where other journeys were already.
+
+    `platforms` are those that have what it needs.
+    """
 
     name: str
     scripts: Scripts
     walk: Callable[[Scene, Mark], Iterator[None]]
     spec: dict[str, Any] = field(default_factory=dict)
     daily: bool = False
+    platforms: tuple[str, ...] = NAMES
 
-    def scene(self, stage: Stage) -> Scene:
+    def scene(self, stage: Stage, platform: str) -> Scene:
         """The journey in a namespace of its own."""
-        return Scene(stage, self.scripts, **self.spec)
+        return Scene(stage, platform, self.scripts, **self.spec)
 
     def __str__(self) -> str:
         return self.name
@@ -95,10 +99,16 @@ def job(scene: Scene, mark: Mark) -> Iterator[None]:
     """A job that lives on the platform, by its name."""
     scene.found_team()
     yield from scene.workspace_ready()
-    scene.make_job(f"{scene.namespace}-{JOB}")
+    scene.side.make_job(f"{scene.namespace}-{JOB}")
     mark()
     scene.apply_run()
     yield from scene.settled()
+
+
+def tasks(scene: Scene, mark: Mark) -> Iterator[None]:
+    """A graph one of whose tasks loses its machines: the next attempt does it again, and what hangs on it."""
+    scene.side.lose_a_task(1, "right")
+    yield from applied(scene, mark)
 
 
 def expire(scene: Scene, mark: Mark) -> Iterator[None]:
@@ -140,8 +150,8 @@ JOURNEYS = (
     Journey("cancel", {1: WAITS}, cancel, daily=True),
     Journey("delete", {1: WAITS}, delete, daily=True),
     Journey("suspend", {1: WAITS, 2: QUICK}, suspend),
-    Journey("retry", {1: LOSES_ITS_CLUSTER, 2: QUICK}, applied, RETRIED),
-    Journey("tasks", {1: LOSES_A_TASK, 2: QUICK}, applied, RETRIED | {"tasks": DIAMOND}),
+    Journey("retry", {1: LOSES_ITS_MACHINES, 2: QUICK}, applied, RETRIED),
+    Journey("tasks", {2: QUICK}, tasks, RETRIED | {"tasks": DIAMOND}, platforms=("databricks",)),
     Journey("job", {1: QUICK}, job, {"code": None, "compute": None, "jobRef": {"name": f"<namespace>-{JOB}"}}),
     Journey("expire", {1: QUICK}, expire, {"ttlSecondsAfterFinished": 1}),
     Journey("restore", {1: QUICK}, restore, {"submissionKey": "<namespace>-key"}),

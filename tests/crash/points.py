@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any, Literal
+from urllib.parse import parse_qsl
 
 Mode = Literal["before", "after"]
 MODES: tuple[Mode, ...] = ("before", "after")
@@ -22,6 +23,13 @@ _NAMES = (
         r"/\1/*",
     ),
     (re.compile(r"/(models|aliases)/[^/]+"), r"/\1/*"),
+)
+_AZURE_NAMES = (
+    (re.compile(r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/[^/]+/workspaces/[^/]+"), "/workspaces/*"),
+    (re.compile(r"^/[^/]+(/oauth2/)"), r"/*\1"),
+    (re.compile(r"^/blob/.+"), "/blob/*"),
+    (re.compile(r"/(jobs|codes|environments|models|versions)/[^/]+"), r"/\1/*"),
+    (re.compile(r"^(/history/.*/runs)/[^/]+"), r"\1/*"),
 )
 
 
@@ -40,12 +48,12 @@ class Class:
     @property
     def reads(self) -> bool:
         """Whether it changes nothing, so that dying before it and after it come to the same."""
-        return self.method == "GET"
+        return self.method in ("GET", "HEAD")
 
     @property
     def moves(self) -> bool:
         """Whether it moves the run on: its status, its finalizer, its cancelling. These are told apart by journey."""
-        return "/mltrainingruns/" in self.path or self.path.endswith("/runs/cancel")
+        return "/mltrainingruns/" in self.path or self.path.endswith(("/runs/cancel", "/jobs/*/cancel"))
 
     @property
     def roughly(self) -> Class:
@@ -66,11 +74,14 @@ class Point:
         return f"{self.of} #{self.occurrence}"
 
 
-def classify(server: str, method: str, path: str, body: bytes) -> Class:
+def classify(server: str, method: str, path: str, body: bytes, query: Mapping[str, str] | None = None) -> Class:
     """The class of a request. `path` comes without its query."""
-    for pattern, replacement in _NAMES:
+    for pattern, replacement in _AZURE_NAMES if server == "azureml" else _NAMES:
         path = pattern.sub(replacement, path)
-    return Class(server, method, path, _says(server, method, path, body))
+    if method in ("GET", "HEAD"):
+        return Class(server, method, path)
+    says = {"kubernetes": _of_object, "azureml": _of_azure}.get(server, _nothing)
+    return Class(server, method, path, says(method, path, body, query or {}))
 
 
 def enumerate_points(requests: Sequence[Class]) -> list[Point]:
@@ -110,9 +121,11 @@ def every_point(points: Iterable[Point], known: Set[Class], most_reads: int = 3)
     return [(point, mode) for point in chosen for mode in MODES]
 
 
-def _says(server: str, method: str, path: str, body: bytes) -> str:
-    if server != "kubernetes" or method == "GET":
-        return ""
+def _nothing(method: str, path: str, body: bytes, query: Mapping[str, str]) -> str:
+    return ""
+
+
+def _of_object(method: str, path: str, body: bytes, query: Mapping[str, str]) -> str:
     document = json.loads(body) if body else {}
     if path.endswith("/status"):
         return _of_status(document.get("status", {}))
@@ -121,6 +134,16 @@ def _says(server: str, method: str, path: str, body: bytes) -> str:
     if method == "PATCH":
         return "hold" if document["metadata"]["finalizers"] else "let go"
     return ""
+
+
+def _of_azure(method: str, path: str, body: bytes, query: Mapping[str, str]) -> str:
+    """A sign-in by what it is for; a job by whether it is archived; a blob's parts by their operation."""
+    if path.endswith("/oauth2/v2.0/token"):
+        scope = dict(parse_qsl(body.decode())).get("scope", "")
+        return "data plane" if "ml.azure" in scope else "resource manager"
+    if path.endswith("/jobs/*"):
+        return "archive" if json.loads(body)["properties"].get("isArchived") else "submit"
+    return query.get("comp", "")
 
 
 def _of_status(status: Mapping[str, Any]) -> str:

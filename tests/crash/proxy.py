@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
 import threading
 import time
@@ -16,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import unquote
 
 import trustme
 from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
 from yarl import URL
 
+from tests.crash.mirror import Mirror
 from tests.crash.points import Class, Mode, Point, classify
 
 T = TypeVar("T")
@@ -32,16 +35,19 @@ HOP_BY_HOP = frozenset(
 ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 # An aborted TLS transport tells its socket's transport in the next turn of the loop, and that its socket in another.
 TURNS_TO_CLOSE = 10
+# The signature in a URL that opens a blob or a container (Azure Storage documentation, "Create a service SAS").
+_SIGNATURE = re.compile(rb"\bsig=([A-Za-z0-9%+/=_-]+)")
 MOST_BODY = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Upstream:
-    """A server behind the proxy."""
+    """A server behind the proxy. One that `tells` its own address to its clients is told the proxy's in its place."""
 
     name: str
     url: str
     ca_file: Path
+    tells: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,7 @@ class CrashProxy:
         authority.issue_cert("127.0.0.1").configure_cert(self._tls)
         self._upstreams = upstreams
         self._urls: dict[str, str] = {}
+        self._mirrors: dict[str, Mirror] = {}
         self._lock = threading.Lock()
         self._seen: list[Class] = []
         self._watches: set[asyncio.Task[Any]] = set()
@@ -88,6 +95,7 @@ class CrashProxy:
         self.hit = threading.Event()
         self.tamper: Tamper | None = None
         self.minted: list[str] = []
+        self.signatures: set[str] = set()
 
     def __enter__(self) -> Self:
         self._loop = asyncio.new_event_loop()
@@ -167,6 +175,10 @@ class CrashProxy:
             site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self._tls)
             await site.start()
             self._urls[upstream.name] = f"https://127.0.0.1:{runner.addresses[0][1]}"
+            if upstream.tells:
+                self._mirrors[upstream.name] = Mirror(
+                    URL(upstream.url).authority, URL(self.url(upstream.name)).authority
+                )
 
     async def _stop(self) -> None:
         await self._end_watches()
@@ -185,9 +197,8 @@ class CrashProxy:
             if request.query.get("watch") == "true":
                 return await self._watch(upstream, request)
             body = await request.read()
-            return await self._pass(
-                upstream, request, classify(upstream.name, request.method, request.path, body), body
-            )
+            of = classify(upstream.name, request.method, request.path, body, request.query)
+            return await self._pass(upstream, request, of, body)
 
         return handle
 
@@ -199,7 +210,7 @@ class CrashProxy:
         if mode == "before":
             return await self._kill(request, kill)
         answer = await self._forward(upstream, request, body)
-        self._note_token(of, answer)
+        self._note_secrets(of, answer)
         if mode == "after":
             return await self._kill(request, kill)
         if self._frozen:
@@ -207,7 +218,7 @@ class CrashProxy:
         if self.tamper is not None:
             bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
             answer = self.tamper(Asked(of, bearer, body), answer) or answer
-        return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
+        return web.Response(status=answer.status, headers=answer.headers, body=answer.body or None)
 
     def _due(self, of: Class) -> tuple[Mode | None, Callable[[], None]]:
         """Counts the request; the mode if it is the armed point."""
@@ -245,17 +256,22 @@ class CrashProxy:
         with self._lock:
             self._busy += 1
         self._idle.clear()
+        mirror, headers = self._mirrors.get(upstream.name), _end_to_end(request.headers)
         try:
             url = URL(upstream.url + request.raw_path, encoded=True)
             async with self._clients[upstream.name].request(
                 request.method,
                 url,
-                headers=_end_to_end(request.headers),
-                data=body or None,
+                headers=headers,
+                data=(mirror.inward(body, headers) if mirror else body) or None,
                 allow_redirects=False,
                 skip_auto_headers=ADDED,
             ) as response:
-                return Answer(response.status, _end_to_end(response.headers), await response.read())
+                content, said = await response.read(), _end_to_end(response.headers)
+                if request.method == "HEAD":  # the length of what is not sent
+                    said += [("Content-Length", response.headers.get("Content-Length", "0"))]
+                content, said = mirror.outward(content, said) if mirror else (content, said)
+                return Answer(response.status, said, content)
         finally:
             with self._lock:
                 self._busy -= 1
@@ -297,10 +313,12 @@ class CrashProxy:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _note_token(self, of: Class, answer: Answer) -> None:
-        """Keeps what the API server minted, for the canary."""
+    def _note_secrets(self, of: Class, answer: Answer) -> None:
+        """Keeps what the API server minted, and what opens a storage account by itself, for the canary."""
         if of.path.endswith("/serviceaccounts/*/token") and answer.status == web.HTTPCreated.status_code:
             self.minted.append(json.loads(answer.body)["status"]["token"])
+        if of.server == "azureml":
+            self.signatures |= {unquote(found.decode()) for found in _SIGNATURE.findall(answer.body)}
 
 
 def _end_to_end(headers: Mapping[str, str]) -> list[tuple[str, str]]:

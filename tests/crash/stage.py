@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import ssl
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import yaml
 from stand import OPERATOR_NAMESPACE, Process, Stand, StandError, sandbox, wait_for
 from tests.crash.points import Mode, Point
 from tests.crash.proxy import CrashProxy, Upstream
+from tests.platforms import drivers
 from trainyard_localcluster import LocalCluster, require_local
 from trainyard_localcluster.api import ApiError
 from trainyard_localcluster.kubeconfig import write_kubeconfig
@@ -61,6 +61,7 @@ class Stage:
         self.stand = stand
         self.proxy = proxy
         self.name = name
+        self.drivers = drivers(stand)
         self.crashes = 0
         self._flags = flags
         self._armed: tuple[Point, Mode] | None = None
@@ -73,7 +74,8 @@ class Stage:
         assert self._operator is None
         require_local(self._kubeconfig)
         flags = {
-            "allowed_host": self.host.removeprefix("https://"),
+            "azure_cloud": str(self.stand.azure_cloud(self.proxy.url("azureml"))),
+            "allowed_host": self.proxy.url("databricks").removeprefix("https://"),
             "poll_seconds": str(POLL_SECONDS),
             "settle_seconds": str(SETTLE_SECONDS),
             **self._flags,
@@ -155,11 +157,6 @@ class Stage:
             raise NotReached(str(point))
 
     @property
-    def host(self) -> str:
-        """The workspace's host as the operator sees it."""
-        return self.proxy.url("databricks")
-
-    @property
     def log(self) -> Path:
         """What all operators of this stage logged."""
         return self.stand.dir / f"{self.name}.log"
@@ -190,18 +187,6 @@ class Stage:
                 return None
             raise
 
-    def platform(self, principal: str, method: str, path: str, **request: Any) -> dict[str, Any]:
-        """One request to the sandbox as that principal, past the proxy, with a token that its operator got."""
-        issued = [t for t in self.stand.control.tokens() if t["application_id"] == principal]
-        tokens = [t["value"] for t in issued if t["purpose"] == "federation"]
-        address = self.stand.address
-        verify = ssl.create_default_context(cafile=str(address.ca_file))
-        with httpx.Client(base_url=address.host, verify=verify, timeout=60, trust_env=False) as client:
-            answer = client.request(method, path, headers={"Authorization": f"Bearer {tokens[-1]}"}, **request)
-        answer.raise_for_status()
-        found: dict[str, Any] = answer.json()
-        return found
-
     def _proxied_kubeconfig(self) -> Path:
         """The operator's own ServiceAccount, at the proxy's address and under the proxy's CA."""
         direct = self.stand.dir / f"{self.name}-direct.kubeconfig"
@@ -221,6 +206,7 @@ def stage(dir: Path, name: str, cluster: LocalCluster, **flags: str) -> Iterator
         upstreams = [
             Upstream("kubernetes", cluster.url, cluster.ca_file),
             Upstream("databricks", control.address.host, control.address.ca_file),
+            Upstream("azureml", control.address.azure.resource_manager, control.address.ca_file, tells=True),
         ]
         with CrashProxy(dir, upstreams) as proxy:
             host = proxy.url("databricks")

@@ -9,6 +9,8 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qsl, quote
 
 import pytest
 
@@ -17,22 +19,18 @@ from tests.canary import Canary
 from tests.crash.proxy import Answer, Asked, Tamper
 from tests.crash.scenes import FINAL, TRAINS, Scene
 from tests.crash.stage import Stage
+from tests.platforms import on_every_platform
 
 JSON = [("Content-Type", "application/json")]
-EXCHANGE = "/oidc/v1/token"
-WHOAMI = "/api/2.0/preview/scim/v2/Me"
-PRINTS_ITS_TOKEN = """
-import os
-print("my token is", os.environ["DATABRICKS_TOKEN"])
-raise RuntimeError("Authorization: Bearer " + os.environ["DATABRICKS_TOKEN"])
-"""
-SUBMIT = "/api/2.2/jobs/runs/submit"
 
 
+@on_every_platform
 @pytest.mark.timeout(600)
-def test_no_token_is_left_in_logs_tracebacks_audit_events_statuses_or_etcd(crash_stage: Stage) -> None:
-    suffer(crash_stage)
-    tokens = issued(crash_stage)
+def test_no_token_is_left_in_logs_tracebacks_audit_events_statuses_or_etcd(
+    crash_stage: Stage, platform_name: str
+) -> None:
+    suffer(crash_stage, platform_name)
+    tokens = issued(crash_stage, platform_name)
     assert len(tokens) > 4, "a search for nothing finds nothing"
     texts = left_behind(crash_stage)
     assert b"Traceback" in texts["log"], "the failures left no traceback to search"
@@ -65,26 +63,39 @@ def test_a_planted_leak_is_found_in_every_disguise(disguise: Callable[[str], str
     assert {(leak.text, leak.token) for leak in leaks} == {("log", "planted")}
 
 
-def suffer(stage: Stage) -> None:
+@pytest.mark.parametrize(
+    "written", [str, lambda signature: quote(signature, safe=""), quote], ids=["raw", "url", "path"]
+)
+def test_a_planted_signature_of_a_storage_url_is_found(written: Callable[[str], str]) -> None:
+    signature = base64.b64encode(bytes(range(200, 232))).decode()
+    text = f"https://storage/container?sv=2021&sig={written(signature)}&sr=c".encode()
+    leaks = Canary({"planted": signature}).search({"log": text})
+    assert {leak.token for leak in leaks} == {"planted"}
+
+
+def suffer(stage: Stage, platform: str) -> None:
     """A team and a run whose operator meets one failure after the other, and a run that prints its own token."""
-    scene = Scene(stage, {1: TRAINS})
-    stage.proxy.tamper = refuses(EXCHANGE, 400, lambda said: {"error": "invalid_grant", "error_description": said})
+    scene = Scene(stage, platform, {1: TRAINS})
+    side = scene.side
+    stage.proxy.tamper = refuses(
+        side.token_path, 400, lambda said: {"error": "invalid_grant", "error_description": said}
+    )
     stage.up()
     scene.found_team()
     workspace_says(stage, scene, "TokenExchangeRefused")
-    again(stage, refuses(WHOAMI, 403, lambda said: {"error_code": "PERMISSION_DENIED", "message": said}))
+    again(stage, refuses(side.whoami_path, 403, side.refusal))
     workspace_says(stage, scene, "PermissionDenied")
     again(stage, garbled)
     wait_for("a traceback", lambda: b"Traceback" in stage.log.read_bytes())
-    again(stage, refuses(SUBMIT, 400, lambda said: {"error_code": "INVALID_PARAMETER_VALUE", "message": said}))
+    again(stage, refuses(side.submit.of.path, 400, side.refusal, side.submit.of.method))
     stage.drive(scene.workspace_ready())
     scene.apply_run()
     stage.drive(scene.phase(*FINAL))  # the platform had accepted it, and it is found: well, whatever the answer said
     stage.proxy.tamper = None
-    indiscreet = Scene(stage, None)
+    indiscreet = Scene(stage, platform)
     indiscreet.found_team()
     stage.drive(indiscreet.workspace_ready())
-    indiscreet.apply_run(PRINTS_ITS_TOKEN)
+    indiscreet.apply_run(side.prints_its_token)
     stage.drive(indiscreet.phase("Failed"))
 
 
@@ -95,14 +106,14 @@ def again(stage: Stage, tamper: Tamper) -> None:
     stage.up()
 
 
-def refuses(path: str, status: int, document: Callable[[str], dict[str, str]]) -> Tamper:
+def refuses(path: str, status: int, document: Callable[[str], dict[str, Any]], method: str = "") -> Tamper:
     """Answers to that path are refusals that repeat the token, from its first character and from within."""
 
     def tamper(asked: Asked, answer: Answer) -> Answer | None:
-        if asked.of.path != path:
+        if asked.of.path != path or asked.of.method != (method or asked.of.method):
             return None
-        form = dict(pair.split("=", 1) for pair in asked.body.decode().split("&")) if path == EXCHANGE else {}
-        token = form.get("subject_token") or asked.bearer
+        form = dict(parse_qsl(asked.body.decode(errors="replace"))) if "token" in path else {}
+        token = form.get("subject_token") or form.get("client_assertion") or asked.bearer
         signature = token.rpartition(".")[2]
         return Answer(status, JSON, json.dumps(document(f"bad signature {signature} of {token}")).encode())
 
@@ -121,18 +132,21 @@ def workspace_says(stage: Stage, scene: Scene, reason: str) -> None:
 
     def says() -> bool:
         stage.check()
-        status = stage.stand.get("mlworkspaces", "databricks", scene.namespace).get("status", {})
-        return any(c["type"] == "Ready" and c["reason"] == reason for c in status.get("conditions", []))
+        conditions = scene.workspace().get("status", {}).get("conditions", [])
+        return any(c["type"] == "Ready" and c["reason"] == reason for c in conditions)
 
     wait_for(f"the workspace to say {reason}", says)
 
 
-def issued(stage: Stage) -> dict[str, str]:
-    """Every token that the sandbox issued, that the API server minted for teams, and the operator's own."""
-    sandbox = {f"sandbox {n}": token["value"] for n, token in enumerate(stage.stand.control.tokens())}
+def issued(stage: Stage, platform: str) -> dict[str, str]:
+    """Every token that the platform issued, that the API server minted for teams, and the operator's own; and every
+    signature that opens a storage account by itself."""
+    sandbox = {f"{platform} {n}": token for n, token in enumerate(stage.drivers[platform].tokens())}
     minted = {f"API server {n}": token for n, token in enumerate(stage.proxy.minted)}
+    signatures = {f"signature {n}": signature for n, signature in enumerate(sorted(stage.proxy.signatures))}
+    assert sandbox
     assert minted
-    return {"operator": stage.token, **sandbox, **minted}
+    return {"operator": stage.token, **signatures, **sandbox, **minted}
 
 
 def left_behind(stage: Stage) -> dict[str, bytes]:

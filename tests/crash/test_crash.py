@@ -26,9 +26,15 @@ from tests.crash.points import (
 )
 from tests.crash.scenes import WAITS, Scene, difference
 from tests.crash.stage import NotReached, Stage
+from tests.platforms import NAMES, on_every_platform
 
 TRIES = 3
-SUBMIT = Point(Class("databricks", "POST", "/api/2.2/jobs/runs/submit"))
+EACH = [
+    pytest.param(platform, journey, id=f"{platform}-{journey}")
+    for platform in NAMES
+    for journey in JOURNEYS
+    if platform in journey.platforms
+]
 MOSTLY_AFTER = [pytest.param("before", marks=pytest.mark.crash_full), "after"]
 # Counts itself, so that a second run of the same attempt would show.
 LOGS_ONCE = """
@@ -40,42 +46,46 @@ Pick = Callable[[list[Point], set[Class]], list[tuple[Point, Mode]]]
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("journey", JOURNEYS, ids=str)
+@pytest.mark.parametrize(("platform_name", "journey"), EACH)
 def test_a_kill_at_each_class_of_requests_changes_nothing_in_the_end(
-    crash_stage: Stage, journey: Journey, rows: list[Row], subtests: pytest.Subtests
+    crash_stage: Stage, platform_name: str, journey: Journey, rows: list[Row], subtests: pytest.Subtests
 ) -> None:
-    kill_at(one_per_class if journey.daily else one_per_new_class, crash_stage, journey, rows, subtests)
+    """What the operator does to the API server is the same on each platform: it is killed there on the first one."""
+    pick = one_per_class if journey.daily and platform_name == NAMES[0] else one_per_new_class
+    kill_at(pick, crash_stage, platform_name, journey, rows, subtests)
 
 
 @pytest.mark.crash_full
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("journey", JOURNEYS, ids=str)
+@pytest.mark.parametrize(("platform_name", "journey"), EACH)
 def test_a_kill_before_or_after_any_request_changes_nothing_in_the_end(
-    crash_stage: Stage, journey: Journey, rows: list[Row], subtests: pytest.Subtests
+    crash_stage: Stage, platform_name: str, journey: Journey, rows: list[Row], subtests: pytest.Subtests
 ) -> None:
-    kill_at(every_point, crash_stage, journey, rows, subtests)
+    kill_at(every_point, crash_stage, platform_name, journey, rows, subtests)
 
 
-def kill_at(pick: Pick, stage: Stage, journey: Journey, rows: list[Row], subtests: pytest.Subtests) -> None:
+def kill_at(
+    pick: Pick, stage: Stage, platform: str, journey: Journey, rows: list[Row], subtests: pytest.Subtests
+) -> None:
     """Walks the journey undisturbed, then once for each point that `pick` takes of it."""
-    points, undisturbed = walk(stage, journey)
+    points, undisturbed = walk(stage, platform, journey)
     known = {row.point.of.roughly for row in rows}
     assert points
     for point, mode in pick(points, known):
         with subtests.test(point=str(point), mode=mode):
             began, result = time.monotonic(), "error"
             try:
-                disturbed = walk_killed(stage, journey, point, mode)
+                disturbed = walk_killed(stage, platform, journey, point, mode)
                 result = SAME if disturbed == undisturbed else "other end"
                 assert difference(undisturbed, disturbed) == ""
             finally:
-                rows.append(Row(journey.name, point, mode, result, time.monotonic() - began))
+                rows.append(Row(platform, journey.name, point, mode, result, time.monotonic() - began))
 
 
-def walk(stage: Stage, journey: Journey) -> tuple[list[Point], dict[str, Any]]:
+def walk(stage: Stage, platform: str, journey: Journey) -> tuple[list[Point], dict[str, Any]]:
     """An undisturbed run: the requests that count, and the world afterwards."""
     stage.up()
-    scene = journey.scene(stage)
+    scene = journey.scene(stage, platform)
     stage.drive(journey.walk(scene, stage.proxy.begin))
     points = enumerate_points(stage.proxy.seen())
     world = scene.world()
@@ -83,11 +93,11 @@ def walk(stage: Stage, journey: Journey) -> tuple[list[Point], dict[str, Any]]:
     return points, world
 
 
-def walk_killed(stage: Stage, journey: Journey, point: Point, mode: Mode) -> dict[str, Any]:
+def walk_killed(stage: Stage, platform: str, journey: Journey, point: Point, mode: Mode) -> dict[str, Any]:
     """The world after the same with one kill. What a slow machine's timing left out is tried again."""
     for last in (tried == TRIES for tried in range(1, TRIES + 1)):
         stage.up()
-        scene = journey.scene(stage)
+        scene = journey.scene(stage, platform)
         crashes = stage.crashes
         try:
             stage.drive(journey.walk(scene, lambda: stage.arm(point, mode)))
@@ -103,18 +113,19 @@ def walk_killed(stage: Stage, journey: Journey, point: Point, mode: Mode) -> dic
     raise AssertionError("the last try returns or raises")
 
 
+@on_every_platform
 @pytest.mark.timeout(600)
 def test_an_operator_killed_at_each_request_of_its_start_one_after_the_other_still_ends_the_same(
-    crash_stage: Stage, rows: list[Row]
+    crash_stage: Stage, platform_name: str, rows: list[Row]
 ) -> None:
-    _, undisturbed = walk(crash_stage, TRAIN)
+    _, undisturbed = walk(crash_stage, platform_name, TRAIN)
     crash_stage.stop()
     crash_stage.proxy.begin()
     crash_stage.up()
     points = enumerate_points(crash_stage.proxy.seen())
     assert points
     crash_stage.stop()
-    scene = TRAIN.scene(crash_stage)
+    scene = TRAIN.scene(crash_stage, platform_name)
     scene.found_team()
     scene.apply_run()
     took = []
@@ -127,15 +138,18 @@ def test_an_operator_killed_at_each_request_of_its_start_one_after_the_other_sti
     crash_stage.start()
     crash_stage.drive(scene.settled())
     assert scene.world() == undisturbed
-    rows += [Row("start", point, "before", SAME, seconds) for point, seconds in zip(points, took, strict=True)]
+    rows += [
+        Row(platform_name, "start", point, "before", SAME, seconds) for point, seconds in zip(points, took, strict=True)
+    ]
     scene.clear()
 
 
+@on_every_platform
 @pytest.mark.parametrize("mode", MODES)
 def test_a_run_cancelled_while_a_kill_left_its_submission_in_doubt_leaves_nothing_running(
-    crash_stage: Stage, mode: Mode
+    crash_stage: Stage, platform_name: str, mode: Mode
 ) -> None:
-    scene = in_doubt(crash_stage, mode)
+    scene = in_doubt(crash_stage, platform_name, mode)
     scene.change(cancel=True)
     crash_stage.start()
     crash_stage.drive(scene.settled())
@@ -145,11 +159,12 @@ def test_a_run_cancelled_while_a_kill_left_its_submission_in_doubt_leaves_nothin
     scene.clear()
 
 
+@on_every_platform
 @pytest.mark.parametrize("mode", MOSTLY_AFTER)
 def test_a_run_deleted_while_a_kill_left_its_submission_in_doubt_leaves_nothing_running(
-    crash_stage: Stage, mode: Mode
+    crash_stage: Stage, platform_name: str, mode: Mode
 ) -> None:
-    scene = in_doubt(crash_stage, mode)
+    scene = in_doubt(crash_stage, platform_name, mode)
     scene.delete()
     crash_stage.start()
     crash_stage.drive(scene.gone())
@@ -157,13 +172,13 @@ def test_a_run_deleted_while_a_kill_left_its_submission_in_doubt_leaves_nothing_
     scene.clear()
 
 
-def in_doubt(stage: Stage, mode: Mode) -> Scene:
+def in_doubt(stage: Stage, platform: str, mode: Mode) -> Scene:
     """A run whose operator died before or after the platform took its submission, and was not told the answer."""
     stage.up()
-    scene = Scene(stage, {1: WAITS})
+    scene = Scene(stage, platform, {1: WAITS})
     scene.found_team()
     stage.drive(scene.workspace_ready())
-    stage.arm(SUBMIT, mode)
+    stage.arm(scene.side.submit, mode)
     scene.apply_run()
     stage.killed()
     return scene
@@ -173,18 +188,19 @@ def assert_stopped(world: dict[str, Any], mode: Mode) -> None:
     """What the platform took is cancelled; what it did not take was never paid for."""
     taken = 1 if mode == "after" else 0
     assert world["paid"] == taken
-    assert [row["result_state"] for row in world["remote"]] == ["CANCELED"] * taken
+    assert [end.upper() for end in world["ends"]] == ["CANCELED"] * taken
 
 
+@on_every_platform
 @pytest.mark.parametrize("mode", MOSTLY_AFTER)
 def test_code_that_really_runs_runs_once_when_the_operator_dies_at_its_submission(
-    crash_stage: Stage, mode: Mode
+    crash_stage: Stage, platform_name: str, mode: Mode
 ) -> None:
     crash_stage.up()
-    scene = Scene(crash_stage, None)
+    scene = Scene(crash_stage, platform_name)
     scene.found_team()
     crash_stage.drive(scene.workspace_ready())
-    crash_stage.arm(SUBMIT, mode)
+    crash_stage.arm(scene.side.submit, mode)
     scene.apply_run(LOGS_ONCE)
     crash_stage.drive(scene.settled())
     world = scene.world()
