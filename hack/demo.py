@@ -1,7 +1,7 @@
-"""`make demo`: the main job on this machine alone. Starts everything, applies the quickstart, shows what happens.
+"""`make demo`: the main job on this machine alone. Starts everything, trains on both platforms, shows what happens.
 
-Nothing in it is staged: the API server, the token exchange, the vendor's SDK and the training are real; only the cloud
-is the sandbox. It leaves nothing behind, unless KEEP=1 asks it to stay up until interrupted.
+Nothing in it is staged: the API server, the token exchanges, the vendors' SDKs and the trainings are real; only the
+clouds are the sandbox. It leaves nothing behind, unless KEEP=1 asks it to stay up until interrupted.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from stand import AUDIENCE, ROOT, Process, Stand, StandError, stand
 from trainyard_localcluster import LocalClusterError
 
 NAMESPACE, RUN = "team-wine", "wine-forest"
+WORKSPACES = ("databricks", "azureml")
 QUICKSTART = ROOT / "examples" / "quickstart"
 FINAL = ("Succeeded", "Failed", "TimedOut", "Cancelled")
 SHORT = {"MLTrainingRun": "mltr", "MLWorkspace": "mlws"}
@@ -55,7 +56,7 @@ def federate(made: Stand) -> list[dict[str, Any]]:
     )
     subject = f"system:serviceaccount:{NAMESPACE}:trainer"
     made.control.add_policy(principal, made.cluster.issuer, subject, [AUDIENCE])
-    manifests: list[dict[str, Any]] = list(yaml.safe_load_all((QUICKSTART / "team.yaml").read_text()))
+    manifests = manifests_of("team.yaml")
     for manifest in manifests:
         if manifest["kind"] == "ServiceAccount":
             manifest["metadata"]["annotations"]["trainyard.dev/databricks-client-id"] = principal
@@ -64,55 +65,96 @@ def federate(made: Stand) -> list[dict[str, Any]]:
     return manifests
 
 
-def follow(made: Stand, operator: Process) -> dict[str, Any]:
-    """Shows each step of the run as it happens. Returns the finished object."""
-    table = Table(title=f"mltrainingrun {RUN}", title_justify="left", expand=False)
-    for column in ("after", "phase", "reason", "what it means"):
+def federate_azure(made: Stand) -> list[dict[str, Any]]:
+    """What an administrator of Azure does once: an application that trusts one ServiceAccount, with a role.
+
+    Returns the team's manifests with the sandbox's ids and that application in place of the placeholders.
+    """
+    application = made.control.add_application("wine-trainer", roles={"workspace": ["AzureML Data Scientist"]})
+    subject = f"system:serviceaccount:{NAMESPACE}:azure-trainer"
+    made.control.add_federated_credential(application, made.cluster.issuer, subject)
+    manifests = manifests_of("team-azureml.yaml")
+    for manifest in manifests:
+        if manifest["kind"] == "ServiceAccount":
+            manifest["metadata"]["annotations"]["trainyard.dev/azure-client-id"] = application
+        if manifest["kind"] == "MLWorkspace":
+            manifest["spec"]["azureML"] = made.azure_workspace(NAMESPACE)["spec"]["azureML"]
+    return manifests
+
+
+def manifests_of(file: str) -> list[dict[str, Any]]:
+    """The objects of a file of the quickstart."""
+    return list(yaml.safe_load_all((QUICKSTART / file).read_text()))
+
+
+def run_in(workspace: str) -> dict[str, Any]:
+    """The quickstart's run, unchanged but for its workspace, and for its name, as two can not have the same."""
+    (run,) = manifests_of("run.yaml")
+    run["metadata"]["name"] = name_in(workspace)
+    run["spec"]["workspaceRef"]["name"] = workspace
+    return run
+
+
+def name_in(workspace: str) -> str:
+    """What the run in that workspace is called."""
+    return RUN if workspace == WORKSPACES[0] else f"{RUN}-{workspace}"
+
+
+def follow(made: Stand, operator: Process) -> list[dict[str, Any]]:
+    """Shows each step of the runs as it happens. Returns the finished objects, in the order of WORKSPACES."""
+    table = Table(title="mltrainingruns", title_justify="left", expand=False)
+    for column in ("after", "run", "phase", "reason", "what it means"):
         table.add_column(column, overflow="fold", no_wrap=column != "what it means")
-    started, shown = time.monotonic(), ()
+    started = time.monotonic()
+    shown: dict[str, tuple[str, ...]] = {}
     with ExitStack() as stack:
         live = stack.enter_context(Live(table, console=console)) if console.is_terminal else None
         while True:
             operator.check()
-            run = made.run(RUN, NAMESPACE)
-            status = run.get("status", {})
-            ready = next((c for c in status.get("conditions", []) if c["type"] == "Ready"), {})
-            seen = (status.get("phase", ""), ready.get("reason", ""), ready.get("message", ""))
-            if seen != shown and seen[0]:
-                shown = seen
-                row = (f"{time.monotonic() - started:.1f} s", *seen)
+            runs = [made.run(name_in(workspace), NAMESPACE) for workspace in WORKSPACES]
+            for run in runs:
+                name, status = run["metadata"]["name"], run.get("status", {})
+                ready = next((c for c in status.get("conditions", []) if c["type"] == "Ready"), {})
+                seen = (status.get("phase", ""), ready.get("reason", ""), ready.get("message", ""))
+                if seen == shown.get(name) or not seen[0]:
+                    continue
+                shown[name] = seen
+                row = (f"{time.monotonic() - started:.1f} s", name, *seen)
                 table.add_row(*row)
                 if live is None:
                     console.print("    " + "  ".join(row), soft_wrap=True)
-            if status.get("phase") in FINAL:
-                return run
+            if all(run.get("status", {}).get("phase") in FINAL for run in runs):
+                return runs
             if time.monotonic() - started > SECONDS:
-                raise StandError(f"the run did not end within {SECONDS} s; it is {seen}")
+                raise StandError(f"the runs did not end within {SECONDS} s; they are {shown}")
             time.sleep(0.1)
 
 
-def show_result(run: dict[str, Any]) -> None:
-    """What the resource says at the end."""
-    status = run["status"]
-    attempt = status["attempts"][-1]
-    table = Table(title="what the resource says now", title_justify="left", show_header=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    table.add_row("phase", status["phase"])
-    table.add_row("duration", status.get("duration", ""))
-    for name, value in status.get("metrics", {}).items():
-        table.add_row(f"metric {name}", value)
-    model = status.get("model")
-    if model:
-        table.add_row("model version", f"{model['name']} version {model['version']} (alias {model.get('alias')})")
-    table.add_row("remote run", f"{attempt['remoteId']} on {attempt['host']}")
-    identity = status["identity"]
-    table.add_row("submitted as", f"service principal {identity['submittedAs']}")
-    table.add_row("ran as", f"service principal {identity.get('ranAs', '')}")
-    table.add_row(
-        "vouched for by", f"ServiceAccount {identity['serviceAccount']} ({identity['mode']}, no stored secret)"
-    )
+def show_results(runs: list[dict[str, Any]]) -> None:
+    """What the resources say at the end, side by side."""
+    table = Table(title="one manifest, two platforms: what the resources say now", title_justify="left")
+    table.add_column("")
+    for workspace in WORKSPACES:
+        table.add_column(f"workspace {workspace}", overflow="fold")
+    facts = [facts_of(run["status"]) for run in runs]
+    for what in dict.fromkeys(name for fact in facts for name in fact):
+        table.add_row(f"[bold]{what}[/]", *(fact.get(what, "") for fact in facts))
     console.print(table)
+
+
+def facts_of(status: dict[str, Any]) -> dict[str, str]:
+    """What one status says, by what it is about."""
+    attempt, identity, model = status["attempts"][-1], status["identity"], status.get("model", {})
+    return {
+        "phase": status["phase"],
+        "duration": status.get("duration", ""),
+        **{f"metric {name}": value for name, value in status.get("metrics", {}).items()},
+        "model version": f"{model['name']} version {model['version']} (alias {model.get('alias')})" if model else "",
+        "remote run": f"{attempt['remoteId']} on {attempt['host']}",
+        "submitted as": identity["submittedAs"],
+        "ran as": identity.get("ranAs", ""),
+        "vouched for by": f"ServiceAccount {identity['serviceAccount']} ({identity['mode']}, no stored secret)",
+    }
 
 
 def show_audit(records: list[dict[str, Any]]) -> None:
@@ -160,29 +202,29 @@ def show_more(kubeconfig: Path, keep: bool) -> None:
 
 def demo(dir: Path, keep: bool) -> bool:
     """The whole demo. Returns whether the training succeeded."""
-    console.print("[bold]Trainyard[/]: train a model by applying a Kubernetes resource.")
+    console.print("[bold]Trainyard[/]: train a model by applying a Kubernetes resource, on Databricks and on Azure ML.")
     console.print(
-        "Real here: the Kubernetes API server, the token exchange, databricks-sdk, the training, MLflow. "
-        "In place of the cloud: the sandbox.\n"
+        "Real here: the Kubernetes API server, the token exchanges, databricks-sdk, azure-ai-ml and azure-identity, "
+        "the trainings, MLflow. In place of the clouds: the sandbox.\n"
     )
     with ExitStack() as stack:
         with step("start a Kubernetes control plane and the sandbox, install Trainyard's kinds and rights"):
             made = stack.enter_context(stand(dir))
         with step("start the operator, as its own ServiceAccount with the chart's rights"):
             operator = stack.enter_context(made.operator(poll_seconds="1"))
-        with step(f"apply examples/quickstart/team.yaml: namespace {NAMESPACE}, ServiceAccount, MLWorkspace"):
-            made.apply(*federate(made))
-        with step("apply examples/quickstart/run.yaml: the MLTrainingRun"):
-            made.apply(yaml.safe_load((QUICKSTART / "run.yaml").read_text()))
-        run = follow(made, operator)
-        show_result(run)
+        with step(f"apply examples/quickstart/team.yaml and team-azureml.yaml: namespace {NAMESPACE}, two workspaces"):
+            made.apply(*federate(made), *federate_azure(made))
+        with step("apply examples/quickstart/run.yaml twice: to the workspace databricks and to azureml"):
+            made.apply(*(run_in(workspace) for workspace in WORKSPACES))
+        runs = follow(made, operator)
+        show_results(runs)
         show_audit(made.audit())
         show_more(made.cluster.kubeconfig, keep)
         if keep:
             console.print("\nEverything stays up until Ctrl-C.")
             while operator.alive():
                 time.sleep(0.5)
-        return bool(run["status"]["phase"] == "Succeeded")
+        return all(run["status"]["phase"] == "Succeeded" for run in runs)
 
 
 def _stop(_: int, __: FrameType | None) -> None:
