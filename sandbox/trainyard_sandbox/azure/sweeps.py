@@ -42,6 +42,8 @@ from trainyard_sandbox.schema import AnyJson, Int, MapOf, Obj, Str
 from trainyard_sandbox.state import SandboxState
 
 DEFAULT_TRIALS = 1000
+GOALS = ("Minimize", "Maximize", "minimize", "maximize")
+"""The published words, and as azure-ai-ml sends them."""
 
 _SAMPLING = Kinds(
     "samplingAlgorithmType",
@@ -65,9 +67,7 @@ SWEEP_JOB = Obj(
         "trial": Obj(RUN_FIELDS, ("command", "environmentId")),
         "searchSpace": MapOf(AnyJson()),
         "samplingAlgorithm": _SAMPLING,
-        "objective": Obj(
-            {"primaryMetric": Str(min_length=1), "goal": Str(("Minimize", "Maximize"))}, ("primaryMetric", "goal")
-        ),
+        "objective": Obj({"primaryMetric": Str(min_length=1), "goal": Str(GOALS)}, ("primaryMetric", "goal")),
         "limits": Kinds("jobLimitsType", {"Sweep": _LIMITS}),
         "earlyTermination": AnyJson(),
         "inputs": INPUTS,
@@ -198,7 +198,7 @@ class SweepJobs:
             message = "The sweep job failed because none of its trials completed. See the logs of its child jobs."
             return JobEnd("Failed", JobError("UserError", message, ("AllTrialsFailed",)))
         objective = job.definition["objective"]
-        sign = 1 if objective["goal"] == "Maximize" else -1
+        sign = 1 if objective["goal"].lower() == "maximize" else -1
         scores: list[tuple[float, AzureJob]] = []
         for child in completed:
             values = await self._metric(child, objective["primaryMetric"])
