@@ -20,12 +20,25 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trainyard_sandbox import azure
 from trainyard_sandbox.azure.errors import ArmError, AzureError, DataPlaneError, StorageError, render_azure_error
+from trainyard_sandbox.azure.state import STORAGE_SUFFIX, AzureState
 from trainyard_sandbox.errors import ApiError
 from trainyard_sandbox.faults import Fault
 from trainyard_sandbox.state import SandboxState
 
 BLOB_PREFIX = "/blob/"
 _DATA_PLANE = ("/history/", "/mlflow/", "/discovery", "/metric/")
+_STORAGE_CODES = {
+    400: ("InvalidInput", "One of the request inputs is not valid."),
+    401: ("NoAuthenticationInformation", "Server failed to authenticate the request."),
+    403: ("AuthorizationFailure", "This request is not authorized to perform this operation."),
+    404: ("BlobNotFound", "The specified blob does not exist."),
+    409: ("BlobAlreadyExists", "The specified blob already exists."),
+    412: ("ConditionNotMet", "The condition specified using HTTP conditional header(s) is not met."),
+    500: ("InternalError", "The server encountered an internal error. Please retry the request."),
+    503: ("ServerBusy", "The server is currently unable to receive requests. Please retry your request."),
+}
+"""Azure Storage documentation, "Common REST API error codes" and "Blob Storage error codes"; 403 is what a firewall
+or a private endpoint answers."""
 _ARM_CODES = {
     400: ("BadRequest", "The request was invalid."),
     401: ("InvalidAuthenticationToken", "The access token is invalid."),
@@ -38,7 +51,7 @@ _ARM_CODES = {
     503: ("ServerBusy", "The service is temporarily unavailable. Please retry the request."),
     504: ("GatewayTimeout", "The gateway did not receive a response within the specified time period."),
 }
-"""Azure documentation, "Common API error codes" and "Status and error codes" of Azure Storage."""
+"""Azure documentation, "Common API error codes"."""
 
 
 def modules() -> list[ModuleType]:
@@ -53,7 +66,8 @@ def control_routes() -> list[BaseRoute]:
 
 
 def build(state: SandboxState) -> Starlette:
-    """The Azure application: every module attached and mounted."""
+    """The Azure application: every module attached and mounted, the storage account empty."""
+    state.azure.blobs.reset()
     routes: list[BaseRoute] = []
     found = modules()
     for module in found:
@@ -98,11 +112,33 @@ class RequestIds:
         await self._app(scope, receive, send_with_ids)
 
 
+class AccountHosts:
+    """ASGI middleware: takes a request to `https://{account}.blob.{suffix}/...` for one to `/blob/{account}/...`.
+
+    The names do not resolve anywhere; it serves clients that were told to connect here for them.
+    """
+
+    def __init__(self, app: ASGIApp, state: AzureState) -> None:
+        self._app = app
+        self._host = f"{state.storage_account}.blob.{STORAGE_SUFFIX}"
+        self._prefix = f"{BLOB_PREFIX}{state.storage_account}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] == "http":
+            host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+            if host.partition(":")[0].lower() == self._host:
+                scope = {**scope, "path": self._prefix + scope["path"], "raw_path": None}
+        await self._app(scope, receive, send)
+
+
 def fault_body(fault: Fault, path: str) -> bytes:
     """The body of an injected status, as the plane that serves the path shapes it."""
-    code, message = _ARM_CODES.get(fault.status, ("UnknownError", "An injected error."))
-    message = fault.message or message
-    if path.startswith(BLOB_PREFIX):
+    in_storage = path.startswith(BLOB_PREFIX)
+    codes = _STORAGE_CODES if in_storage else _ARM_CODES
+    code, message = codes.get(fault.status, ("UnknownError", "An injected error."))
+    code, message = fault.error_code or code, fault.message or message
+    if in_storage:
         return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
     if path.endswith("/oauth2/v2.0/token"):
         refusal = {"error": "temporarily_unavailable", "error_description": message, "error_codes": []}

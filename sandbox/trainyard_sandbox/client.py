@@ -228,7 +228,7 @@ class SandboxControl(AzureControl, AzureJobsControl):
 
     def add_fault(self, kind: str, path: str, **fields: Any) -> int:
         """Inject a fault (`method`, `times` with 0 for all, `after_effect`, `status`, `retry_after`, `message`,
-        `seconds`, `location`); returns its id."""
+        `error_code`, `seconds`, `location`); returns its id."""
         fault_id: int = self.call("POST", "/faults", {"kind": kind, "path": path, **fields})["fault_id"]
         return fault_id
 

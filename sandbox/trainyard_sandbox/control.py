@@ -70,6 +70,7 @@ _FAULT = Obj(
         "status": Int(minimum=400, maximum=599),
         "retry_after": Str(),
         "message": Str(),
+        "error_code": Str(min_length=1),
         "seconds": Number(),
         "location": Str(),
     },

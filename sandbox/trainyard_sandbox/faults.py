@@ -57,6 +57,7 @@ class Fault:
     status: int = 500
     retry_after: str | None = None
     message: str | None = None
+    error_code: str | None = None
     seconds: float | None = None
     location: str | None = None
     fault_id: int = 0
@@ -161,7 +162,9 @@ class FaultMiddleware:
         elif fault.kind == "malformed_json":
             await _send_json(send, 200, b'{"run_id": 12', {})
         else:
-            await _send_json(send, fault.status, self._error_body(fault, scope["path"]), _retry_after(fault))
+            body = self._error_body(fault, scope["path"])
+            kind = {"content-type": "application/xml"} if body.startswith(b"<") else {}
+            await _send_json(send, fault.status, body, kind | _retry_after(fault))
 
     async def _reset(self, scope: Scope, receive: Receive) -> None:
         """Drop the connection so that the client sees ECONNRESET, not an orderly close."""
@@ -214,7 +217,7 @@ async def _wait(fault: Fault) -> None:
 
 def _error_body(fault: Fault, _path: str) -> bytes:
     error_code, message = _STATUS_ERRORS.get(fault.status, ("UNKNOWN", "An injected error."))
-    return json.dumps({"error_code": error_code, "message": fault.message or message}).encode()
+    return json.dumps({"error_code": fault.error_code or error_code, "message": fault.message or message}).encode()
 
 
 def _retry_after(fault: Fault) -> dict[str, str]:

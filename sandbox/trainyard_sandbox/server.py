@@ -30,6 +30,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trainyard_sandbox import azure_app, control, databricks
+from trainyard_sandbox.azure.state import STORAGE_SUFFIX
 from trainyard_sandbox.certificates import CertificateAuthority
 from trainyard_sandbox.engine.dispatch import Engine
 from trainyard_sandbox.engine.runs import RunStore
@@ -173,7 +174,8 @@ def build_platform(state: SandboxState, connections: Connections) -> ASGIApp:
 def build_azure(state: SandboxState, connections: Connections) -> ASGIApp:
     """Azure's application: all Azure modules behind the faults and the request log."""
     faulty = FaultMiddleware(azure_app.build(state), state.faults, connections, azure_app.fault_body)
-    return RequestLogMiddleware(azure_app.RequestIds(faulty), state)
+    logged = RequestLogMiddleware(azure_app.RequestIds(faulty), state)
+    return azure_app.AccountHosts(logged, state.azure)
 
 
 def build_state(settings: Settings, ca_file: Path) -> SandboxState:
@@ -213,7 +215,8 @@ async def running(settings: Settings) -> AsyncIterator[SandboxState]:
     servers: list[_Server] = []
     platform = build_platform(state, lambda peer: servers[0].connection(peer))
     servers.append(_server(platform, authority))
-    servers.append(_server(build_azure(state, lambda peer: servers[1].connection(peer)), authority))
+    azure = build_azure(state, lambda peer: servers[1].connection(peer))
+    servers.append(_server(azure, authority, f"*.blob.{STORAGE_SUFFIX}"))
     servers.append(_server(control.build(state, control_routes()), authority))
     sockets = (platform_socket, azure_socket, control_socket)
     tasks = [asyncio.create_task(s._serve([sock])) for s, sock in zip(servers, sockets, strict=True)]
@@ -250,8 +253,8 @@ async def _until_started(servers: list[_Server], tasks: list[asyncio.Task[None]]
         await asyncio.sleep(0.005)
 
 
-def _server(app: ASGIApp, authority: CertificateAuthority) -> _Server:
-    context = authority.server_context()
+def _server(app: ASGIApp, authority: CertificateAuthority, *names: str) -> _Server:
+    context = authority.server_context(*names)
     config = uvicorn.Config(
         app,
         http="h11",

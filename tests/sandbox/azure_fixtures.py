@@ -5,6 +5,7 @@ conftest.py imports the fixtures for every test of the sandbox.
 
 from __future__ import annotations
 
+import socket
 import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -102,6 +103,21 @@ def ml_client(
         )
 
     return build
+
+
+@pytest.fixture
+def connect_here(control: SandboxControl, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the name of the storage account's own host lead to the sandbox, as a resolver would."""
+    real = socket.getaddrinfo
+    azure = control.address.azure
+    port = int(azure.resource_manager.rpartition(":")[2])
+
+    def resolve(host: Any, service: Any, *args: Any, **options: Any) -> Any:
+        if isinstance(host, str) and host.endswith(f".blob.{azure.storage_suffix}"):
+            return real("127.0.0.1", port, *args, **options)
+        return real(host, service, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
 
 
 Arm = Callable[..., requests.Response]

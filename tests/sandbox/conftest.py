@@ -24,7 +24,7 @@ from databricks.sdk.service.workspace import ImportFormat
 
 from trainyard_sandbox.client import SandboxAddress, SandboxControl
 
-from .azure_fixtures import ARM_LIMITS, arm, azure_credential, data_scientist, ml_client  # noqa: F401
+from .azure_fixtures import ARM_LIMITS, arm, azure_credential, connect_here, data_scientist, ml_client  # noqa: F401
 from .issuer import TestIssuer
 
 AUDIENCE = "https://trainyard.test/databricks"

@@ -149,6 +149,12 @@ def test_a_fault_of_storage_is_xml_and_one_of_entra_is_oauth(control: SandboxCon
     assert "error" in entra.json()
 
 
+def test_a_fault_may_name_its_code(control: SandboxControl, arm: Arm, data_scientist: str) -> None:
+    control.add_fault("status", ".*/jobs/j", status=409, error_code="ServerTimeout", message="Too slow.")
+    answer = arm(data_scientist, "GET", "/jobs/j", version="2024-01-01-preview")
+    assert error(answer) == (409, "ServerTimeout", "Too slow.")
+
+
 def test_requests_are_logged_with_their_principal(control: SandboxControl, arm: Arm, data_scientist: str) -> None:
     control.clear_requests()
     answer = arm(data_scientist, "GET", "", version=VERSION)

@@ -143,6 +143,17 @@ def test_data_keeps_its_type_and_its_uri(client: MLClient) -> None:
         client.data.get("wine", "2")
 
 
+def test_a_local_file_becomes_data_in_the_default_datastore(
+    control: SandboxControl, client: MLClient, tmp_path: Path, connect_here: None
+) -> None:
+    from azure.ai.ml.entities import Data
+
+    (tmp_path / "wine.csv").write_text("a,b\n1,2\n")
+    made = client.data.create_or_update(Data(name="local", version="1", path=tmp_path / "wine.csv", type="uri_file"))
+    path = made.path.partition("/datastores/workspaceblobstore/paths/")[2]
+    assert control.azure_blob("workspaceblobstore", path) == b"a,b\n1,2\n"
+
+
 def test_a_table_is_refused_by_name(arm: Arm, data_scientist: str) -> None:
     body = {"properties": {"dataType": "mltable", "dataUri": "azureml://datastores/workspaceblobstore/paths/t"}}
     answer = arm(data_scientist, "PUT", "/data/t/versions/1", version="2023-04-01-preview", json=body)

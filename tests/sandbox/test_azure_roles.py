@@ -113,3 +113,19 @@ def test_a_reader_cannot_have_a_datastores_secrets(control: SandboxControl, arm:
     assert arm(client_id, "GET", "/datastores/workspaceblobstore", version=VERSION).status_code == 200
     answer = arm(client_id, "POST", "/datastores/workspaceblobstore/listSecrets", version=VERSION)
     assert (answer.status_code, "listsecrets/action" in answer.json()["error"]["message"]) == (403, True)
+
+
+def test_anybody_is_told_what_he_may_do_here(control: SandboxControl, arm: Arm, data_scientist: str) -> None:
+    def told(client_id: str) -> list[dict[str, list[str]]]:
+        answer = arm(client_id, "GET", "/providers/Microsoft.Authorization/permissions", version="2022-04-01")
+        assert answer.status_code == 200
+        rows: list[dict[str, list[str]]] = answer.json()["value"]
+        return rows
+
+    assert told(control.add_application("nobody")) == []
+    control.assign_role(data_scientist, "Reader", "subscription")
+    control.assign_role(data_scientist, "Owner", "storage account")
+    science, reading = told(data_scientist)
+    assert f"{ML}/*/write" in science["actions"]
+    assert f"{ML}/computes/*/write" in science["notActions"]
+    assert reading["actions"] == ["*/read"]

@@ -194,6 +194,27 @@ def test_storage_refuses_in_its_own_words_who_has_no_right(
     assert get(Authorization=f"Bearer {token}") == (200, "")
 
 
+def test_a_fault_of_storage_is_understood_by_the_sdk(control: SandboxControl, container: Container) -> None:
+    control.add_fault("status", "/blob/.*/x", status=403)
+    with container() as client, pytest.raises(HttpResponseError) as firewall:
+        client.upload_blob("x", b"1")
+    assert (firewall.value.status_code, firewall.value.error_code) == (403, "AuthorizationFailure")
+
+
+def test_the_accounts_own_host_serves_the_same_blobs(
+    control: SandboxControl, container: Container, connect_here: None
+) -> None:
+    with container() as client:
+        client.upload_blob("folder/x", b"1")
+        url = urlsplit(control.sign_azure_url(client.container_name, permissions="rl"))
+    account = url.path.split("/")[2]
+    suffix = control.address.azure.storage_suffix
+    own = f"https://{account}.blob.{suffix}/{client.container_name}?{url.query}"
+    with ContainerClient.from_container_url(own, retry_total=0) as other:
+        assert [blob.name for blob in other.list_blobs()] == ["folder/x"]
+        assert other.download_blob("folder/x").readall() == b"1"
+
+
 def test_what_storage_does_not_serve_is_refused(control: SandboxControl, container: Container) -> None:
     with container() as client:
         client.upload_blob("x", b"1")

@@ -84,6 +84,12 @@ class AzureBlobs:
         self.containers: dict[str, float] = {}
         """When each container was made."""
 
+    def reset(self) -> None:
+        """Forget everything, also what an earlier sandbox left in the directory."""
+        shutil.rmtree(self._root, ignore_errors=True)
+        for kept in (self.containers, self._infos, self._blocks, self._committed):
+            kept.clear()
+
     def create_container(self, container: str) -> None:
         """Make a container; it may exist."""
         if not _CONTAINER_NAME.fullmatch(container):

@@ -67,7 +67,8 @@ class ArmError(AzureError):
             error["details"] = self.details
         if self.inner:
             error["additionalInfo"] = self._additional_info(request)
-        return JSONResponse({"error": error}, self.status, {"x-ms-failure-cause": "gateway"} | self.headers)
+        headers = {} if self.inner else {"x-ms-failure-cause": "gateway"}
+        return JSONResponse({"error": error}, self.status, headers | self.headers)
 
     def _additional_info(self, request: Request) -> list[dict[str, Any]]:
         state = request.app.state.sandbox
