@@ -77,8 +77,8 @@ BACKOFF = (
 )
 HOST_FORM = "host must be an https URL without a path, user or query: write https://NAME or https://NAME:PORT"
 ONE_CLASS = (
-    "a compute class needs exactly one of jobCluster, serverless or existingCluster: add the one that you use, or "
-    "remove the others"
+    "a compute class needs exactly one of jobCluster, serverless, existingCluster (Databricks) or azureML: add the one "
+    "that you use, or remove the others"
 )
 ONE_MACHINE = (
     "a job cluster needs exactly one of nodeTypeId or instancePoolId: add the one that you use, or remove the other"
@@ -89,7 +89,8 @@ AUTOSCALE = "minWorkers must not exceed maxWorkers: raise the one or lower the o
 EMPTY_ROOT = "a data root needs path, or schema, or both: add what it stands for"
 DEFAULT_IDENTITY = "default must be one of identities: add it there, or name another"
 ONE_IDENTITY = (
-    "an identity needs exactly one of servicePrincipal or user: add the one that you use, or remove the other"
+    "an identity needs exactly one of servicePrincipal, user (Databricks), managedIdentity or submittedUser (Azure "
+    "ML): add the one that you use, or remove the others"
 )
 ONE_DESTINATION = (
     "a log destination needs exactly one of s3, adls or volume: add the one that you use, or remove the others"

@@ -5,6 +5,7 @@ from typing import Any
 
 from tests.controlplane.crd_specs import (
     ADLS_WORKSPACE,
+    FULL_AZURE_WORKSPACE,
     FULL_RUN,
     FULL_WORKSPACE,
     GIT_RUN,
@@ -33,10 +34,16 @@ RIGHT = {
         SCRIPTS_RUN,
         RUN | {"code": {"configMap": {"name": "code"}}},
     ),
-    "MLWorkspace": (FULL_WORKSPACE, S3_WORKSPACE, ADLS_WORKSPACE),
-    "ClusterMLWorkspace": (FULL_WORKSPACE | {"allowedNamespaces": ["team-a"]}, S3_WORKSPACE, ADLS_WORKSPACE),
+    "MLWorkspace": (FULL_WORKSPACE, S3_WORKSPACE, ADLS_WORKSPACE, FULL_AZURE_WORKSPACE),
+    "ClusterMLWorkspace": (
+        FULL_WORKSPACE | {"allowedNamespaces": ["team-a"]},
+        S3_WORKSPACE,
+        ADLS_WORKSPACE,
+        FULL_AZURE_WORKSPACE,
+    ),
 }
 
+UUID = "11111111-2222-3333-4444-555555555555"
 NAMES = ("Team", "-team", "team_a")
 FILES = ("/etc/passwd.py", "-train.py", "train.sh", "a b.py", "~/a.py")
 NOTEBOOKS = ("/Shared/train", "-train", "~train", "a?.ipynb")
@@ -110,6 +117,27 @@ WRONG: dict[str, tuple[str, ...]] = {
     "spec.logDestination.adls.prefix": PREFIXES,
     "spec.logDestination.adls.tenantId": ("a/b", "a b", ".."),
     "spec.logDestination.adls.clientId": ("a/b", "a b"),
+    "spec.azureML.subscriptionId": ("sub-1", "0" * 36, "../x", UUID.replace("1", "g")),
+    "spec.azureML.resourceGroup": ("a/b", "a b", "a.", "a?b", "a%2fb", "ä"),
+    "spec.azureML.workspaceName": ("-abc", "a/bc", "a.bc", "a bc", "abc?"),
+    "spec.azureML.tenantId": ("a/b", "a b", "-a", ".", "a.", "https://a"),
+    "spec.azureML.cloud": ("https://a.b", "-a", "a b", "a.b"),
+    "spec.computeClasses[].azureML.compute": ("-ab", "1ab", "a/b", "a b"),
+    "spec.computeClasses[].azureML.instanceType": ("a b", "a/b"),
+    "spec.computeClasses[].azureML.serverless.instanceType": ("Standard DS3", "a/b"),
+    "spec.computeClasses[].azureML.shmSize": ("16", "g", "16G", "16gb", "-1g"),
+    "spec.runtimes[].azureML.environment": (
+        "team-env",
+        "team-env@newest",
+        "https://a.b/c:1",
+        "a b:1",
+        "azureml://registries/a/environments/b",
+        "azureml://registries/a/models/b/versions/1",
+    ),
+    "spec.runtimes[].azureML.image": ("-a", "a b", "Image", "a;b", "--privileged"),
+    "spec.runtimes[].azureML.pythonVersion": ("3", "2.7", "3.11.1", "latest"),
+    "spec.runtimes[].azureML.conda[]": ("--file=x", "a b", " a"),
+    "spec.runAs.identities[].managedIdentity": ("trainer", "11111111-2222-3333-4444", UUID.replace("1", "/")),
     "spec.logDestination.volume": (
         "/Volumes/a/b",
         "/Volumes/a/b/c/",

@@ -132,6 +132,65 @@ ADLS_WORKSPACE: Object = WORKSPACE | {
         }
     }
 }
+AZURE_TARGET: Object = {
+    "subscriptionId": "00000000-0000-0000-0000-000000000001",
+    "resourceGroup": "ml_(team).a",
+    "workspaceName": "wine-1",
+    "tenantId": "contoso.onmicrosoft.com",
+}
+AZURE_WORKSPACE: Object = {"azureML": AZURE_TARGET, "identity": WORKSPACE["identity"]}
+FULL_AZURE_WORKSPACE: Object = AZURE_WORKSPACE | {
+    "azureML": AZURE_TARGET | {"cloud": "AzureUSGovernment"},
+    "computeClasses": {
+        "small": {"azureML": {"serverless": {"instanceType": "Standard_DS3_v2"}, "instanceCount": 1, "tier": "Spot"}},
+        "big": {
+            "azureML": {
+                "compute": "gpu-cluster",
+                "instanceCount": 4,
+                "distribution": {"type": "PyTorch", "processCountPerInstance": 8},
+                "shmSize": "16g",
+            }
+        },
+        "attached": {"azureML": {"compute": "k8s-cluster", "instanceType": "gpu.large"}},
+        "elsewhere": {"serverless": {"environmentVersion": "5"}},
+    },
+    "runtimes": {
+        "sklearn": {"pip": ["scikit-learn==1.9.1", "azureml-mlflow"]},
+        "conda": {
+            "azureML": {
+                "image": "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:latest",
+                "pythonVersion": "3.11",
+                "conda": ["libgomp=14"],
+            }
+        },
+        "curated": {"azureML": {"environment": "azureml://registries/azureml/environments/sklearn-1.5/labels/latest"}},
+        "team": {"azureML": {"environment": "team-env:7"}},
+    },
+    "dataRoots": {"lake": {"path": "azureml://datastores/lake/paths/sales"}},
+    "runAs": {
+        "identities": {
+            "trainer": {"managedIdentity": "11111111-2222-3333-4444-555555555555"},
+            "me": {"submittedUser": True},
+        }
+    },
+    "logDestination": ADLS_WORKSPACE["logDestination"],
+}
+SWEEP_RUN: Object = RUN | {
+    "inputs": {
+        "raw": {"uri": "azureml:wine:1", "form": "File"},
+        "model": {"uri": "azureml:churn:3", "form": "MLflowModel"},
+    },
+    "azureML": {
+        "jobType": "Sweep",
+        "searchSpace": {"depth": ["choice", [[1, 2]]]},
+        "limits": {"maxTotalTrials": 4},
+        "trial": {"resources": {"dockerArgs": "--ipc=host"}},
+    },
+}
+PIPELINE_RUN: Object = {
+    "workspaceRef": {"name": "team"},
+    "azureML": {"jobType": "Pipeline", "jobs": {"train": {"type": "command", "componentId": "azureml:train:1"}}},
+}
 RUN_LOG: Object = {
     "runName": "iris",
     "runUid": "5b3c",

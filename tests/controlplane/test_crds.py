@@ -10,10 +10,14 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config import new_client_from_config
 
 from crdgen.crds import KINDS, Kind, root_schema
-from tests.controlplane.crd_cases import NEW_RUN, REFUSED_AT_CHANGE, REFUSED_AT_CREATION, Case
+from tests.controlplane import crd_cases
+from tests.controlplane.crd_azureml import AZURE_REFUSED_AT_CHANGE, AZURE_REFUSED_AT_CREATION
+from tests.controlplane.crd_cases import NEW_RUN, Case
 from tests.controlplane.crd_patterns import wrong_specs
 from tests.controlplane.crd_specs import (
     ADLS_WORKSPACE,
+    AZURE_WORKSPACE,
+    FULL_AZURE_WORKSPACE,
     FULL_RUN,
     FULL_WORKSPACE,
     GIT_RUN,
@@ -21,10 +25,12 @@ from tests.controlplane.crd_specs import (
     NAMED_JOB_RUN,
     NOTEBOOK_RUN,
     PATH_RUN,
+    PIPELINE_RUN,
     RUN,
     RUN_LOG,
     S3_WORKSPACE,
     SCRIPTS_RUN,
+    SWEEP_RUN,
     TASKS,
     TASKS_RUN,
     WHEEL_FILE_RUN,
@@ -37,6 +43,8 @@ from trainyard.api.base import API_VERSION, GROUP, VERSION
 from trainyard_localcluster import LocalCluster
 from trainyard_localcluster.api import ApiError
 
+REFUSED_AT_CREATION = [*crd_cases.REFUSED_AT_CREATION, *AZURE_REFUSED_AT_CREATION]
+REFUSED_AT_CHANGE = [*crd_cases.REFUSED_AT_CHANGE, *AZURE_REFUSED_AT_CHANGE]
 SHAPES = (
     GIT_RUN,
     PATH_RUN,
@@ -47,6 +55,8 @@ SHAPES = (
     NAMED_JOB_RUN,
     TASKS_RUN,
     SCRIPTS_RUN,
+    SWEEP_RUN,
+    PIPELINE_RUN,
 )
 
 
@@ -195,6 +205,9 @@ def rules_in(node: Object, path: str) -> Iterator[tuple[str, str]]:
         ("MLWorkspace", FULL_WORKSPACE),
         ("MLWorkspace", S3_WORKSPACE),
         ("MLWorkspace", ADLS_WORKSPACE),
+        ("MLWorkspace", AZURE_WORKSPACE),
+        ("MLWorkspace", FULL_AZURE_WORKSPACE),
+        ("ClusterMLWorkspace", FULL_AZURE_WORKSPACE | {"allowedNamespaces": ["team-a"]}),
         ("ClusterMLWorkspace", WORKSPACE),
         ("ClusterMLWorkspace", FULL_WORKSPACE | {"allowedNamespaces": ["team-a", "team-b"]}),
     ],
@@ -267,6 +280,11 @@ def test_a_key_swap_deeper_in_the_databricks_block_is_refused(server: Server, be
     with pytest.raises(ApiException) as caught:
         server.replace(existing, RUN | {"databricks": after})
     assert complaints(caught.value) == [("spec.databricks", f"Forbidden: databricks {NEW_RUN}")]
+
+
+def test_null_in_the_azure_block_is_kept_as_well(server: Server) -> None:
+    block = {"queueSettings": None, "resources": {"dockerArgs": None}}
+    assert server.create("MLTrainingRun", RUN | {"azureML": block})["spec"]["azureML"] == block
 
 
 def test_null_in_the_databricks_block_is_kept_because_rfc_7396_removes_with_it(server: Server) -> None:

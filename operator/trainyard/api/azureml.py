@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from trainyard.api.base import ApiModel, ShortName, rules
-from trainyard.api.code import one_of
 
 _ELSEWHERE = "can not be changed, or runs of the old one could not be stopped: create another workspace"
 _UUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
@@ -112,9 +111,19 @@ class AzureMLCompute(ApiModel):
     """Machines of an Azure ML workspace. Exactly one of compute and serverless."""
 
     model_config = ApiModel.model_config | {
-        "json_schema_extra": one_of(
-            ("compute", "serverless"),
-            "azureML needs exactly one of compute or serverless: add the one that you use, or remove the other",
+        "json_schema_extra": rules(
+            (
+                "has(self.compute) != has(self.serverless)",
+                "azureML needs exactly one of compute or serverless: add the one that you use, or remove the other",
+            ),
+            (
+                "!has(self.tier) || has(self.serverless)",
+                "tier is for serverless alone, as a cluster has its own: remove it",
+            ),
+            (
+                "!has(self.instanceType) || has(self.compute)",
+                "instanceType beside compute is of an attached Kubernetes cluster: write serverless.instanceType",
+            ),
         )
     }
 

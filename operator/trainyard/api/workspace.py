@@ -164,6 +164,10 @@ _PLATFORM_RULES = (
         "modelPrefix, experimentRoot and defaultPermissions are of Databricks, and Azure ML has nothing like them: "
         "remove them",
     ),
+    (
+        "!has(self.azureML) || !has(self.logDestination) || !has(self.logDestination.volume)",
+        "logDestination.volume is of Databricks, and Azure ML can not write it: use s3 or adls, or remove it",
+    ),
 )
 
 

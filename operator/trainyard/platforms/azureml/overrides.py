@@ -67,7 +67,25 @@ def refuse_owned(block: Mapping[str, Any] | None) -> None:
         for name in block.get(path, {}):
             if name.startswith(names.OUR_INPUTS):
                 raise forbidden(f"{FIELD}.{path}.{name}", "the operator owns it")
-    _check_type(block)
+
+
+def check_type(block: Mapping[str, Any] | None) -> None:
+    """Checks that the block has what its type of job needs, and nothing of another's.
+
+    Raises:
+        TranslationError: InvalidSpec, naming the field.
+    """
+    block, kind = block or {}, job_type(block)
+    if kind == "Sweep":
+        for name in _OF_SWEEP:
+            if block.get(name) is None:
+                raise TranslationError(f"{FIELD}.{name}", "is missing: a Sweep can not be without it")
+        for name in sorted(_OF_TRIAL.intersection(block)):
+            raise TranslationError(f"{FIELD}.{name}", f"a Sweep has it in its trial: write {FIELD}.trial.{name}")
+    elif "trial" in block:
+        raise TranslationError(f"{FIELD}.trial", "only a Sweep has a trial: add jobType: Sweep, or remove it")
+    if (kind == "Pipeline") != isinstance(block.get("jobs"), Mapping):
+        raise TranslationError(f"{FIELD}.jobs", "a Pipeline needs jobs, its graph, and nothing else has one")
 
 
 def search_space(block: Mapping[str, Any] | None) -> frozenset[str]:
@@ -115,20 +133,6 @@ def filled_in(value: Any, standing_for: Mapping[str, str | None], used: set[str]
             used.add(name)
             value = value.replace(reference, text)
     return value
-
-
-def _check_type(block: Mapping[str, Any]) -> None:
-    kind = job_type(block)
-    if kind == "Sweep":
-        for name in _OF_SWEEP:
-            if block.get(name) is None:
-                raise TranslationError(f"{FIELD}.{name}", "is missing: a Sweep can not be without it")
-        for name in sorted(_OF_TRIAL.intersection(block)):
-            raise TranslationError(f"{FIELD}.{name}", f"a Sweep has it in its trial: write {FIELD}.trial.{name}")
-    elif "trial" in block:
-        raise TranslationError(f"{FIELD}.trial", "only a Sweep has a trial: add jobType: Sweep, or remove it")
-    if (kind == "Pipeline") != isinstance(block.get("jobs"), Mapping):
-        raise TranslationError(f"{FIELD}.jobs", "a Pipeline needs jobs, its graph, and nothing else has one")
 
 
 def _check_texts(values: Mapping[str, Any], field: str) -> None:

@@ -37,6 +37,7 @@ def translate(job: Job) -> Request:
     overrides.refuse_owned(job.spec.azure_ml)
     if job.spec.job_ref is not None:
         return _copied(job)
+    overrides.check_type(job.spec.azure_ml)
     if overrides.job_type(job.spec.azure_ml) == "Pipeline":
         return _pipeline(job)
     return _started(job)
