@@ -239,7 +239,11 @@ def test_a_copied_job_runs_again_with_other_parameters_under_its_own_name(
     body["properties"]["command"] += " ${{inputs.depth}}"
     connection.submit(replace(first, body=body))
     ended(connection, first.submission_token)
-    spec = {"code": None, "compute": None, "jobRef": {"name": first.submission_token, "parameters": {"depth": "7"}}}
+    spec: dict[str, Any] = {
+        "code": None,
+        "compute": None,
+        "jobRef": {"name": first.submission_token, "parameters": {"depth": "7"}},
+    }
     again = translate(attempt(control, target, {}, **spec))
     remote = ended(connection, connection.submit(again).remote_id)
     result = connection.collect(remote, None, Wanted(log_characters=1000))

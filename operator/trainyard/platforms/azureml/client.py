@@ -142,19 +142,26 @@ class AzureMLClient:
         """
         from azure.storage.blob import BlobClient
 
+        def once() -> T:
+            with BlobClient.from_blob_url(signed_url, transport=self._storage.transport(), retry_total=0) as blob:
+                return ask(blob)
+
         _quiet()
-        blob: Any = BlobClient.from_blob_url(signed_url, transport=self._storage.transport(), retry_total=0)
-        return self._storage.call(lambda: ask(blob))
+        self._storage.check(signed_url)
+        return self._storage.call(once)
 
     def in_container(self, signed_url: str, ask: Callable[["ContainerClient"], T]) -> T:
         """Calls about one container, as `in_blob`."""
         from azure.storage.blob import ContainerClient
 
+        def once() -> T:
+            transport = self._storage.transport()
+            with ContainerClient.from_container_url(signed_url, transport=transport, retry_total=0) as container:
+                return ask(container)
+
         _quiet()
-        container: Any = ContainerClient.from_container_url(
-            signed_url, transport=self._storage.transport(), retry_total=0
-        )
-        return self._storage.call(lambda: ask(container))
+        self._storage.check(signed_url)
+        return self._storage.call(once)
 
     def _ml(self) -> "MLClient":
         _quiet()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from trainyard.core.errors import Denied, Missing, PlatformError, Refused
+from trainyard.core.errors import Denied, Missing, PlatformError, Refused, Unreachable
 from trainyard.core.remote import Written
 from trainyard.platforms.azureml.client import AzureMLClient
 
@@ -48,7 +48,8 @@ class Outputs:
             if not signed:
                 return Written(uri, message=f"is not measured: datastore {place[1]} gives no signature to look with")
             size, files, more = self._client.in_container(signed, lambda container: _counted(container, place[2]))
-        except (Denied, Missing, Refused) as error:
+        except (Denied, Missing, Refused, Unreachable) as error:
+            # Storage that this network can not reach (a private endpoint) drops requests rather than refuse them.
             return Written(uri, message=_unread(error))
         if not files:
             return Written(uri, size_bytes=0, files=0, message="nothing is there")

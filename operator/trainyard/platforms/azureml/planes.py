@@ -139,6 +139,16 @@ class Plane:
                 raise Unreachable(error.message, reason=error.reason) from error
             raise
 
+    def check(self, url: str) -> None:
+        """Raises Refused, HostNotAllowed, unless the URL may be asked; every request is checked again as it leaves."""
+        if not self._allowed(url):
+            host = url.partition("://")[2].partition("/")[0]
+            raise Refused(
+                f"{host[:200]!a} is not a host of this workspace's cloud for that; nothing was sent there. If it "
+                "should be, have the operator started with --azure-cloud FILE whose dataHosts name it.",
+                reason="HostNotAllowed",
+            )
+
     def token(self) -> str:
         """The token itself, for the one header beside Authorization that Azure ML wants one in (`jobs`)."""
         if self._tokens is None:
@@ -158,14 +168,7 @@ class Plane:
 
     def _signed(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """The last thing before a request leaves: whether it may, and with which token."""
-        url = request.url or ""
-        if not self._allowed(url):
-            host = url.partition("://")[2].partition("/")[0]
-            raise Refused(
-                f"{host[:200]!a} is not a host of this workspace's cloud for that; nothing was sent there. If it "
-                "should be, have the operator started with --azure-cloud FILE whose dataHosts name it.",
-                reason="HostNotAllowed",
-            )
+        self.check(request.url or "")
         request.headers.pop("Authorization", None)
         self._used.jti = None
         if self._tokens is not None:
