@@ -111,6 +111,7 @@ HOSTILE_URLS = [
     url(name="wine%2F..%2Fevil"),
     url(name="wine%3Fx"),
     url(name=".."),
+    url(name="%77ine"),
     url(name=""),
     url(f"/subscriptions/{SUBSCRIPTION}/resourceGroups/.."),
     url("/subscriptions/../resourceGroups/rg-ml"),
