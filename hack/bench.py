@@ -26,6 +26,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from bench_neighbours import PLATFORMS, Neighbour, measure
 from stand import Process, Stand, StandError, stand, wait_for
 
 NAMESPACE = "bench"
@@ -265,6 +266,19 @@ def report(
     return table
 
 
+def neighbours(dir: Path, runs: int) -> Table:
+    """What a dead workspace costs the others, and what an operator of one platform loads."""
+    table = Table(title=f"one platform, and a dead workspace on it, on {machine()}", title_justify="left")
+    for column in ("platform", "apply to remote id", "beside a dead one", "ratio (aim 1.1)", "RSS", "SDKs loaded"):
+        table.add_column(column, overflow="fold")
+    for platform in PLATFORMS:
+        console.print(f"{platform}: {runs} runs one at a time, and {runs} beside a dead workspace")
+        found: Neighbour = measure(dir / platform, platform, runs)
+        times = (f"{seconds * 1000:.0f} ms" for seconds in (found.alone, found.beside_the_dead))
+        table.add_row(platform, *times, f"{found.ratio:.2f}", f"{found.rss:.0f} MiB", found.loaded)
+    return table
+
+
 def _answers(counts: Counts, process: Process) -> bool:
     process.check()
     try:
@@ -284,10 +298,14 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--runs", type=int, default=50, help="runs for the latency, one at a time")
     options.add_argument("--crowd", type=int, default=1000, help="pretended runs at once")
+    options.add_argument("--neighbours", type=int, default=30, help="runs beside a dead workspace, and as many without")
+    options.add_argument("--neighbours-only", action="store_true", help="measure nothing else")
     given = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="trainyard-bench-") as dir:
         try:
-            console.print(bench(Path(dir), given.runs, given.crowd))
+            if not given.neighbours_only:
+                console.print(bench(Path(dir) / "crowd", given.runs, given.crowd))
+            console.print(neighbours(Path(dir), given.neighbours))
         except StandError as error:
             console.print(f"error: {error}", soft_wrap=True)
             return 1

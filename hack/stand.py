@@ -272,12 +272,12 @@ class Stand:
             },
         }
 
-    def azure_cloud(self, origin: str | None = None) -> Path:
+    def azure_cloud(self, origin: str | None = None, name: str = AZURE_CLOUD) -> Path:
         """The file that tells an operator of the sandbox's Azure; `origin` is what stands in front of it, if any."""
         azure = self.address.azure
         url = origin or azure.resource_manager
         document = {
-            "name": AZURE_CLOUD,
+            "name": name,
             "resourceManager": url,
             "authority": url,
             "storageSuffix": azure.storage_suffix,
