@@ -47,7 +47,7 @@ def test_the_default_datastore_is_listed_and_gives_a_signature(client: MLClient)
 
 
 def test_a_folder_of_code_is_uploaded_once_and_known_by_its_hash(
-    control: SandboxControl, client: MLClient, tmp_path: Path
+    control: SandboxControl, client: MLClient, arm: Arm, data_scientist: str, tmp_path: Path
 ) -> None:
     from azure.ai.ml.entities._assets import Code
 
@@ -63,6 +63,9 @@ def test_a_folder_of_code_is_uploaded_once_and_known_by_its_hash(
     again = client._code.create_or_update(Code(name="6ba7b810-9dad-11d1-80b4-00c04fd430c8", version="1", path=folder))
     assert again.id == first.id
     assert not [entry for entry in control.requests() if entry["path"].startswith("/blob/")]
+    path = "/codes/6ba7b810-9dad-11d1-80b4-00c04fd430c8/versions"
+    other = {"hash": "0" * 64, "hashVersion": "202208"}
+    assert arm(data_scientist, "GET", path, version="2023-04-01", params=other).json()["value"] == []
 
 
 def start_upload(arm: Arm, client_id: str, name: str) -> dict[str, Any]:
@@ -118,7 +121,7 @@ def test_an_environment_keeps_its_image_and_its_latest_version_is_found(client: 
 
 def test_an_environment_without_an_image_or_with_a_build_is_refused(arm: Arm, data_scientist: str) -> None:
     path = "/environments/CliV2AnonymousEnvironment/versions/0123456789abcdef0123456789abcdef"
-    for properties in ({}, {"build": {"contextUri": "x"}}, {"image": "x", "dockerfile": "y"}):
+    for properties in ({}, {"image": "x", "build": {"contextUri": "x"}}, {"image": "x", "dockerfile": "y"}):
         answer = arm(data_scientist, "PUT", path, version="2023-04-01-preview", json={"properties": properties})
         assert answer.status_code == 400, properties
     good = {"properties": {"image": "x", "isAnonymous": True}}
@@ -177,8 +180,8 @@ def test_a_model_names_its_job_and_takes_new_tags(client: MLClient, arm: Arm, da
         params={"$orderBy": "createdtime desc", "$top": "1"},
     ).json()
     assert [entry["name"] for entry in listed["value"]] == ["2"]
-    body = {"properties": {**listed["value"][0]["properties"], "tags": {"alias": "champion"}}}
-    body["properties"].pop("provisioningState")
+    body = listed["value"][0]
+    body["properties"]["tags"] = {"alias": "champion"}
     path = "/models/wine-model/versions/2"
     changed = arm(data_scientist, "PUT", path, version="2023-08-01-preview", json=body)
     assert (changed.status_code, changed.json()["properties"]["tags"]) == (200, {"alias": "champion"})
@@ -199,6 +202,24 @@ def test_lists_go_on_where_a_page_ends(control: SandboxControl, arm: Arm, data_s
     second = requests.get(first["nextLink"], headers=headers, verify=ca_file, timeout=10).json()
     assert [entry["name"] for entry in second["value"]] == ["2", "1"]
     assert "nextLink" not in second
+
+
+def test_an_archived_version_is_listed_only_where_it_is_asked_for(
+    control: SandboxControl, arm: Arm, data_scientist: str
+) -> None:
+    uri = "azureml://datastores/workspaceblobstore/paths/x"
+    control.add_azure_asset("models", "old", "1", modelUri=uri, isArchived=True)
+    control.add_azure_asset("models", "old", "2", modelUri=uri, tags={"alias": "champion"})
+
+    def listed(**params: str) -> list[str]:
+        answer = arm(data_scientist, "GET", "/models/old/versions", version="2023-04-01", params=params)
+        return [entry["name"] for entry in answer.json()["value"]]
+
+    assert listed() == ["2"]
+    assert listed(listViewType="ArchivedOnly") == ["1"]
+    assert listed(listViewType="All", **{"$orderBy": "createdtime asc"}) == ["1", "2"]
+    assert listed(tags="alias=champion") == ["2"]
+    assert listed(tags="alias=challenger") == []
 
 
 def test_an_unknown_field_name_or_parameter_is_refused_by_name(arm: Arm, data_scientist: str) -> None:

@@ -65,6 +65,7 @@ def test_reading_blobs_takes_a_data_role_and_no_management_role() -> None:
         (WORKSPACE + "/jobs/j", False),
         ("/subscriptions/s/resourceGroups/gg", False),
         ("/subscriptions/s/resourceGroups/other", False),
+        ("/subscriptions/s/resource", False),
     ],
 )
 def test_a_role_reaches_everything_below_its_scope_and_nothing_beside(scope: str, reaches: bool) -> None:

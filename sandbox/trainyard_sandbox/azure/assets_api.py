@@ -33,6 +33,7 @@ VERSIONS = (
 LIST_QUERY = ("$orderBy", "$top", "$skip", "listViewType", "tags", "properties")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_.]{0,254}")
 _VERSION = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_.]{0,29}|[0-9a-f-]{32,64}")
+_READ_ONLY = ("provisioningState", "environmentType")
 _FREE = ("description", "tags", "properties", "isArchived", "stage", "autoDeleteSetting")
 PAGE = 100
 
@@ -46,8 +47,23 @@ COMMON_FIELDS: Mapping[str, Shape] = {
 
 
 def put_shape(fields: Mapping[str, Shape], required: Sequence[str] = ()) -> Obj:
-    """The body of a PUT with these `properties` beside the common ones."""
-    return Obj({"properties": Obj({**COMMON_FIELDS, **fields}, required=required)}, required=("properties",))
+    """The body of a PUT with these `properties` beside the common ones.
+
+    What a GET tells may come back: ARM takes its read-only fields and leaves them alone.
+    """
+    properties = Obj({**COMMON_FIELDS, **fields, **dict.fromkeys(_READ_ONLY, AnyJson())}, required=required)
+    envelope = dict.fromkeys(("id", "name", "type", "systemData"), AnyJson())
+    return Obj({"properties": properties, **envelope}, required=("properties",))
+
+
+async def put_properties(call: AzureCall, shape: Obj) -> dict[str, Any]:
+    """The `properties` of a PUT's body, without those that only ARM writes.
+
+    Raises:
+        ArmError: 400, see `AzureCall.body`.
+    """
+    given = (await call.body(shape))["properties"]
+    return {name: value for name, value in given.items() if name not in _READ_ONLY}
 
 
 def check_name(name: str, version: str) -> None:
@@ -91,7 +107,7 @@ def _check_unchanged(
     if uri_field is not None and differs(uri_field):
         # Sentence: azure-ai-ml `_artifacts/_constants.py`, ASSET_PATH_ERROR.
         raise user_error("Asset paths cannot be updated.", "Immutable")
-    fixed = (set(known.properties) | set(properties)) - {*_FREE, "provisioningState"}
+    fixed = (set(known.properties) | set(properties)) - {*_FREE, *_READ_ONLY}
     changed = sorted(name for name in fixed if name in properties and differs(name))
     if changed:
         message = (

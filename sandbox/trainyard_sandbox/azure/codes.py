@@ -10,7 +10,6 @@ a container of their own, as the URIs of code in Azure ML show (`https://<accoun
 from __future__ import annotations
 
 import secrets
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from starlette.responses import JSONResponse, Response
@@ -25,6 +24,7 @@ from trainyard_sandbox.azure.assets_api import (
     container_body,
     listed_versions,
     page_response,
+    put_properties,
     put_shape,
     put_version,
     require_container,
@@ -108,8 +108,7 @@ async def get_version(call: AzureCall) -> Response:
 
 async def put_code(call: AzureCall) -> Response:
     """Make a version of what lies at `codeUri`."""
-    body = await call.body(_PUT)
-    properties: dict[str, Any] = body["properties"]
+    properties = await put_properties(call, _PUT)
     container, prefix = _located(call.azure, properties["codeUri"])
     if not call.azure.blobs.list(container, f"{prefix}/" if prefix else ""):
         raise user_error(f"No code was found at {properties['codeUri']}.", "NotFound", target="codeUri")

@@ -6,8 +6,6 @@ type of its name's first one. MLTable is refused: its files are read by a librar
 
 from __future__ import annotations
 
-from typing import Any
-
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -19,6 +17,7 @@ from trainyard_sandbox.azure.assets_api import (
     container_body,
     listed_versions,
     page_response,
+    put_properties,
     put_shape,
     put_version,
     require_container,
@@ -88,7 +87,7 @@ async def get_version(call: AzureCall) -> Response:
 async def put_data(call: AzureCall) -> Response:
     """Make a version: what `dataUri` points to is not looked at, as there."""
     store: AssetStore = call.azure.data
-    properties: dict[str, Any] = (await call.body(_PUT))["properties"]
+    properties = await put_properties(call, _PUT)
     if properties["dataType"] not in TYPES:
         message = f"This sandbox has no data of type {properties['dataType']}; use one of {', '.join(TYPES)}."
         raise user_error(message, "BadArgument", target="dataType")

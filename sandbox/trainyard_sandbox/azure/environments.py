@@ -7,8 +7,6 @@ Building an image from a Docker context is refused: the sandbox has no Docker.
 
 from __future__ import annotations
 
-from typing import Any
-
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -20,6 +18,7 @@ from trainyard_sandbox.azure.assets_api import (
     container_body,
     listed_versions,
     page_response,
+    put_properties,
     put_shape,
     put_version,
     require_container,
@@ -91,7 +90,7 @@ async def get_version(call: AzureCall) -> Response:
 async def put_environment(call: AzureCall) -> Response:
     """Make a version: an image, with or without conda packages."""
     store: AssetStore = call.azure.environments
-    properties: dict[str, Any] = (await call.body(_PUT))["properties"]
+    properties = await put_properties(call, _PUT)
     if "build" in properties:
         raise user_error("This sandbox builds no images from a Docker context; name an image.", "BadArgument")
     if not properties.get("image"):

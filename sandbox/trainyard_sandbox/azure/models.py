@@ -23,6 +23,7 @@ from trainyard_sandbox.azure.assets_api import (
     container_body,
     listed_versions,
     page_response,
+    put_properties,
     put_shape,
     put_version,
     require_container,
@@ -31,7 +32,7 @@ from trainyard_sandbox.azure.assets_api import (
 )
 from trainyard_sandbox.azure.errors import user_error
 from trainyard_sandbox.azure.state import AzureState
-from trainyard_sandbox.schema import AnyJson, MapOf, Obj, Str
+from trainyard_sandbox.schema import MapOf, Obj, Str
 from trainyard_sandbox.state import SandboxState
 
 TYPES = ("custom_model", "mlflow_model", "triton_model")
@@ -40,7 +41,7 @@ _PUT = put_shape(
         "modelUri": Str(min_length=1),
         "modelType": Str(choices=TYPES),
         "jobName": Str(),
-        "flavors": MapOf(Obj({"data": MapOf(AnyJson())})),
+        "flavors": MapOf(Obj({"data": MapOf(Str())})),
         "stage": Str(),
     },
     required=("modelUri",),
@@ -110,7 +111,7 @@ async def get_version(call: AzureCall) -> Response:
 async def put_model(call: AzureCall) -> Response:
     """Make a version of what a job or a datastore holds, or change the tags of one."""
     store: AssetStore = call.azure.models
-    properties: dict[str, Any] = (await call.body(_PUT))["properties"]
+    properties = await put_properties(call, _PUT)
     uri, job = located(call.azure, properties["modelUri"])
     properties = {"modelType": "custom_model"} | properties | {"modelUri": uri}
     known = store.get(call.path["name"], call.path["version"])
