@@ -45,6 +45,12 @@ ON_AZURE_ML: dict[str, list[tuple[dict[str, Any], str]]] = {
     ],
 }
 ON_DATABRICKS: dict[str, list[tuple[dict[str, Any], str]]] = {
+    "Pipelines of Azure ML": [
+        (
+            {"code": None, "compute": None, "azureML": {"jobType": "Pipeline", "jobs": {"a": {}}}},
+            "spec.azureML.jobs",
+        )
+    ],
     "data assets and datastores": [
         ({"inputs": {"a": {"uri": "azureml:wine:1"}}}, "spec.inputs[a].uri"),
         ({"inputs": {"a": {"uri": "data://raw/2026"}}}, "spec.inputs[a].uri"),
@@ -65,9 +71,10 @@ ON_DATABRICKS: dict[str, list[tuple[dict[str, Any], str]]] = {
 def on_databricks(workspace: dict[str, Any] | None = None, **spec: Any) -> Job:
     classes = {"small": {"serverless": {"environmentVersion": "5"}}, "cluster": CLASSES["cluster"]}
     mapped = {"computeClasses": classes, "dataRoots": ROOTS, "runAs": RUN_AS, **(workspace or {})}
-    given = {"compute": {"class": "small"}, **spec}
-    made = databricks_job(workspace=mapped, **{key: value for key, value in given.items() if value is not None})
-    return replace(made, spec=made.spec.model_copy(update={"compute": None})) if given["compute"] is None else made
+    made = databricks_job(workspace=mapped, **{key: value for key, value in spec.items() if value is not None})
+    # As absent as the schema lets them be where something else is run.
+    absent: dict[str, Any] = {name: None for name in ("code", "compute") if name in spec and spec[name] is None}
+    return replace(made, spec=made.spec.model_copy(update=absent))
 
 
 def refused(translate: Any, job: Job) -> TranslationError:

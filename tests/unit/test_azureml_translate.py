@@ -164,6 +164,18 @@ def test_the_model_is_wanted_with_its_alias_and_tags() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("model", "field"),
+    [
+        ({"name": "iris", "tags": {"alias": "champion"}}, "spec.model.tags"),
+        ({"name": "iris", "tags": {"trainyard_uid": "x"}}, "spec.model.tags"),
+        ({"name": "_iris"}, "spec.model.name"),
+    ],
+)
+def test_what_azure_mls_registry_can_not_hold_is_refused(model: dict[str, Any], field: str) -> None:
+    assert refusal(model=model).field == field
+
+
 def test_the_code_has_a_token_of_its_run_unless_an_identity_is_named() -> None:
     assert "identity" not in properties()
     sent = request(runAs="trainer")

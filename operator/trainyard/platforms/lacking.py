@@ -52,6 +52,11 @@ def _secrets(job: Job) -> Iterator[str]:
         yield "spec.secrets"
 
 
+def _only_a_pipeline(job: Job) -> Iterator[str]:
+    if (job.spec.azure_ml or {}).get("jobs") and not (job.spec.code or job.spec.tasks or job.spec.job_ref):
+        yield "spec.azureML.jobs"
+
+
 def _tables(job: Job) -> Iterator[str]:
     for kind, data in (("inputs", job.spec.inputs), ("outputs", job.spec.outputs)):
         yield from (f"spec.{kind}[{name}].table" for name, each in data.items() if each.table is not None)
@@ -179,6 +184,12 @@ LACKING: dict[str, tuple[Lack, ...]] = {
         ),
     ),
     "databricks": (
+        Lack(
+            "Pipelines of Azure ML",
+            "is all that this run starts, and Databricks can not run it: write the graph in spec.tasks, or use a "
+            "workspace of Azure ML",
+            _only_a_pipeline,
+        ),
         Lack(
             "data assets and datastores",
             "is of Azure ML, which Databricks can not reach: use a volume, a URI of cloud storage, or a data root that "

@@ -19,6 +19,9 @@ TAG_TOKEN = "trainyard_token"  # noqa: S105 - the name of a tag
 TAG_COMMIT = "trainyard_commit"
 TAG_REQUESTED_BY = "trainyard_requested_by"
 
+# Azure ML's registry has no aliases, so that a version has its alias as a tag.
+ALIAS_TAG = "alias"
+
 # Inputs of a job that are the operator's; a run's own must not begin like them.
 OUR_INPUTS = "trainyard_"
 CODE_INPUT = "trainyard_code"

@@ -228,6 +228,14 @@ def _model_wanted(job: Job) -> ModelWanted | None:
     if model is None:
         return None
     told.refuse_our_tags(model.tags, "spec.model.tags")
+    if names.ALIAS_TAG in model.tags:
+        raise TranslationError(
+            "spec.model.tags",
+            f"{names.ALIAS_TAG!r} is the tag that an alias is kept in on Azure ML; use spec.model.alias",
+        )
+    # The name of a model in the OpenAPI document: ^[a-zA-Z0-9][a-zA-Z0-9\-_]{0,254}$.
+    if model.name.startswith("_"):
+        raise TranslationError("spec.model.name", "names of models on Azure ML begin with a letter or digit")
     return ModelWanted(model.name, model.alias, {**model.tags, **_our_tags(job)})
 
 
