@@ -60,7 +60,7 @@ def measure(dir: Path, platform: str, runs: int) -> Neighbour:
         beside: list[float] = []
         for half in range(2):
             alone += _seconds(made, team, f"alone-{half}", runs // 2)
-            _bring_up_the_dead(made, platform, team, port)
+            _bring_up_the_dead(made, platform, port)
             beside += _seconds(made, team, f"beside-{half}", runs // 2)
             _take_away_the_dead(made)
     return Neighbour(platform, statistics.median(alone), statistics.median(beside), rss, loaded)
@@ -98,7 +98,7 @@ def _operator(made: Stand, platform: str, port: int) -> Process:
     return Process("the operator", command, made.dir / "bench.log", env)
 
 
-def _bring_up_the_dead(made: Stand, platform: str, team: Team, port: int) -> None:
+def _bring_up_the_dead(made: Stand, platform: str, port: int) -> None:
     """A workspace at the black hole with runs that wait for it, as the same principal."""
     if platform == "databricks":
         workspace = made.workspace("alive", host=f"https://127.0.0.1:{port}")

@@ -7,6 +7,7 @@ clouds are the sandbox. It leaves nothing behind, unless KEEP=1 asks it to stay 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -32,6 +33,7 @@ QUICKSTART = ROOT / "examples" / "quickstart"
 FINAL = ("Succeeded", "Failed", "TimedOut", "Cancelled")
 SHORT = {"MLTrainingRun": "mltr", "MLWorkspace": "mlws"}
 SECONDS = 600
+AZURE_WORKSPACE = re.compile(r"/subscriptions/.*/workspaces/[^/]+")
 
 # A file or a pipe has no width of its own; wide enough that a row stays a row.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
@@ -175,12 +177,12 @@ def show_audit(records: list[dict[str, Any]]) -> None:
             record["time"][11:23],
             f"{SHORT.get(resource.get('kind', ''), '')} {resource.get('name', '')}",
             record.get("action", ""),
-            f"{record['method']} {record['path']}",
+            f"{record['method']} {AZURE_WORKSPACE.sub('/WORKSPACE', record['path'])}",
             str(answer.get("status", answer.get("error", "none"))),
             str(answer.get("duration_ms", "")),
         )
     console.print(table)
-    console.print(f"[dim]and {sweeps} looks at the running job[/]")
+    console.print(f"[dim]and {sweeps} looks at running jobs; WORKSPACE stands for the id of the one on Azure[/]")
 
 
 def show_more(kubeconfig: Path, keep: bool) -> None:
