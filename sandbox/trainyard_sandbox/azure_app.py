@@ -141,7 +141,11 @@ def fault_body(fault: Fault, path: str) -> bytes:
     if in_storage:
         return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
     if path.endswith("/oauth2/v2.0/token"):
-        refusal = {"error": "temporarily_unavailable", "error_description": message, "error_codes": []}
+        refusal = {
+            "error": fault.error_code or "temporarily_unavailable",
+            "error_description": message,
+            "error_codes": [],
+        }
         return json.dumps(refusal).encode()
     return json.dumps({"error": {"code": code, "message": message}}).encode()
 

@@ -98,7 +98,6 @@ async def endpoint(request: Request) -> Response:
     azure.blobs.require_container(container)
     response = await operation.handler(BlobCall(request, azure, container, name))
     response.headers["x-ms-version"] = request.headers.get("x-ms-version", "2021-08-06")
-    response.headers.setdefault("date", http_time(azure.now()))
     return response
 
 
