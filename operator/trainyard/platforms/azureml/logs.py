@@ -43,6 +43,11 @@ class Logs:
     uri: str | None = None
     printed: str = ""
 
+    @classmethod
+    def none(cls, missing: str) -> "Logs":
+        """No text, and why."""
+        return cls((TaskText(TASK, "", missing=clean(missing)[:MAX_MISSING]),))
+
 
 class LogFiles:
     """Reads through one client."""
@@ -68,7 +73,7 @@ class LogFiles:
         files: Mapping[str, Any] = details.get("logFiles") or {}
         chosen = named(files)
         if not chosen:
-            return Logs((TaskText(TASK, "", missing="the platform has no log of it: its code was never started"),))
+            return Logs.none("the platform has no log of it: its code was never started")
         texts: list[TaskText] = []
         uris: list[str] = []
         printed = ""

@@ -48,9 +48,9 @@ class Outcome:
         until = self._clock() + SECONDS
         failed = remote.end is not End.SUCCEEDED
         try:
-            details, unread = self._history.details(remote.remote_id), None
+            details, unread = self._history.details(remote.remote_id), ""
         except (Denied, Missing, Refused) as error:
-            details, unread = {}, ("LogsNotReadable", f"the run history of the job can not be read: {error.message}")
+            details, unread = {}, f"the job's run history can not be read: {error.message}"
         run_ids = [remote.remote_id, *_best_child(details)]
         logged = self._mlflow.read(run_ids)
         found = Result(
@@ -65,11 +65,11 @@ class Outcome:
             if wanted.model is not None:
                 model, shortfall = self._mlflow.model_of([*run_ids, *self._children(details)], wanted.model)
                 found = replace(found, model=model, shortfall=shortfall or logged.unread)
-        logs = self._logs.of(details, wanted, until, failed=failed)
+        logs = Logs.none(unread) if unread else self._logs.of(details, wanted, until, failed=failed)
         reads = wanted.log_characters > 0 or wanted.keep is not None
         found = replace(found, logs=logs.texts if reads else (), logs_uri=logs.uri)
         if failed:
-            return _with_failure(found, remote, details, logs, unread[1] if unread else "")
+            return _with_failure(found, remote, details, logs, unread)
         return replace(found, outputs=self._outputs.found(remote.remote_id, wanted.outputs, until))
 
     def _children(self, details: Mapping[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ reads that are made here. So clients are built one at a time.
 
 import hashlib
 import json
+import logging
 import threading
 import time
 import warnings
@@ -45,7 +46,7 @@ def ml_client(workspace: Workspace, transport: "RequestsTransport") -> "MLClient
             from azure.ai.ml import MLClient
         metadata = _metadata(workspace.cloud)
         credential: Any = NoCredential()
-        return MLClient(
+        client = MLClient(
             credential,
             workspace.subscription_id,
             workspace.resource_group,
@@ -59,6 +60,9 @@ def ml_client(workspace: Workspace, transport: "RequestsTransport") -> "MLClient
             retry_total=0,
             user_agent=user_agent(),
         )
+        # It sets the level of this one itself, to tell of the beginning and end of each call.
+        logging.getLogger("azure.ai.ml._telemetry").setLevel(logging.WARNING)
+        return client
 
 
 def _metadata(cloud: Cloud) -> dict[str, str]:
