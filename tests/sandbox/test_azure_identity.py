@@ -11,7 +11,12 @@ import jwt
 import pytest
 import requests
 from azure.core.exceptions import ClientAuthenticationError
-from azure.identity import CertificateCredential, ClientAssertionCredential, ClientSecretCredential
+from azure.identity import (
+    CertificateCredential,
+    ClientAssertionCredential,
+    ClientSecretCredential,
+    WorkloadIdentityCredential,
+)
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -80,6 +85,16 @@ def test_an_assertion_that_a_federated_credential_names_signs_the_application_in
     assert (claims["appid"], claims["tid"]) == (data_scientist, control.address.azure.tenant_id)
     assert claims["exp"] - claims["iat"] == 3599
     assert control.azure_tokens()[-1]["value"] == token.token
+
+
+def test_a_workload_identity_signs_in_with_the_token_file_of_its_pod(
+    control: SandboxControl, data_scientist: str, issuer: TestIssuer, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text(issuer.assertion(AZURE_SUBJECT, AZURE_AUDIENCE))
+    options = msal_options(control) | {"token_file_path": str(tmp_path / "token")}
+    tenant = control.address.azure.tenant_id
+    with WorkloadIdentityCredential(tenant_id=tenant, client_id=data_scientist, **options) as credential:
+        assert credential.get_token("https://ml.azure.com/.default").token == control.azure_tokens()[-1]["value"]
 
 
 def test_tokens_live_as_long_as_the_tenant_says(control: SandboxControl, ask: Callable[..., requests.Response]) -> None:

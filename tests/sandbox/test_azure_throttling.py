@@ -61,3 +61,13 @@ def test_a_principal_beyond_its_limit_is_told_when_to_come_back(
     assert answers[2].json()["error"]["code"] == "SubscriptionRequestsThrottled"
     other = control.add_application("other", roles={"workspace": ["Reader"]})
     assert arm(other, "GET", "", version="2023-04-01").status_code == 200
+
+
+def test_setting_the_sandboxs_clock_back_uses_up_no_requests(
+    control: SandboxControl, arm: Callable[..., requests.Response], data_scientist: str
+) -> None:
+    answers = []
+    for offset in (3600.0, 0.0):
+        control.settings(clock_offset_seconds=offset)
+        answers.append(arm(data_scientist, "GET", "", version="2023-04-01").status_code)
+    assert answers == [200, 200]

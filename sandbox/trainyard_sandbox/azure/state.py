@@ -5,6 +5,7 @@ server.py builds it once. What a module owns hangs here, so that no module impor
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -78,7 +79,7 @@ class AzureState:
 
     def __post_init__(self) -> None:
         self.tokens = AzureTokens(self.now, self.tenant_id)
-        self.throttle = Throttle(self.now)
+        self.throttle = Throttle(time.monotonic)
         self.blobs = AzureBlobs(self.data_dir / "blobs", self.storage_account, self.now)
 
     def signatures(self) -> Signatures:
