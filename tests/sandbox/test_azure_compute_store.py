@@ -48,6 +48,7 @@ def test_nobody_overtakes_a_job_that_waits(store: ComputeStore) -> None:
     claim(store, granted, "a", 3)
     claim(store, granted, "large", 4)
     claim(store, granted, "small", 1)
+    store.serve()
     assert granted == ["a"]
     store.release("large", "gpu")
     assert granted == ["a", "small"]
