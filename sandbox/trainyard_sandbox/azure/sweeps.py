@@ -11,11 +11,9 @@ That a sweep without any completed trial fails is our reading.
 
 from __future__ import annotations
 
-import asyncio
+import itertools
 import json
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -37,6 +35,7 @@ from trainyard_sandbox.azure.job_shapes import (
 )
 from trainyard_sandbox.azure.job_store import AzureJob, JobEnd, JobError
 from trainyard_sandbox.azure.mlflow_tracking import AzureTracking
+from trainyard_sandbox.azure.pipelines_children import Children
 from trainyard_sandbox.azure.sweeps_space import Value, check_space, trials
 from trainyard_sandbox.schema import AnyJson, Int, MapOf, Obj, Str
 from trainyard_sandbox.state import SandboxState
@@ -84,17 +83,6 @@ def attach(state: SandboxState) -> None:
     state.azure.job_types["Sweep"] = SweepJobs(state)
 
 
-@dataclass
-class _Sweep:
-    """A sweep under way: trials to come and those that run."""
-
-    job: AzureJob
-    to_come: Iterator[dict[str, Value]]
-    running: dict[asyncio.Task[None], AzureJob] = field(default_factory=dict)
-    started: int = 0
-    exhausted: bool = False
-
-
 class SweepJobs:
     """The job type Sweep."""
 
@@ -133,63 +121,36 @@ class SweepJobs:
         sampling = job.definition["samplingAlgorithm"]
         drawn = trials(job.definition["searchSpace"], sampling["samplingAlgorithmType"], sampling.get("seed"))
         limits = job.definition.get("limits", {})
-        sweep = _Sweep(job, islice(drawn, int(limits.get("maxTotalTrials", DEFAULT_TRIALS))))
+        to_come = islice(drawn, int(limits.get("maxTotalTrials", DEFAULT_TRIALS)))
         job.properties["primary_metric_config"] = json.dumps(
             {"name": job.definition["objective"]["primaryMetric"], "goal": job.definition["objective"]["goal"].lower()}
         )
         live.running()
-        while self._filled(sweep, int(limits.get("maxConcurrentTrials", DEFAULT_TRIALS))):
-            if await live.first(*sweep.running):
-                return await self._stopped(live, sweep)
-            for task in [task for task in sweep.running if task.done()]:
-                del sweep.running[task]
-        return await self._ended(job)
+        children, number = Children(self._azure, live), itertools.count()
+        at_once = int(limits.get("maxConcurrentTrials", DEFAULT_TRIALS))
+        while True:
+            for values in islice(to_come, at_once - len(children)):
+                index = next(number)
+                children.submit(f"{job.name}_{index}", self._trial(job, index, values))
+            if not children:
+                return await self._ended(job)
+            if await children.ended() is None:
+                return live.stopped
 
-    def _filled(self, sweep: _Sweep, at_once: int) -> bool:
-        """Start trials up to the limit; whether any is under way."""
-        while len(sweep.running) < at_once and not sweep.exhausted:
-            values = next(sweep.to_come, None)
-            if values is None:
-                sweep.exhausted = True
-                break
-            child = self._started(sweep, values)
-            sweep.running[asyncio.ensure_future(self._azure.engine.wait(child))] = child
-        return bool(sweep.running)
-
-    def _started(self, sweep: _Sweep, values: dict[str, Value]) -> AzureJob:
-        """Submit one trial as a command job."""
-        parent = sweep.job
-        properties = self._machine(parent.definition) | parent.definition["trial"]
+    def _trial(self, parent: AzureJob, index: int, values: dict[str, Value]) -> dict[str, Any]:
+        """One trial as a command job."""
+        properties: dict[str, Any] = self._machine(parent.definition) | parent.definition["trial"]
         literals = {name: {"jobInputType": "literal", "value": _text(value)} for name, value in values.items()}
         properties |= {
             "jobType": "Command",
-            "experimentName": parent.experiment,
-            "displayName": f"{parent.display_name}_{sweep.started}",
+            "displayName": f"{parent.display_name}_{index}",
             "inputs": parent.definition.get("inputs", {}) | literals,
             "outputs": parent.definition.get("outputs", {}),
             "tags": {"hyperparameters": json.dumps(values)},
         }
         timeout = parent.definition.get("limits", {}).get("trialTimeout")
-        if timeout:
-            properties["limits"] = {"jobLimitsType": "Command", "timeout": timeout}
-        name = f"{parent.name}_{sweep.started}"
-        sweep.started += 1
-        child: AzureJob = self._azure.jobs.create(
-            name, properties, parent.creator, parent.creator_object_id, parent=parent
-        )
-        self._azure.engine.submit(child)
-        return child
-
-    async def _stopped(self, live: LiveJob, sweep: _Sweep) -> JobEnd:
-        """Cancel what runs and wait for it, unless all is being deleted."""
-        if not live.forgotten:
-            for child in sweep.running.values():
-                self._azure.engine.cancel(child)
-            await asyncio.gather(*sweep.running)
-        for task in sweep.running:
-            task.cancel()
-        await asyncio.gather(*sweep.running, return_exceptions=True)
-        return live.stopped
+        limits = {"limits": {"jobLimitsType": "Command", "timeout": timeout}} if timeout else {}
+        return properties | limits
 
     async def _ended(self, job: AzureJob) -> JobEnd:
         """Name the best trial, if any logged the primary metric."""
