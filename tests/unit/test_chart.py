@@ -11,6 +11,7 @@ import typer
 import yaml
 
 from trainyard.cli.main import app
+from trainyard.identity import clouds
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "trainyard"
@@ -102,6 +103,25 @@ def test_the_chart_installs_the_version_of_this_checkout() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert (chart["version"], chart["appVersion"]) == (version, version)
+
+
+def test_a_cloud_of_the_values_is_what_the_operator_reads() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())["properties"]["azureML"]["properties"]["clouds"]
+    assert tuple(schema["items"]["required"]) == clouds.FIELDS
+    assert set(schema["items"]["properties"]) == {*clouds.FIELDS, *clouds.OPTIONAL}
+    assert schema["items"]["additionalProperties"] is False
+
+
+def test_the_operator_finds_its_clouds_where_the_chart_puts_them() -> None:
+    deployment = (CHART / "templates/deployment.yaml").read_text()
+    [flag] = re.findall(r"--azure-cloud=(\S+)/\{\{ \.name \}\}\.json", deployment)
+    [mounted] = re.findall(r"- name: azure-clouds\n\s+mountPath: (\S+)", deployment)
+    assert flag == mounted
+    name = '{{ include "trainyard.fullname" . }}-azure-clouds'
+    made = (CHART / "templates/azure-clouds.yaml").read_text()
+    assert f"name: {name}" in deployment
+    assert f"name: {name}" in made
+    assert "{{ .name }}.json: {{ . | toJson | quote }}" in made
 
 
 def test_the_operator_knows_every_flag_that_the_chart_gives_it() -> None:

@@ -240,15 +240,16 @@ def read(path: Path) -> Cloud:
         raise ValueError(f"--azure-cloud {path}: {error}") from error
 
 
-_REQUIRED = ("name", "resourceManager", "authority", "storageSuffix", "mlResource", "dataHosts")
+FIELDS = ("name", "resourceManager", "authority", "storageSuffix", "mlResource", "dataHosts")
+OPTIONAL = ("studio",)
 
 
 def parse(document: Mapping[str, Any]) -> Cloud:
     """The cloud that a JSON object describes. Raises ValueError naming the field."""
-    unknown = sorted(document.keys() - {*_REQUIRED, "studio"})
+    unknown = sorted(document.keys() - {*FIELDS, *OPTIONAL})
     if unknown:
-        raise ValueError(f"unknown field {unknown[0]!r}; known are {', '.join(_REQUIRED)} and studio")
-    missing = [field for field in _REQUIRED if field not in document]
+        raise ValueError(f"unknown field {unknown[0]!r}; known are {', '.join(FIELDS + OPTIONAL)}")
+    missing = [field for field in FIELDS if field not in document]
     if missing:
         raise ValueError(f"{missing[0]} is missing")
     name, suffix, hosts = document["name"], document["storageSuffix"], document["dataHosts"]
