@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from azure.ai.ml.entities import Compute
 
 NO_LIMIT = -1
+# Of ComputeResource's ProvisioningState, those that no time mends; the others come to be Succeeded.
+UNSOUND = frozenset({"Failed", "Canceled", "Deleting"})
 
 
 class Machines:
@@ -32,8 +34,8 @@ class Machines:
                 f"the workspace has no compute {need.name}: az ml compute create --name {need.name} --type AmlCompute "
                 f"--size SIZE --max-instances N {self._place()}, or correct the workspace's compute class"
             )
-        state = str(found.provisioning_state or "")
-        if state not in ("Succeeded", "Updating", ""):
+        state = word(found.provisioning_state)
+        if state in UNSOUND:
             return missing(
                 f"compute {need.name} is {state}: look at it in the studio, or az ml compute show --name {need.name} "
                 f"{self._place()}"
@@ -45,11 +47,16 @@ class Machines:
                 f"--name {need.name} --max-instances {wanted} {self._place()}"
             )
         size = getattr(found, "size", None)
-        return passed(f"{found.type or 'compute'}{f' of {size}' if size else ''}, up to {most or 1} machines")
+        return passed(f"{word(found.type) or 'compute'}{f' of {size}' if size else ''}, up to {most or 1} machines")
 
     def size(self, need: Need) -> Found:
         """A size of virtual machines for serverless compute: that the region has it, and the quota allows for it."""
-        sizes = {str(row.get("name", "")).lower(): row for row in self._sizes()}
+        try:
+            sizes = {str(row.get("name", "")).lower(): row for row in self._sizes()}
+        except Denied as error:
+            raise NotToldError(
+                "the region's sizes of machines can be seen with a role on the subscription alone (Reader)"
+            ) from error
         if not sizes:
             raise NotToldError("the region's sizes of machines are not listed")
         row = sizes.get(need.name.lower())
@@ -110,6 +117,11 @@ class Machines:
     def _place(self) -> str:
         workspace = self._client.workspace
         return f"--resource-group {workspace.resource_group} --workspace-name {workspace.name}"
+
+
+def word(value: Any) -> str:
+    """What a typed field says; the SDK has enumerations for some."""
+    return str(getattr(value, "value", value) or "")
 
 
 def _name(usage: Mapping[str, Any]) -> str:

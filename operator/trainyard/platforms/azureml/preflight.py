@@ -15,7 +15,7 @@ from trainyard.core.remote import Finding
 from trainyard.platforms.azureml import needs
 from trainyard.platforms.azureml.client import AzureMLClient
 from trainyard.platforms.azureml.jobs import READ_VERSION
-from trainyard.platforms.azureml.machines import Machines
+from trainyard.platforms.azureml.machines import Machines, word
 from trainyard.platforms.azureml.rights import Rights
 from trainyard.platforms.base import Need, Request
 from trainyard.platforms.verdicts import Check, Found, NotToldError, missing, passed
@@ -89,7 +89,7 @@ class Things:
             found = self._client.typed(lambda ml: ml.datastores.get(need.name))
         except Missing:
             return missing(f"the workspace has no datastore {need.name}; correct the uri or the workspace's dataRoots")
-        return passed(f"{found.type or 'a datastore'}; what storage permits is known when the code asks for it")
+        return passed(f"{word(found.type) or 'a datastore'}; what storage permits is known when the code asks for it")
 
     def job(self, need: Need) -> Found:
         """The job that is copied."""
