@@ -185,6 +185,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"authority": 7}, "authority"),
     ({"storageSuffix": "net/evil"}, "storageSuffix"),
     ({"storageSuffix": ""}, "storageSuffix"),
+    ({"storageSuffix": None}, "storageSuffix"),
     ({"mlResource": "ml"}, "mlResource"),
     ({"dataHosts": []}, "dataHosts"),
     ({"dataHosts": "*.api.example"}, "dataHosts"),

@@ -260,6 +260,8 @@ def parse(document: Mapping[str, Any]) -> Cloud:
     resource = document["mlResource"]
     if not isinstance(resource, str) or not _RESOURCE.fullmatch(resource.rstrip("/")):
         raise ValueError("mlResource must be an https URL without a path, for example https://ml.azure.com")
+    if not isinstance(suffix, str):
+        raise ValueError("storageSuffix must be what follows ACCOUNT.blob. in the hosts of storage")  # noqa: TRY004
     for pattern in (*hosts, f"*.blob.{suffix}"):
         try:
             HostPattern.of(pattern)
@@ -269,7 +271,7 @@ def parse(document: Mapping[str, Any]) -> Cloud:
         name=name,
         resource_manager=_origin(document, "resourceManager"),
         authority=_origin(document, "authority"),
-        storage_suffix=str(suffix),
+        storage_suffix=suffix,
         ml_resource=resource.rstrip("/"),
         data_hosts=tuple(hosts),
         studio=_origin(document, "studio") if "studio" in document else resource.rstrip("/"),
