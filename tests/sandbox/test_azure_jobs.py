@@ -153,6 +153,7 @@ def test_a_name_that_no_job_may_have_is_refused(jobs: Jobs, name: str) -> None:
         ({"environmentId": "azureml:e:9"}, "No environment exists for name: e, version: 9"),
         ({"codeId": "{ws}/codes/c/versions/1"}, "Code asset c:1 was not found."),
         ({"codeId": "/subscriptions/other"}, "is not a valid ARM resource id of this workspace"),
+        ({"identity": {"identityType": "UserIdentity"}}, "in the x-azureml-token header"),
         ({"resources": {"instanceType": "Standard_X"}}, "The VM size 'Standard_X' is not available"),
         ({"command": "python ${{inputs.x}}"}, "does not contain 'x'"),
         ({"jobType": "AutoML"}, "The jobType 'AutoML' is not supported by this sandbox"),
@@ -175,6 +176,15 @@ def test_a_job_that_cannot_run_is_refused_when_it_is_submitted(
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "UserError")
     assert message in refused.json()["error"]["message"]
     assert control.azure_created_total() == before
+
+
+def test_a_job_may_run_as_its_submitter_when_that_ones_token_comes_along(
+    arm: Arm, data_scientist: str, jobs: Jobs, held: str, control: SandboxControl
+) -> None:
+    headers = {"x-azureml-token": control.issue_azure_token(data_scientist, control.address.azure.ml_resource)}
+    document = body(identity={"identityType": "UserIdentity"})
+    answer = arm(data_scientist, "PUT", f"/jobs/{held}", version=PUT, json=document, headers=headers)
+    assert (answer.status_code, answer.json()["properties"]["identity"]) == (201, {"identityType": "UserIdentity"})
 
 
 def test_a_list_is_newest_first_in_pages_and_filters_by_tag_key_and_property(

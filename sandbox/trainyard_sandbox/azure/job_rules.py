@@ -13,12 +13,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from trainyard_sandbox.azure.arm import AzureCall
 from trainyard_sandbox.azure.compute_sizes import vm_size
 from trainyard_sandbox.azure.compute_store import AzureCompute
 from trainyard_sandbox.azure.errors import ArmError, user_error
 from trainyard_sandbox.azure.job_store import MUTABLE, AzureJob
 from trainyard_sandbox.azure.job_view import default_output
-from trainyard_sandbox.azure.state import AzureState
+from trainyard_sandbox.azure.state import ML_RESOURCE, AzureState
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,254}")
 _GENERATED_SERVICES = ("Tracking", "Studio")
@@ -66,6 +67,25 @@ def without_generated(job: AzureJob, properties: dict[str, Any]) -> dict[str, An
     if outputs.get("default") == default_output(job):
         del outputs["default"]
     return wanted | ({"services": endpoints} if endpoints else {}) | ({"outputs": outputs} if outputs else {})
+
+
+def check_identity(call: AzureCall, properties: dict[str, Any]) -> None:
+    """Refuse a job that is to run as its submitter without a token of the submitter's for Azure ML.
+
+    The SDK sends one in `x-azureml-token` with such a job (`_job_operations.py`, `_set_headers_with_user_aml_token`);
+    what the service says without it is not published.
+
+    Raises:
+        ArmError: 400 UserError.
+    """
+    if (properties.get("identity") or {}).get("identityType") != "UserIdentity":
+        return
+    token = call.azure.tokens.find(call.request.headers.get("x-azureml-token", ""))
+    if token is None or token.audience.rstrip("/") != ML_RESOURCE or token.expires_at <= call.state.now():
+        message = (
+            "A job with user identity needs a valid token for Azure Machine Learning in the x-azureml-token header."
+        )
+        raise user_error(message, "BadArgument", "InvalidUserToken")
 
 
 def check_compute(azure: AzureState, properties: dict[str, Any]) -> None:

@@ -64,6 +64,7 @@ async def put_job(call: AzureCall) -> Response:
         store.change(job, properties)
         return JSONResponse(rendered(call.azure, job), 200)
     job_type.check(call, properties)
+    job_rules.check_identity(call, properties)
     job = store.create(name, properties, call.principal.client_id, call.principal.object_id)
     call.azure.engine.submit(job)
     return JSONResponse(rendered(call.azure, job), 201)
