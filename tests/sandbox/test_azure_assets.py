@@ -46,6 +46,15 @@ def test_the_default_datastore_is_listed_and_gives_a_signature(client: MLClient)
         client.datastores.get("nowhere")
 
 
+def test_datastores_come_in_pages_of_the_length_asked_for(arm: Arm, data_scientist: str) -> None:
+    params = {"count": "1", "names": "workspaceblobstore,workspaceartifactstore"}
+    first = arm(data_scientist, "GET", "/datastores", version="2023-04-01", params=params).json()
+    assert ([store["name"] for store in first["value"]], "nextLink" in first) == (["workspaceblobstore"], True)
+    second = arm(data_scientist, "GET", "/datastores", version="2023-04-01", params=params | {"$skip": "1"}).json()
+    assert [store["name"] for store in second["value"]] == ["workspaceartifactstore"]
+    assert "nextLink" not in second
+
+
 def test_a_folder_of_code_is_uploaded_once_and_known_by_its_hash(
     control: SandboxControl, client: MLClient, arm: Arm, data_scientist: str, tmp_path: Path
 ) -> None:

@@ -30,7 +30,8 @@ VERSIONS = (
 )
 """api-versions served for assets: the bodies are alike in all of them, but for fields that the sandbox refuses."""
 
-LIST_QUERY = ("$orderBy", "$top", "$skip", "listViewType", "tags", "properties")
+LIST_QUERY = ("$orderBy", "$top", "$skip", "listViewType", "tags")
+CONTAINER_QUERY = ("$skip", "listViewType")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_.]{0,254}")
 _VERSION = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_.]{0,29}|[0-9a-f-]{32,64}")
 _READ_ONLY = ("provisioningState", "environmentType")
@@ -176,11 +177,22 @@ def container_body(call: AzureCall, store: AssetStore, container: AssetContainer
     }
 
 
-def listed_versions(call: AzureCall, store: AssetStore, keep: Sequence[AssetVersion]) -> Response:
-    """A page of versions: the archived ones as `listViewType` says, in the order of `$orderBy`, filtered by tags."""
+def listed_containers(call: AzureCall, store: AssetStore) -> Response:
+    """A page of containers; none is ever archived here."""
+    shown = [] if _view(call) == "ArchivedOnly" else list(store.containers.values())
+    return page_response(call, [container_body(call, store, container) for container in shown])
+
+
+def _view(call: AzureCall) -> str:
     view = call.query.get("listViewType", "ActiveOnly")
     if view not in ("ActiveOnly", "ArchivedOnly", "All"):
         raise user_error(f"listViewType '{view}' is invalid.", "BadArgument", target="listViewType")
+    return view
+
+
+def listed_versions(call: AzureCall, store: AssetStore, keep: Sequence[AssetVersion]) -> Response:
+    """A page of versions: the archived ones as `listViewType` says, in the order of `$orderBy`, filtered by tags."""
+    view = _view(call)
     shown = [v for v in keep if view == "All" or bool(v.properties.get("isArchived")) == (view == "ArchivedOnly")]
     for wanted in filter(None, call.query.get("tags", "").split(",")):
         key, equals, value = wanted.partition("=")
@@ -203,9 +215,12 @@ def _ordered(call: AzureCall, versions: list[AssetVersion]) -> list[AssetVersion
     return oldest_first if order[1:] != ["desc"] else list(reversed(oldest_first))
 
 
-def page_response(call: AzureCall, bodies: Sequence[Mapping[str, Any]]) -> Response:
-    """One page of a list, with `nextLink` if there is more; `$top` limits the page, `$skip` is where it begins."""
-    begin, length = _number(call, "$skip", 0), min(_number(call, "$top", PAGE), PAGE)
+def page_response(call: AzureCall, bodies: Sequence[Mapping[str, Any]], length_from: str = "$top") -> Response:
+    """One page of a list, with `nextLink` if there is more; it begins at `$skip`.
+
+    `length_from` is the parameter that says how long the page may be; `$top` ends the list there, others do not.
+    """
+    begin, length = _number(call, "$skip", 0), min(_number(call, length_from, PAGE), PAGE)
     answer: dict[str, Any] = {"value": list(bodies[begin : begin + length])}
     if begin + length < len(bodies) and "$top" not in call.query:
         query = {**call.query, "api-version": call.api_version, "$skip": str(begin + length)}

@@ -18,12 +18,13 @@ from starlette.routing import Route
 from trainyard_sandbox.azure.arm import Action, AzureCall, arm_route
 from trainyard_sandbox.azure.assets import AssetStore, Author
 from trainyard_sandbox.azure.assets_api import (
+    CONTAINER_QUERY,
     LIST_QUERY,
     VERSIONS,
     check_name,
     container_body,
+    listed_containers,
     listed_versions,
-    page_response,
     put_properties,
     put_shape,
     put_version,
@@ -58,7 +59,7 @@ def routes() -> list[Route]:
     one = "/codes/{name}/versions/{version}"
     upload = "workspaces/codes/versions/write"
     return [
-        arm_route("/codes", {"GET": Action(list_names, "workspaces/codes/read", VERSIONS, LIST_QUERY)}),
+        arm_route("/codes", {"GET": Action(list_names, "workspaces/codes/read", VERSIONS, CONTAINER_QUERY)}),
         arm_route("/codes/{name}", {"GET": Action(get_name, "workspaces/codes/read", VERSIONS)}),
         arm_route(
             "/codes/{name}/versions",
@@ -79,7 +80,7 @@ def routes() -> list[Route]:
 async def list_names(call: AzureCall) -> Response:
     """Containers of code."""
     store = call.azure.codes
-    return page_response(call, [container_body(call, store, found) for found in store.containers.values()])
+    return listed_containers(call, store)
 
 
 async def get_name(call: AzureCall) -> Response:

@@ -12,11 +12,12 @@ from starlette.routing import Route
 from trainyard_sandbox.azure.arm import Action, AzureCall, arm_route
 from trainyard_sandbox.azure.assets import AssetStore, Author
 from trainyard_sandbox.azure.assets_api import (
+    CONTAINER_QUERY,
     LIST_QUERY,
     VERSIONS,
     container_body,
+    listed_containers,
     listed_versions,
-    page_response,
     put_properties,
     put_shape,
     put_version,
@@ -49,7 +50,7 @@ def routes() -> list[Route]:
     """Mounted by server.py."""
     read, write = "workspaces/data/versions/read", "workspaces/data/versions/write"
     return [
-        arm_route("/data", {"GET": Action(list_names, "workspaces/data/read", VERSIONS, LIST_QUERY)}),
+        arm_route("/data", {"GET": Action(list_names, "workspaces/data/read", VERSIONS, CONTAINER_QUERY)}),
         arm_route("/data/{name}", {"GET": Action(get_name, "workspaces/data/read", VERSIONS)}),
         arm_route("/data/{name}/versions", {"GET": Action(list_versions, read, VERSIONS, LIST_QUERY)}),
         arm_route(
@@ -62,7 +63,7 @@ def routes() -> list[Route]:
 async def list_names(call: AzureCall) -> Response:
     """Containers of data."""
     store: AssetStore = call.azure.data
-    return page_response(call, [container_body(call, store, found) for found in store.containers.values()])
+    return listed_containers(call, store)
 
 
 async def get_name(call: AzureCall) -> Response:

@@ -27,7 +27,7 @@ from trainyard_sandbox.state import SandboxState
 DEFAULT = "workspaceblobstore"
 ARTIFACTS = "workspaceartifactstore"
 ARTIFACT_CONTAINER = "azureml"
-_LIST = ("isDefault", "names", "searchText", "orderBy", "orderByAsc", "count", "$skip")
+_LIST = ("isDefault", "names", "orderByAsc", "count", "$skip")
 _SECRETS = Obj({"expirableSecret": Bool(), "expireAfterHours": Int(minimum=1, maximum=24)})
 
 
@@ -81,7 +81,10 @@ def routes() -> list[Route]:
 
 
 async def list_datastores(call: AzureCall) -> Response:
-    """All datastores, or only the default one."""
+    """All datastores, or only the default one. They come in the order in which they were made, as `orderByAsc=false`,
+    which the SDK always sends, leaves it."""
+    if call.query.get("orderByAsc", "false").lower() != "false":
+        raise user_error("This sandbox does not order datastores.", "BadArgument", target="orderByAsc")
     wanted = call.query.get("isDefault", "").lower()
     names = call.query.get("names")
     shown = [
@@ -89,7 +92,7 @@ async def list_datastores(call: AzureCall) -> Response:
         for store in call.azure.datastores.all()
         if (wanted in ("", str(store.name == DEFAULT).lower())) and (names is None or store.name in names.split(","))
     ]
-    return page_response(call, [_body(call.azure, store) for store in shown])
+    return page_response(call, [_body(call.azure, store) for store in shown], length_from="count")
 
 
 async def get_datastore(call: AzureCall) -> Response:

@@ -13,11 +13,12 @@ from starlette.routing import Route
 from trainyard_sandbox.azure.arm import Action, AzureCall, arm_route
 from trainyard_sandbox.azure.assets import AssetStore
 from trainyard_sandbox.azure.assets_api import (
+    CONTAINER_QUERY,
     LIST_QUERY,
     VERSIONS,
     container_body,
+    listed_containers,
     listed_versions,
-    page_response,
     put_properties,
     put_shape,
     put_version,
@@ -52,7 +53,7 @@ def routes() -> list[Route]:
     read, write = "workspaces/environments/versions/read", "workspaces/environments/versions/write"
     names = "workspaces/environments/read"
     return [
-        arm_route("/environments", {"GET": Action(list_names, names, VERSIONS, LIST_QUERY)}),
+        arm_route("/environments", {"GET": Action(list_names, names, VERSIONS, CONTAINER_QUERY)}),
         arm_route("/environments/{name}", {"GET": Action(get_name, names, VERSIONS)}),
         arm_route("/environments/{name}/versions", {"GET": Action(list_versions, read, VERSIONS, LIST_QUERY)}),
         arm_route(
@@ -65,7 +66,7 @@ def routes() -> list[Route]:
 async def list_names(call: AzureCall) -> Response:
     """Containers of environments."""
     store: AssetStore = call.azure.environments
-    return page_response(call, [container_body(call, store, found) for found in store.containers.values()])
+    return listed_containers(call, store)
 
 
 async def get_name(call: AzureCall) -> Response:

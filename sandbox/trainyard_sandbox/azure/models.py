@@ -18,11 +18,12 @@ from starlette.routing import Route
 from trainyard_sandbox.azure.arm import Action, AzureCall, arm_route
 from trainyard_sandbox.azure.assets import AssetStore, AssetVersion
 from trainyard_sandbox.azure.assets_api import (
+    CONTAINER_QUERY,
     LIST_QUERY,
     VERSIONS,
     container_body,
+    listed_containers,
     listed_versions,
-    page_response,
     put_properties,
     put_shape,
     put_version,
@@ -49,7 +50,7 @@ _PUT = put_shape(
 _JOB_ARTIFACTS = re.compile(r"(?:azureml://jobs/([^/]+)/outputs/artifacts/(?:paths/)?|runs:/([^/]+)/)(.*)")
 _JOB_OUTPUT = re.compile(r"azureml://jobs/([^/]+)/outputs/([^/]+)(?:/paths)?/?(.*)")
 _DATASTORE = re.compile(r"azureml://(?:subscriptions/[^/]+/resource[gG]roups/[^/]+/workspaces/[^/]+/)?datastores/.+")
-_QUERY = (*LIST_QUERY, "version", "description", "offset", "feed", "stage")
+_QUERY = (*LIST_QUERY, "version", "description", "stage")
 
 
 def attach(state: SandboxState) -> None:
@@ -61,7 +62,7 @@ def routes() -> list[Route]:
     """Mounted by server.py."""
     read, write = "workspaces/models/versions/read", "workspaces/models/versions/write"
     return [
-        arm_route("/models", {"GET": Action(list_names, "workspaces/models/read", VERSIONS, (*LIST_QUERY, "count"))}),
+        arm_route("/models", {"GET": Action(list_names, "workspaces/models/read", VERSIONS, CONTAINER_QUERY)}),
         arm_route("/models/{name}", {"GET": Action(get_name, "workspaces/models/read", VERSIONS)}),
         arm_route("/models/{name}/versions", {"GET": Action(list_versions, read, VERSIONS, _QUERY)}),
         arm_route(
@@ -78,7 +79,7 @@ def routes() -> list[Route]:
 async def list_names(call: AzureCall) -> Response:
     """Containers of models."""
     store: AssetStore = call.azure.models
-    return page_response(call, [container_body(call, store, found) for found in store.containers.values()])
+    return listed_containers(call, store)
 
 
 async def get_name(call: AzureCall) -> Response:
