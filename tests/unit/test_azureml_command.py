@@ -58,7 +58,7 @@ def replaced(command: str, values: Mapping[str, str]) -> str:
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bin")
-    for name in ("python", "train-iris"):
+    for name in ("python", "train-iris", "exit"):
         (folder / name).write_text(SHOW)
         (folder / name).chmod(0o755)
     return folder
@@ -76,7 +76,7 @@ def run(sent: Mapping[str, Any], programs: Path, **values: str) -> list[tuple[st
         timeout=10,
     )
     started = []
-    for part in re.split(rb"(?=(?:python|train-iris)\|/)", done.stdout):
+    for part in re.split(rb"(?=(?:python|train-iris|exit)\|/)", done.stdout):
         if part:
             line, _, rest = part.partition(b"\n")
             started.append((line.decode(), [each.decode() for each in rest.split(b"\0")[:-1]]))
@@ -129,6 +129,11 @@ def test_a_wheel_of_an_index_is_part_of_the_environment(programs: Path) -> None:
     )
     assert run(sent, programs) == [("train-iris|/||", ["a b"])]
     assert "codeId" not in sent
+
+
+def test_a_console_script_is_never_a_word_of_the_shells(programs: Path) -> None:
+    sent = properties({}, code={"wheel": {"package": "iris"}}, entrypoint={"consoleScript": "exit"})
+    assert run(sent, programs) == [("exit|/||", [])]
 
 
 def test_a_wheel_in_storage_is_mounted_and_installed_before_it_starts(programs: Path) -> None:

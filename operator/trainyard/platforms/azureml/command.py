@@ -4,8 +4,8 @@ Called by entry.py. Two readers look at a command before the code does: Azure ML
 `${{outputs.x}}` and `${{search_space.x}}` anywhere in it, and drops `$[[...]]` with an input that is absent (Azure
 Machine Learning documentation, "CLI (v2) command job YAML schema", expressions); what comes of it goes to a POSIX
 shell. So text of the user's stands in single quotes, in which a shell reads nothing, and is cut within `${{` and `$[[`,
-which a shell joins again. Expressions of ours stand in double quotes: what Azure ML puts in there is a path of its own,
-or a value that overrides.py has looked at.
+which a shell joins again; where one text ends and another begins there are quotes between them. Expressions of ours
+stand in double quotes: what Azure ML puts in there is a path of its own, or a value that overrides.py has looked at.
 """
 
 import re

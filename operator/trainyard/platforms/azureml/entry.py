@@ -110,15 +110,13 @@ def _started(entrypoint: Entrypoint, source: Source) -> str:
 
 
 def _parts(references: References, text: str, where: str, search_space: frozenset[str]) -> list[Part]:
-    """An argument in parts. Text that touches stays in one part, so that it is cut wherever Azure ML would read it."""
+    """An argument in parts: text, and what Azure ML replaces."""
     found: list[Part] = []
     for group, name, value in references.parts(text, where):
         if group in ("inputs", "outputs"):
             found.append(Expression(group, name))
         elif group == "params" and name in search_space:
             found.append(Expression("search_space", name))
-        elif found and isinstance(found[-1], Text):
-            found[-1] = Text(found[-1].text + value)
         else:
             found.append(Text(value))
     return found
