@@ -16,8 +16,8 @@ import requests
 from trainyard_sandbox.client import SandboxControl
 
 from .azure_fixtures import Arm
+from .azure_jobs import ENVIRONMENT, PUT, Jobs
 from .conftest import wait_until
-from .test_azure_jobs import ENVIRONMENT, PUT, Jobs
 
 
 class Runs(Jobs):
@@ -141,6 +141,15 @@ def test_a_build_that_fails_fails_the_job_before_it_costs_anything(
     assert error["message"].startswith("Image build failed. For more details, check log file azureml-logs/")
     assert error["message"].endswith("Error: no space left on device")
     assert (error["inner"], control.azure_job(name)["paid"]) == (["ImageBuildFailure"], False)
+
+
+def test_a_job_may_take_the_name_of_one_that_was_deleted_while_it_ran(runs: Runs, control: SandboxControl) -> None:
+    name = runs.run("trap '' TERM; sleep 60")
+    wait_until(lambda: runs.status(name) == "Running")
+    control.delete_azure_job(name)
+    assert runs.put(name, command="sleep 1; echo again > outputs.txt; cat outputs.txt").status_code == 201
+    assert runs.ended(name) == "Completed", control.azure_job(name)["error"]
+    assert runs.log(name).endswith("again\n")
 
 
 def test_no_process_of_a_job_outlives_the_sandbox(

@@ -94,7 +94,7 @@ class CommandJobs:
             return ended.end
         finally:
             if live.forgotten:
-                shutil.rmtree(self._directory / live.job.name, ignore_errors=True)
+                shutil.rmtree(self._place(live.job), ignore_errors=True)
 
     async def _prepared(self, live: LiveJob) -> list[Path]:
         """Build the image; returns the folders with its packages."""
@@ -164,9 +164,12 @@ class CommandJobs:
             return None
         return self._finalized(live, attempt, status, started)
 
+    def _place(self, job: AzureJob) -> Path:
+        return self._directory / f"{job.number}-{job.name}"
+
     def _laid_out(self, job: AzureJob, packages: list[Path]) -> _Attempt:
         """Put code and inputs where the processes find them."""
-        directory = self._directory / job.name
+        directory = self._place(job)
         shutil.rmtree(directory, ignore_errors=True)
         home = directory / "home"
         home.mkdir(parents=True)

@@ -33,7 +33,7 @@ class AzureEngine:
         self._kind = kind
         self._pretend = PretendEngine(state, self._limit, self._disarm)
         self._live: dict[str, LiveJob] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._limits: dict[str, asyncio.TimerHandle] = {}
         self.scripts: list[JobScript] = []
         self.default_script = JobScript()
@@ -45,7 +45,7 @@ class AzureEngine:
         await self._pretend.stop()
         for live in list(self._live.values()):
             live.forget()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def submit(self, job: AzureJob) -> None:
         """Begin a job that was just created."""
@@ -54,7 +54,9 @@ class AzureEngine:
             self._pretend.start(job, script)
             return
         live = self._live[job.name] = LiveJob(job, self._running)
-        self._tasks[job.name] = asyncio.get_running_loop().create_task(self._execute(live))
+        task = asyncio.get_running_loop().create_task(self._execute(live))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def cancel(self, job: AzureJob) -> None:
         """Cancel an active job; a second request changes nothing."""
@@ -105,8 +107,9 @@ class AzureEngine:
         except Exception as error:  # noqa: BLE001 - a bug of the sandbox must end the job visibly, not hang it
             end = JobEnd("Failed", JobError("ServiceError", f"The sandbox failed: {type(error).__name__}: {error}"))
         finally:
-            self._disarm(job)
-            del self._live[job.name], self._tasks[job.name]
+            if self._live[job.name] is live:  # not of a job that took a deleted one's name
+                self._disarm(job)
+                del self._live[job.name]
         if not live.forgotten:
             self._azure.jobs.finish(job, live.stop_with or end)
 
