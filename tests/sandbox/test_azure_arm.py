@@ -102,6 +102,31 @@ def test_names_in_paths_are_compared_without_regard_to_case(
     assert get(path, token, **{"api-version": VERSION}).status_code == 200
 
 
+def test_the_workspaces_services_take_tokens_for_azure_ml_and_ask_for_the_same_roles(
+    control: SandboxControl, arm: Arm, data_scientist: str, get: Callable[..., requests.Response]
+) -> None:
+    azure = control.address.azure
+    history = "/history/v1.0"
+    path = "/runs/no-such-run"
+    storage_token = control.issue_azure_token(data_scientist, "https://storage.azure.com")
+    full = history + azure.workspace_scope + path
+    assert get(full).status_code == 401
+    assert error(get(full, storage_token))[:2] == (401, "InvalidAuthenticationTokenAudience")
+    assert arm(data_scientist, "GET", path, plane=history).status_code == 404
+    nobody = control.add_application("nobody")
+    assert error(arm(nobody, "GET", path, plane=history))[:2] == (403, "AuthorizationFailed")
+    elsewhere = full.replace(azure.workspace_name, "ws-none")
+    ml_token = control.issue_azure_token(data_scientist, azure.ml_resource)
+    assert error(get(elsewhere, ml_token))[:2] == (404, "UserError")
+
+
+def test_a_connection_that_is_reset_is_azures_own(control: SandboxControl, arm: Arm, data_scientist: str) -> None:
+    control.add_fault("reset", ".*/models/reset")
+    with pytest.raises(requests.ConnectionError):
+        arm(data_scientist, "GET", "/models/reset", version=VERSION)
+    assert arm(data_scientist, "GET", "/models/reset", version=VERSION).status_code == 404
+
+
 def test_a_body_that_is_no_json_is_refused(arm: Arm, data_scientist: str) -> None:
     answer = arm(data_scientist, "PUT", "/data/d/versions/1", version=VERSION, data=b"{")
     assert error(answer)[:2] == (400, "InvalidRequestContent")
