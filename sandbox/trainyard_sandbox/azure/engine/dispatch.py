@@ -107,7 +107,7 @@ class AzureEngine:
         except Exception as error:  # noqa: BLE001 - a bug of the sandbox must end the job visibly, not hang it
             end = JobEnd("Failed", JobError("ServiceError", f"The sandbox failed: {type(error).__name__}: {error}"))
         finally:
-            if self._live[job.name] is live:  # not of a job that took a deleted one's name
+            if self._live.get(job.name) is live:  # not of a job that took a deleted one's name
                 self._disarm(job)
                 del self._live[job.name]
         if not live.forgotten:
