@@ -12,10 +12,10 @@ from typing import Any
 from trainyard.core.errors import Denied, Missing, Refused
 from trainyard.core.remote import ModelVersion
 from trainyard.platforms.azureml.history import History
+from trainyard.platforms.azureml.names import ALIAS_TAG
 from trainyard.platforms.base import ModelWanted
 from trainyard.platforms.logged import MAX_METRICS, MAX_PARAMS, first, metrics_of, params_of
 
-ALIAS_TAG = "alias"
 PAGE = 200
 
 # A (reason, message), see `core.remote.Result`.
