@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote, urlencode
 
 import requests
 
@@ -103,8 +104,8 @@ class Plane:
             try:
                 request = HttpRequest(
                     method,
-                    url,
-                    params=dict(query or {}),
+                    # azure-core takes parameters as they are, for its own clients have quoted them before.
+                    f"{url}?{urlencode(query, quote_via=quote)}" if query else url,
                     json=None if body is None else dict(body),
                     headers={"Accept": "application/json", **(headers or {})},
                 )

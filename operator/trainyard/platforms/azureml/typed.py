@@ -60,8 +60,8 @@ def ml_client(workspace: Workspace, transport: "RequestsTransport") -> "MLClient
             retry_total=0,
             user_agent=user_agent(),
         )
-        # It sets the level of this one itself, to tell of the beginning and end of each call.
-        logging.getLogger("azure.ai.ml._telemetry").setLevel(logging.WARNING)
+        # It sets the level of this one itself, to tell how each call ended: that a thing is not there is no news.
+        logging.getLogger("azure.ai.ml._telemetry").setLevel(logging.CRITICAL)
         return client
 
 
