@@ -88,13 +88,16 @@ def sources() -> Iterator[tuple[Path, ast.Module]]:
 REASON_AT = {"Blocked": 0, "Verdict": 1, "Note": 1, "enter": 2, "_meaning": 1}
 # Their reasons stand in the message of the Event LogsNotKept and in the log, and are no one's reason.
 NO_REASONS_OF_RUNS = SOURCE / "keeping"
+# A platform's own Verdict (platforms/failures.py) has advice in that place.
+ADVICE = SOURCE / "platforms"
 
 
-def reasons_in(tree: ast.Module) -> Iterator[str | None]:
+def reasons_in(path: Path, tree: ast.Module) -> Iterator[str | None]:
+    reason_at = {name: at for name, at in REASON_AT.items() if name != "Verdict" or not path.is_relative_to(ADVICE)}
     for name, call in calls_of(tree):
         yield from (constant(keyword.value) for keyword in call.keywords if keyword.arg == "reason")
-        if name in REASON_AT and len(call.args) > REASON_AT[name]:
-            yield constant(call.args[REASON_AT[name]])
+        if name in reason_at and len(call.args) > reason_at[name]:
+            yield constant(call.args[reason_at[name]])
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and [getattr(t, "id", "") for t in node.targets] == ["reason"]:
             yield constant(node.value)
@@ -114,7 +117,7 @@ def reasons() -> frozenset[str]:
     found = {ALREADY_EXISTS, *(end.value for end in End), *STOP_PHASE, *(phase for phase, _ in IN_STAGE.values())}
     for path, tree in sources():
         if not path.is_relative_to(NO_REASONS_OF_RUNS):
-            found |= {word for word in reasons_in(tree) if word}
+            found |= {word for word in reasons_in(path, tree) if word}
     return frozenset(found - NEVER_SHOWN)
 
 
