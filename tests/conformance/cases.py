@@ -115,7 +115,7 @@ class Case:
     """A manifest, what is done to it, and what becomes of it.
 
     `phases` in order; one with a question mark may be missed. `first` is done before the resource is made, `then` after
-    that. The run is looked at when it is in the last of the phases, or gone if it is not `left`. `says` has to stand in
+    that. The run is looked at when it is in one of `ends`, or gone if it is not `left`. `says` has to stand in
     what it told people, `workspace` are fields of its workspace. `differs` are fields of the observation that platforms
     may differ in, with the reason beside it.
     """
@@ -140,14 +140,20 @@ class Case:
     model: tuple[str, str, str | None] | None = None
     metrics: frozenset[str] = frozenset()
     log: tuple[str, ...] = ()
+    ends: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.name
 
     @property
     def last(self) -> str:
-        """The phase that it comes to rest in."""
+        """The last of the phases."""
         return self.phases.split()[-1]
+
+    @property
+    def rests_in(self) -> tuple[str, ...]:
+        """The phases that it may come to rest in: the last one unless told."""
+        return self.ends or (self.last,)
 
 
 def cancel(act: Act) -> None:
@@ -388,7 +394,7 @@ CASES = (
         "the whole takes too long",
         f"{WHILE_RUNNING} TimedOut",
         "TimedOut",
-        {"timeoutSeconds": 5},
+        {"timeoutSeconds": 12},
         pretences=(FOREVER,),
         attempts=("TimedOut",),
         results=("cancelled",),

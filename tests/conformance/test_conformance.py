@@ -9,7 +9,9 @@ import pytest
 
 from tests.conformance.cases import CASES, PASSED, TRUE_IN, Case
 from tests.conformance.conftest import Look
+from tests.conformance.lacks import REFUSED_BEFORE, UNSUPPORTED
 from tests.platforms import NAMES
+from trainyard.platforms.lacking import LACKING
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 
@@ -52,6 +54,26 @@ def test_platforms_do_the_same(case: Case, look: Look) -> None:
     first, *others = (look(case, platform).what.compared(PASSED, case.differs) for platform in NAMES)
     for other in others:
         assert other == first
+
+
+@pytest.mark.parametrize("case", UNSUPPORTED, ids=str)
+@pytest.mark.parametrize("platform", NAMES)
+def test_what_a_platform_lacks_is_refused_in_its_own_words_and_planned_elsewhere(
+    case: Case, platform: str, look: Look
+) -> None:
+    declared = {lack.what: lack.sentence for lack in LACKING[platform]}
+    observed = look(case, platform)
+    assert observed.what.attempts == observed.what.results == ()
+    if case.name in declared:
+        assert observed.what.reason == "UnsupportedOnPlatform", observed.messages
+        assert declared[case.name] in observed.messages[-1]
+    else:
+        assert observed.what.reason == "Planned", observed.messages
+
+
+def test_every_lack_that_is_declared_has_a_manifest() -> None:
+    declared = {lack.what for lacks in LACKING.values() for lack in lacks}
+    assert declared - REFUSED_BEFORE == {case.name for case in UNSUPPORTED}
 
 
 def test_phases_are_compared_in_order() -> None:

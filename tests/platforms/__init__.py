@@ -10,10 +10,11 @@ and what it asks of `scene.platform` is asked of each in turn.
 import pytest
 
 from stand import Stand
+from tests.platforms.azureml import AzureMLDriver
 from tests.platforms.base import PlatformDriver
 from tests.platforms.databricks import DatabricksDriver
 
-DRIVERS: dict[str, type[PlatformDriver]] = {"databricks": DatabricksDriver}
+DRIVERS: dict[str, type[PlatformDriver]] = {"databricks": DatabricksDriver, "azureml": AzureMLDriver}
 NAMES = tuple(DRIVERS)
 
 on_every_platform = pytest.mark.parametrize("platform_name", NAMES)
