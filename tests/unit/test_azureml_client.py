@@ -192,6 +192,11 @@ def test_a_typed_read_leaves_with_the_sessions_token_and_not_with_the_sdks(clien
     assert wire.tokens() == [f"Bearer {ARM}/.default#1"]
 
 
+def test_a_token_that_an_sdk_puts_on_a_request_is_taken_off_it(client: AzureMLClient, wire: Wire) -> None:
+    client._open._session.get(f"{DATA}/discovery", headers={"Authorization": "Bearer of-the-sdk"})
+    assert wire.tokens() == [None]
+
+
 def test_every_connection_of_azure_sdks_goes_through_the_audited_transport(client: AzureMLClient) -> None:
     for plane in (client._arm, client._data, client._open, client._storage):
         adapters = plane._session.adapters
