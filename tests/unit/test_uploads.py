@@ -66,7 +66,7 @@ async def test_what_is_removed_is_what_was_uploaded(scene: Scene) -> None:
 async def test_what_is_gone_already_is_no_error(scene: Scene) -> None:
     run = await finished(scene)
     scene.remote.folders.clear()
-    assert await scene.uploads.clean(run) == "there was no uploaded code to remove"
+    assert await scene.uploads.clean(run) == "no uploaded code was there that can be removed"
 
 
 async def test_what_has_ended_is_taken_out_of_the_platforms_lists(scene: Scene) -> None:
@@ -89,7 +89,7 @@ async def test_a_platform_that_does_not_answer_is_asked_to_retire_again(scene: S
     with pytest.raises(Unreachable):
         await scene.uploads.clean(run)
     del scene.remote.errors["retire"]
-    assert await scene.uploads.clean(run) == "there was no uploaded code to remove"
+    assert await scene.uploads.clean(run) == "no uploaded code was there that can be removed"
     assert len(scene.remote.retired) == 1
 
 
@@ -127,7 +127,7 @@ async def test_another_teams_run_is_not_named(scene: Scene) -> None:
 async def test_a_run_that_uploaded_nothing_asks_nothing(scene: Scene) -> None:
     key = scene.put(code=None, compute=None, jobRef={"id": "7"})
     await scene.finish(key)
-    assert await scene.uploads.clean(snapshot(scene, key)) == "there was no uploaded code to remove"
+    assert await scene.uploads.clean(snapshot(scene, key)) == "no uploaded code was there that can be removed"
     assert "clean" not in scene.remote.calls
 
 
@@ -160,7 +160,7 @@ async def test_two_that_remove_the_same_folder_do_it_once_and_agree(scene: Scene
     slow.go_on.set()
     assert await asyncio.gather(*removals) == [
         "1 folder of uploaded code removed",
-        "there was no uploaded code to remove",
+        "no uploaded code was there that can be removed",
     ]
 
 

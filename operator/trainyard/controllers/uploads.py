@@ -127,7 +127,7 @@ class Uploads:
             told.append(f"uploaded code left for {used_by}, which uses it too")
         if orphaned:
             told.append("uploaded code left for a remote run that was not stopped when its resource was deleted")
-        return "; ".join(told) or "there was no uploaded code to remove"
+        return "; ".join(told) or "no uploaded code was there that can be removed"
 
     async def _remove(self, run: RunSnapshot, folder: Folder, attempt: Attempt) -> bool | Key | None:
         """Whether there was one to remove, or the run that it is left for; None is one that has no object any more."""
