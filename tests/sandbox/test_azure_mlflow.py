@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pytest
 import requests
 import yaml
 from databricks.sdk import WorkspaceClient
+from databricks.sdk.errors import ResourceDoesNotExist
 from sklearn.datasets import load_wine
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import accuracy_score, log_loss
@@ -295,13 +297,23 @@ def test_what_azure_ml_does_not_serve_is_answered_with_nothing(data_scientist: s
         assert (answer.status_code, answer.text) == (404, ""), path
 
 
-def test_databricks_principals_do_not_see_the_experiments_of_azure_ml(
-    control: SandboxControl, job: Callable[..., str], mlflow_call: Callable[..., Any], workspace: WorkspaceClient
+def test_not_even_a_databricks_admin_sees_the_experiments_of_azure_ml(
+    control: SandboxControl,
+    job: Callable[..., str],
+    mlflow_call: Callable[..., Any],
+    workspace: WorkspaceClient,
+    principal: str,
 ) -> None:
+    control.change_principal(principal, groups=["admins"])
     name = job("hidden")
     mlflow_call("POST", "/runs/log-metric", {"run_id": name, "key": "a", "value": 1, "timestamp": 1})
-    listed = {experiment.name for experiment in workspace.experiments.search_experiments()}
-    assert not {entry for entry in listed if "hidden" in str(entry)}
+    listed = [experiment.name or "" for experiment in workspace.experiments.search_experiments()]
+    assert all(name.startswith("/") for name in listed)
+    for number in range(1, 20):
+        with contextlib.suppress(ResourceDoesNotExist):
+            found = workspace.experiments.get_experiment(str(number)).experiment
+            assert found is not None
+            assert (found.name or "").startswith("/")
     shown = mlflow_call("POST", "/experiments/search", {"filter": "name LIKE 'hid%'"})["experiments"]
     assert [experiment["name"] for experiment in shown] == ["hidden"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -22,15 +23,19 @@ ENVIRONMENT = "azureml://registries/azureml/environments/sklearn-1.5/versions/1"
 HISTORY = "/history/v1.0"
 
 
+def component_body(command: str, **spec: Any) -> dict[str, Any]:
+    fields = {"type": "command", "command": command, "environment": ENVIRONMENT, **spec}
+    return {"properties": {"componentSpec": fields}}
+
+
 @pytest.fixture
 def component(data_scientist: str, arm: Arm, control: SandboxControl) -> Callable[..., str]:
     """Make a command component; returns its resource id."""
 
     def make(command: str, **spec: Any) -> str:
         name = f"step-{uuid.uuid4().hex[:8]}"
-        body = {"componentSpec": {"type": "command", "command": command, "environment": ENVIRONMENT, **spec}}
         path = f"/components/{name}/versions/1"
-        made = arm(data_scientist, "PUT", path, version="2024-10-01-preview", json={"properties": body})
+        made = arm(data_scientist, "PUT", path, version="2024-10-01-preview", json=component_body(command, **spec))
         assert made.status_code == 201, made.text
         azure = control.address.azure
         return f"{azure.workspace_scope}{path}"
@@ -238,3 +243,21 @@ def test_a_component_keeps_what_it_runs(data_scientist: str, arm: Arm, component
     )
     shown = arm(data_scientist, "GET", f"/{path}", version="2024-10-01-preview").json()
     assert shown["properties"]["componentSpec"]["command"] == "true"
+
+
+def test_a_sandbox_ends_while_a_pipeline_waits_for_a_step_that_is_slow_to_stop(
+    serve: Callable[..., tuple[SandboxControl, subprocess.Popen[bytes]]],
+    arm: Arm,
+) -> None:
+    control, process = serve()
+    client_id = control.add_application("trainer", roles={"workspace": ["AzureML Data Scientist"]})
+    body = component_body("trap '' TERM; echo ready; while true; do sleep 1; done")
+    path = "/components/slow/versions/1"
+    assert arm(client_id, "PUT", path, version="2024-10-01-preview", json=body, control=control).status_code == 201
+    slow = step(control.address.azure.workspace_scope + path)
+    job = {"properties": {"jobType": "Pipeline", "jobs": {"slow": slow}}}
+    assert arm(client_id, "PUT", "/jobs/pipe", version=PUT, json=job, control=control).status_code == 201
+    wait_until(lambda: [entry["status"] for entry in control.azure_jobs()] == ["Running", "Running"])
+    arm(client_id, "POST", "/jobs/pipe/cancel", version="2023-04-01-preview", control=control)
+    process.terminate()
+    assert process.wait(30) == 0

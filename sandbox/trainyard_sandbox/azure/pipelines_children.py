@@ -12,6 +12,9 @@ from trainyard_sandbox.azure.engine.live import LiveJob
 from trainyard_sandbox.azure.job_store import AzureJob
 from trainyard_sandbox.azure.state import AzureState
 
+LOOK_SECONDS = 0.2
+"""How often a parent that waits for its cancelled children looks whether all of it is to be forgotten."""
+
 
 class Children:
     """The children of one job that are under way."""
@@ -46,11 +49,16 @@ class Children:
         return [self._running.pop(task) for task in done]
 
     async def stop(self) -> None:
-        """Cancel all and wait for them; of a parent that is being deleted the children go without our doing."""
+        """Cancel all and wait for them; of a parent that is being deleted the children go without our doing.
+
+        A forgotten child never says that it has ended, and the parent may be forgotten while it waits here.
+        """
         if not self._live.forgotten:
             for child in self._running.values():
                 self._azure.engine.cancel(child)
-            await asyncio.gather(*self._running)
+        waiting = set(self._running)
+        while waiting and not self._live.forgotten:
+            _, waiting = await asyncio.wait(waiting, timeout=LOOK_SECONDS)
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
