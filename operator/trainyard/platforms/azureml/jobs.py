@@ -68,11 +68,11 @@ class Jobs:
         """
         query = {"listViewType": "ActiveOnly", "tag": TAG_TOKEN}
         for rows in self._client.pages("/jobs", READ_VERSION, query=query):
-            found = [remote_run(row) for row in rows if is_ours(row)]
-            recent = [run for run in found if run.started_at is None or run.started_at >= since]
-            if recent:
-                yield recent
-            if len(recent) < len(found):
+            recent = [row for row in rows if _is_recent(row, since)]
+            found = [remote_run(row) for row in recent if is_ours(row)]
+            if found:
+                yield found
+            if len(recent) < len(rows):
                 return
 
     def cancel(self, name: str) -> None:
@@ -112,6 +112,11 @@ class Jobs:
         if hands_on_user_token(body):
             return {USER_TOKEN_HEADER: self._client.ml_token()}
         return {}
+
+
+def _is_recent(job: Mapping[str, Any], since: datetime) -> bool:
+    made = remote_run(job).started_at
+    return made is None or made >= since
 
 
 def is_ours(job: Mapping[str, Any]) -> bool:
