@@ -17,6 +17,7 @@ from trainyard.core.errors import IdentityError, Refused, Unauthenticated, Unrea
 from trainyard.core.snapshot import Target
 from trainyard.identity.base import AccessToken
 from trainyard.platforms.azureml.client import AzureMLClient
+from trainyard.platforms.limits import BesideUnreachable
 
 WS = (
     "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/g"
@@ -190,6 +191,22 @@ def test_a_typed_read_leaves_with_the_sessions_token_and_not_with_the_sdks(clien
     with pytest.raises(Unreachable):
         client.typed(lambda ml: ml.compute.get("cpu"))
     assert wire.tokens() == [f"Bearer {ARM}/.default#1"]
+
+
+def test_only_the_api_itself_counts_as_the_platform_that_does_not_answer(client: AzureMLClient, wire: Wire) -> None:
+    beside: list[Callable[[], object]] = [
+        lambda: client.in_blob(BLOB, lambda blob: blob.get_blob_properties()),
+        lambda: client.data("GET", f"{DATA}/history/v1.0/x"),
+        lambda: client.open_document(f"{DATA}/discovery"),
+    ]
+    for ask in beside:
+        wire.answers = [(503, b"")]
+        with pytest.raises(BesideUnreachable):
+            ask()
+    wire.answers = [(503, b"")]
+    with pytest.raises(Unreachable) as raised:
+        client.do("GET", "/jobs/x", "2024-01-01-preview")
+    assert not isinstance(raised.value, BesideUnreachable)
 
 
 def test_a_token_that_an_sdk_puts_on_a_request_is_taken_off_it(client: AzureMLClient, wire: Wire) -> None:

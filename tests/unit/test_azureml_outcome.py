@@ -14,6 +14,7 @@ from trainyard.platforms.azureml.mlflow_runs import MlflowRuns
 from trainyard.platforms.azureml.outcome import Outcome
 from trainyard.platforms.azureml.outputs import MOST_ENTRIES, Outputs, default_uri
 from trainyard.platforms.base import ModelWanted, Wanted
+from trainyard.platforms.limits import BesideUnreachable
 
 DONE = RemoteRun("ty-1", Stage.ENDED, "Completed", End.SUCCEEDED, url="https://ml.azure.com/runs/ty-1")
 FAILED = RemoteRun("ty-1", Stage.ENDED, "Failed", End.CODE)
@@ -41,9 +42,12 @@ class Container:
     def __init__(self, **sizes: int) -> None:
         self.sizes = sizes
 
-    def list_blobs(self, name_starts_with: str) -> Any:
-        found = [SimpleNamespace(name=name, size=size) for name, size in self.sizes.items()]
-        return [blob for blob in found if blob.name.startswith(name_starts_with)]
+    def list_blobs(self, name_starts_with: str | None) -> Any:
+        self.listed = 0
+        for name, size in sorted(self.sizes.items()):
+            if name.startswith(name_starts_with or ""):
+                self.listed += 1
+                yield SimpleNamespace(name=name, size=size)
 
 
 class Client:
@@ -268,6 +272,20 @@ def test_storage_that_does_not_answer_is_asked_again() -> None:
         logs_of(Unreachable("no answer"))
 
 
+def test_storage_that_never_answers_holds_up_no_end_of_a_run_for_long() -> None:
+    now = [0.0]
+    reader = LogFiles(Client(**{"https://b": BesideUnreachable("no way to 10.0.0.4")}), clock=lambda: now[0])  # type: ignore[arg-type]
+    details = {"logFiles": {"user_logs/std_log.txt": "https://b"}}
+    for now[0] in (0.0, 60.0, 150.0, 300.0, 450.0, 599.0):
+        with pytest.raises(Unreachable):
+            reader.of(details, LOGS, 1e12, failed=False)
+    now[0] = 601.0
+    assert "no way to 10.0.0.4" in reader.of(details, LOGS, 1e12, failed=False).texts[0].missing
+    now[0] = 5000.0  # another outage
+    with pytest.raises(Unreachable):
+        reader.of(details, LOGS, 1e12, failed=False)
+
+
 def test_nothing_is_read_that_nobody_wants() -> None:
     found, blob = logs_of(b"text", Wanted())
     assert (found.texts, blob.read) == ((), [])
@@ -300,6 +318,25 @@ def test_an_output_is_counted_below_its_own_path_only() -> None:
 def test_an_output_that_is_one_file_is_counted() -> None:
     found, _ = outputs(Container(**{"out/1": 9}))
     assert (found.size_bytes, found.files) == (9, 1)
+
+
+def test_what_only_begins_like_an_output_is_not_gone_through() -> None:
+    container = Container(**{f"out/1-old/{at}": 1 for at in range(50)})
+    found, _ = outputs(container)
+    assert (found.files, container.listed <= 1) == (0, True)
+
+
+def test_an_output_at_the_root_of_a_datastore_is_counted() -> None:
+    client = Client(
+        **{
+            "GET /datastores/lake": STORE,
+            "POST /datastores/lake/listSecrets": {"sasToken": "sig=x"},
+            "container": Container(a=1, b=2),
+        }
+    )
+    place = "azureml://datastores/lake/paths/"
+    found = Outputs(client, lambda: 0.0).found("ty-1", {"all": (place, None)}, 1.0)["all"]  # type: ignore[arg-type]
+    assert (found.size_bytes, found.files) == (3, 2)
 
 
 def test_an_output_with_too_many_files_is_counted_in_part_and_says_so() -> None:

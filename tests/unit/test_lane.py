@@ -10,7 +10,7 @@ import pytest
 
 from trainyard.core.errors import Denied, IdentityError, Missing, Throttled, TrainyardError, Unreachable
 from trainyard.platforms.lane import Lane, Lanes, LaneSettings
-from trainyard.platforms.limits import Breaker, BreakerSettings, Bucket, Quota, QuotaReached
+from trainyard.platforms.limits import BesideUnreachable, Breaker, BreakerSettings, Bucket, Quota, QuotaReached
 
 NEVER_OPEN = BreakerSettings(failures=1000)
 
@@ -131,6 +131,14 @@ async def test_errors_come_through_as_they_are_and_leave_the_lane_usable(error: 
     lane = Lane("dbc", "app", LaneSettings(breaker=BreakerSettings(failures=1)))
     with pytest.raises(type(error)):
         await lane.call(raising(error), deadline=5)
+    assert await lane.call(str, deadline=5) == ""
+
+
+async def test_storage_that_does_not_answer_keeps_nobody_from_the_api() -> None:
+    lane = Lane("arm", "app", LaneSettings(breaker=BreakerSettings(failures=1)))
+    for _ in range(3):
+        with pytest.raises(BesideUnreachable):
+            await lane.call(raising(BesideUnreachable("no blob")), deadline=5)
     assert await lane.call(str, deadline=5) == ""
 
 

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from weakref import WeakValueDictionary
 
 from trainyard.core.errors import PlatformError, Throttled, Unreachable
-from trainyard.platforms.limits import Breaker, BreakerSettings, Bucket, Quota, QuotaReached
+from trainyard.platforms.limits import BesideUnreachable, Breaker, BreakerSettings, Bucket, Quota, QuotaReached
 
 T = TypeVar("T")
 
@@ -80,7 +80,8 @@ class Lane:
             deadline: seconds that the call may take once it is its turn.
 
         Raises:
-            Unreachable: the deadline passed, all threads hang, or the platform has not answered lately.
+            Unreachable: the deadline passed, all threads hang, or the platform has not answered lately. A
+                BesideUnreachable says nothing about the platform's API, which is asked on.
             Throttled: the platform asked for a pause, or it was not this call's turn in time. A QuotaReached holds up
                 nobody else.
             TrainyardError: what `fn` raises.
@@ -175,6 +176,9 @@ class Lane:
         except Throttled as error:
             self._paused_until = self._clock() + error.retry_after
             self._breaker.succeeded()
+            raise
+        except BesideUnreachable:
+            self._breaker.undecided()
             raise
         except Unreachable:
             self._failed()

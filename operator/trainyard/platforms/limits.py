@@ -6,11 +6,15 @@ thread-safe: a lane lives on the event loop.
 
 from dataclasses import dataclass
 
-from trainyard.core.errors import Throttled
+from trainyard.core.errors import Throttled, Unreachable
 
 
 class QuotaReached(Throttled):
     """What this one request asks for is used up, for example runs at a time. Says nothing about other requests."""
+
+
+class BesideUnreachable(Unreachable):
+    """A service beside the platform's API, such as its storage, gave no usable answer. Says nothing about the API."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ class AzureMLClient:
             return Plane(allowed=allowed, facts=facts, log=log, bounds=bounds, clock=clock, **further)
 
         dialect = AzureDialect(self.workspace.path)
-        self._arm = plane(self.cloud.is_arm, tokens=arm_tokens, dialect=dialect)
+        self._arm = plane(self.cloud.is_arm, tokens=arm_tokens, dialect=dialect, beside=False)
         self._data = plane(self.cloud.is_data, tokens=ml_tokens, dialect=dialect)
         self._open = plane(self.cloud.is_data, tokens=None, dialect=dialect)
         self._storage = plane(self.cloud.is_storage, tokens=None, dialect=StorageDialect(), documents=False)

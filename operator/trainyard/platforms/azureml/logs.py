@@ -14,6 +14,7 @@ from trainyard.core.errors import Denied, Missing, Refused
 from trainyard.core.remote import TaskText
 from trainyard.platforms.azureml.client import AzureMLClient
 from trainyard.platforms.base import Wanted
+from trainyard.platforms.limits import BesideUnreachable
 from trainyard.platforms.log_keeping import LATE, MAX_MISSING, kept, parsing, place, turn
 from trainyard.platforms.redaction import clean
 
@@ -31,6 +32,10 @@ MOST_FILES = 32
 # Bytes of one file that are read from its end: for a destination, and where only the last part is kept and judged.
 WHOLE = 5 * 1024 * 1024
 TAIL = 64 * 1024
+# Seconds for which storage that does not answer is asked again. A private endpoint without a way to it never answers,
+# and what has ended must not wait for that; an outage is over when it has not been met for the second of these.
+SILENT_MAY_TAKE = 600.0
+OUTAGE_OVER = 180.0
 # A character of UTF-8 takes at most so many bytes.
 BYTES_PER_CHARACTER = 4
 
@@ -55,6 +60,7 @@ class LogFiles:
     def __init__(self, client: AzureMLClient, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
         self._clock = clock
+        self._silent: tuple[float, float] | None = None  # when storage was first and last met without an answer
 
     def of(self, details: Mapping[str, Any], wanted: Wanted, until: float, *, failed: bool) -> Logs:
         """What the job printed, of each of its processes.
@@ -66,7 +72,7 @@ class LogFiles:
 
         Raises:
             QuotaReached: too many texts are under way to destinations; nothing is lost by asking again.
-            Unreachable: storage does not answer.
+            Unreachable: storage does not answer, and has not been silent for long.
         """
         if not (failed or wanted.log_characters > 0 or wanted.keep is not None):
             return Logs()
@@ -97,8 +103,19 @@ class LogFiles:
             data, size = self._client.in_blob(signed, lambda blob: _end_of(blob, min(most, WHOLE)))
         except (Denied, Missing, Refused) as error:
             return "", False, clean(f"the platform does not give its log: {error.message}")[:MAX_MISSING]
+        except BesideUnreachable as error:
+            if not self._long_silent():
+                raise
+            return "", False, clean(f"storage has not answered for long: {error.message}")[:MAX_MISSING]
+        self._silent = None
         with parsing:
             return clean(data.decode("utf-8", "replace")), size > len(data), ""
+
+    def _long_silent(self) -> bool:
+        now = self._clock()
+        first, last = self._silent or (now, now)
+        self._silent = (first, now) if now - last < OUTAGE_OVER else (now, now)
+        return now - self._silent[0] >= SILENT_MAY_TAKE
 
 
 def named(files: Mapping[str, Any]) -> dict[str, str]:

@@ -79,16 +79,21 @@ def default_uri(job: str, name: str) -> str:
 
 
 def _counted(container: Any, path: str) -> tuple[int, int, bool]:
-    """Bytes and files at a path, and whether there are more."""
+    """Bytes and files at a path, which is a folder, a file or the whole container, and whether there are more.
+
+    Only what lies below it is listed: what has its name as a beginning may be without end.
+    """
     size = files = 0
     prefix = path.strip("/")
-    for blob in container.list_blobs(name_starts_with=prefix):
-        if blob.name != prefix and not blob.name.startswith(f"{prefix}/"):
-            continue
+    for blob in container.list_blobs(name_starts_with=f"{prefix}/" if prefix else None):
         if files == MOST_ENTRIES:
             return size, files, True
         size += int(blob.size or 0)
         files += 1
+    # Names come in order: if it is a file, then it is the first one that begins so.
+    first = next(iter(container.list_blobs(name_starts_with=prefix)), None) if prefix and not files else None
+    if first is not None and first.name == prefix:
+        return int(first.size or 0), 1, False
     return size, files, False
 
 

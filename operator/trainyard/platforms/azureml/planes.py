@@ -16,8 +16,9 @@ import requests
 import trainyard
 from trainyard.audit.log import AuditLog
 from trainyard.audit.transport import AuditedAdapter, Bounds, Dialect
-from trainyard.core.errors import Refused, TrainyardError, Unauthenticated, Unreachable
+from trainyard.core.errors import Refused, Throttled, TrainyardError, Unauthenticated, Unreachable
 from trainyard.identity.base import TokenSource
+from trainyard.platforms.limits import BesideUnreachable
 
 if TYPE_CHECKING:
     from azure.core import PipelineClient
@@ -40,6 +41,7 @@ class Plane:
         dialect: what refusals mean here.
         bounds: limits of each HTTP request.
         documents: whether every answer has to be JSON.
+        beside: whether it is a service beside the API: that it does not answer says nothing about jobs.
         clock: what deadlines are told by, in seconds.
     """
 
@@ -53,6 +55,7 @@ class Plane:
         dialect: Dialect,
         bounds: Bounds,
         documents: bool = True,
+        beside: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._allowed = allowed
@@ -66,6 +69,7 @@ class Plane:
         self._session.mount("https://", AuditedAdapter(log, dialect, self._facts_now, bounds, documents=documents))
         # Also keeps requests from looking for a password in ~/.netrc.
         self._session.auth = self._signed
+        self._silent = BesideUnreachable if beside else Unreachable
         self._building = threading.Lock()
         self._pipeline: PipelineClient[Any, Any] | None = None
 
@@ -124,6 +128,7 @@ class Plane:
         must be idempotent.
 
         Raises:
+            BesideUnreachable: a service beside the API did not answer.
             PlatformError: what the platform answered, or that it did not.
             IdentityError: no token can be had.
         """
@@ -137,8 +142,12 @@ class Plane:
                 return _readable(ask)
         except Refused as error:
             if error.reason in NO_JUDGEMENT:
-                raise Unreachable(error.message, reason=error.reason) from error
+                raise self._silent(error.message, reason=error.reason) from error
             raise
+        except Throttled:
+            raise
+        except Unreachable as error:
+            raise self._silent(error.message, reason=error.reason, retry_after=error.retry_after) from error
 
     def check(self, url: str) -> None:
         """Raises Refused, HostNotAllowed, unless the URL may be asked; every request is checked again as it leaves."""
