@@ -69,6 +69,24 @@ def test_each_failure_is_told_by_who_has_to_act(codes: tuple[str, ...], message:
     assert judge(Evidence(End.CODE, codes, message, printed)).end is end
 
 
+QUOTED = [
+    "RuntimeError: the job got preempted by the optimizer",
+    "ValueError: QuotaExceeded while calling the API of the shop",
+    "OSError: disk quota exceeded",
+    "RuntimeError: AllocationFailed",
+    "RuntimeError: image build failed in step 3",
+]
+
+
+@pytest.mark.parametrize("words", QUOTED)
+@pytest.mark.parametrize("codes", [("UserError", "ExecutionFailed"), ("UserError",), ("ServiceError",)])
+def test_what_the_code_says_of_itself_never_has_it_started_again(codes: tuple[str, ...], words: str) -> None:
+    message = f"{CODE.format(1)} Error: {words}"
+    if codes == ("ServiceError",):
+        message = f"AzureMLCompute job failed. {message}"
+    assert judge(Evidence(End.CODE, codes, message, words)).end is End.CODE
+
+
 def test_a_missing_module_is_told_with_where_to_add_it() -> None:
     printed = "Traceback (most recent call last):\nModuleNotFoundError: No module named 'torch.nn'"
     verdict = judge(Evidence(End.CODE, ("UserError", "ExecutionFailed"), CODE.format(1), printed))

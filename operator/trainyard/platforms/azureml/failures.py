@@ -35,6 +35,8 @@ class Evidence:
     overran: bool = False
 
 
+# The code itself ended the job: what follows in the message is quoted from what it printed last.
+_RAN = re.compile(r"User (?:process|program)\b")
 _TIMEOUT = re.compile(
     r"JobTimeout|timed out|exceeded .{0,40}(?:timeout|maximum run duration)|ran longer than its timeout"
 )
@@ -85,11 +87,14 @@ def judge(evidence: Evidence) -> Verdict:
         return Verdict(End.TIMED_OUT if timed_out else End.CANCELLED)
     if evidence.end is not End.CODE:
         return Verdict(evidence.end)
+    if "ExecutionFailed" in evidence.codes or _RAN.search(evidence.message):
+        # No word of the code's own may have it taken for the service's failure, and be started again.
+        return _of_service(evidence, "\n".join(evidence.codes)) or _of_code(evidence)
     return _of_service(evidence, told) or _of_code(evidence)
 
 
 def _of_service(evidence: Evidence, told: str) -> Verdict | None:
-    """By what the service says; None where it only says that the code failed."""
+    """By what the service says in `told`; None where it only says that the code failed."""
     if _PREEMPTED.search(told):
         return Verdict(End.INFRASTRUCTURE, "its machines were taken away (tier Spot, or a low-priority cluster)")
     if _QUOTA.search(told) or lacks_capacity(told):
@@ -102,7 +107,7 @@ def _of_service(evidence: Evidence, told: str) -> Verdict | None:
         return Verdict(End.CONFIGURATION, "the image can not be pulled; correct the runtime's image")
     if lacks_memory(told):
         return Verdict(End.OUT_OF_MEMORY)
-    if "ExecutionFailed" in evidence.codes or "User process" in evidence.message:
+    if "ExecutionFailed" in evidence.codes or _RAN.search(evidence.message):
         return None
     if _UNAUTHORIZED.search(told):
         return Verdict(End.PERMISSION)
