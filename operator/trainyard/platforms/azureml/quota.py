@@ -9,8 +9,8 @@ from trainyard.core.snapshot import Target
 from trainyard.identity import clouds
 from trainyard.platforms.limits import Quota
 
-# A run costs about four calls: a look at its rights, the submission, looks while it runs, its result; together about ten
-# reads and two writes. At this rate that is 25 reads a second, the first of the limits to be reached.
+# A run costs about four calls: a look at its rights, the submission, looks while it runs, its result; together about
+# ten reads and two writes. At this rate that is 25 reads a second, the first of the limits to be reached.
 CALLS_PER_SECOND = 10.0
 BURST = 60
 
