@@ -298,8 +298,8 @@ class MLTrainingRunSpec(ApiModel):
         Seconds | None,
         Field(
             default=None,
-            description="Seconds that an attempt may wait on the platform before its code starts. Absent: no limit "
-            "but the attempt's own.",
+            description="Seconds that an attempt may wait on the platform before its code starts; the build of an "
+            "image on Azure ML does not count. Absent: no limit but the attempt's own.",
         ),
     ] = None
     suspend: Annotated[
