@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from stand import Process, Stand
-from tests.conformance.cases import NAME, Act, Case
+from tests.conformance.case import NAME, Act, Case
 from tests.conformance.history import History
 from tests.conformance.observing import Observed, observe
 from tests.e2e.scene import Run, Scene
@@ -38,6 +38,8 @@ def play(case: Case, platform: str, stand: Stand, operator: Process, history: Hi
         act.run.gone(LONGEST)
     if act.run.phase not in ("Stalled", "Pending"):
         act.run.wait("to be let go", lambda now: not now.get("metadata", {}).get("finalizers"))
+    if case.check is not None:
+        case.check(act)
     seen = observe(scene, act.run, history)
     if case.left:
         act.run.delete()

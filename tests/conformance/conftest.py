@@ -10,7 +10,7 @@ import pytest
 
 from stand import Process, Stand, stand, wait_for
 from tests.conformance.acting import play
-from tests.conformance.cases import Case
+from tests.conformance.case import Case
 from tests.conformance.history import History
 from tests.conformance.observing import Observed
 from tests.e2e.scene import API

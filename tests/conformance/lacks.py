@@ -6,7 +6,7 @@ Nothing is started: where a platform has it, the run is only planned. Read by te
 from collections.abc import Mapping
 from typing import Any
 
-from tests.conformance.cases import Case
+from tests.conformance.case import Case
 
 CLIENT_ID = "11111111-2222-3333-4444-555555555555"
 NOTEBOOK = "# Databricks notebook source\nprint(1)\n"

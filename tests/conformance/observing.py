@@ -14,8 +14,8 @@ class Observation:
     """One run at its end. Nothing in it names the platform, a namespace, an id or a time.
 
     `phases` are all that its status ever said, each once in a row. `attempts` are their reasons, `results` how the
-    remote runs ended (None: still active). `model` is short name, version and alias. `left` says whether the resource
-    is still there; where it is not, the status is the last that it had.
+    remote runs ended (None: still active). `model` is short name, version and alias; `log` is what the code said
+    (`says: `). `left` says whether the resource is still there; where it is not, the status is the last that it had.
     """
 
     phases: tuple[str, ...]
@@ -95,7 +95,7 @@ def _model(scene: Scene, status: Mapping[str, Any]) -> tuple[str, str, str | Non
 
 
 def _printed(scene: Scene, run: Run) -> tuple[str, ...]:
-    """Lines of the kept logs that the code marked as its own (`SAYS` in cases.py)."""
+    """Lines of the kept logs that the code marked as its own (programs.py)."""
     path = f"/apis/trainyard.dev/v1alpha1/namespaces/{run.namespace}/mlrunlogs"
     texts = [
         log.get("text") or "" for kept in scene.cluster.call("GET", path)["items"] for log in kept["spec"]["tasks"]

@@ -7,7 +7,8 @@ import itertools
 
 import pytest
 
-from tests.conformance.cases import CASES, PASSED, TRUE_IN, Case
+from tests.conformance.case import PASSED, TRUE_IN, Case
+from tests.conformance.cases import CASES
 from tests.conformance.conftest import Look
 from tests.conformance.lacks import REFUSED_BEFORE, UNSUPPORTED
 from tests.platforms import NAMES
@@ -41,6 +42,7 @@ def test_a_manifest_does_what_the_list_says(case: Case, platform: str, look: Loo
         assert true == TRUE_IN[case.last]
     assert seen.model == case.model
     assert set(seen.metrics) == case.metrics
+    assert seen.outputs == case.outputs
     assert len(seen.log) == len(case.log)
     for line, begin in zip(seen.log, case.log, strict=True):
         assert line.startswith(begin)

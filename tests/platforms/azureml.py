@@ -16,6 +16,7 @@ ENDS: dict[str, dict[str, Any]] = {
     "infrastructure": {"status": "Failed", "code": "ServiceError"},
     "cancelled": {"status": "Canceled"},
 }
+DATASTORE = "workspaceblobstore"
 LOG = "user_logs/std_log.txt"
 RIGHT, LEFT_OVER = "AzureML Data Scientist", "Reader"
 Result = Literal["succeeded", "failed", "cancelled", "timed out"]
@@ -105,6 +106,12 @@ class AzureMLDriver:
     def give_right(self, team: Team) -> None:
         self._control.assign_role(team.principal, RIGHT)
 
+    def put_data(self, team: Team, path: str, content: bytes) -> None:
+        self._control.put_azure_blob(DATASTORE, f"data/{path}", content)
+
+    def data(self, team: Team, path: str) -> bytes:
+        return self._control.azure_blob(DATASTORE, f"data/{path}")
+
     def absent_compute(self) -> dict[str, Any]:
         return {"azureML": {"compute": "not-there"}}
 
@@ -123,7 +130,7 @@ class AzureMLDriver:
 
 
 def _portable(spec: dict[str, Any]) -> dict[str, Any]:
-    return {"dataRoots": {"data": {"path": "azureml://datastores/workspaceblobstore/paths/data"}}} | spec
+    return {"dataRoots": {"data": {"path": f"azureml://datastores/{DATASTORE}/paths/data"}}} | spec
 
 
 def _end(end: End) -> dict[str, Any]:

@@ -145,6 +145,12 @@ class PlatformDriver(Protocol):
     def give_right(self, team: Team) -> None:
         """Gives it back."""
 
+    def put_data(self, team: Team, path: str, content: bytes) -> None:
+        """Lays a file at data://data/PATH, where the team may read and write."""
+
+    def data(self, team: Team, path: str) -> bytes:
+        """The file at data://data/PATH, as the team sees it."""
+
     def absent_compute(self) -> dict[str, Any]:
         """A compute class, well-formed, whose machines are not on the platform."""
 

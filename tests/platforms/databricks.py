@@ -1,8 +1,11 @@
 """Databricks in the words of tests/platforms/base.py."""
 
 import re
+import ssl
 from collections.abc import Mapping
 from typing import Any, Literal
+
+import httpx
 
 from stand import Stand, Team
 from tests.platforms.base import FOREVER, WELL, Call, CallName, End, Pretence, Remote
@@ -17,6 +20,8 @@ OUTCOMES: dict[str, dict[str, str]] = {
 }
 Result = Literal["succeeded", "failed", "cancelled", "timed out"]
 RESULTS: dict[str, Result] = {"SUCCESS": "succeeded", "CANCELED": "cancelled", "TIMEDOUT": "timed out"}
+VOLUME = "main.ml.data"
+DATA = "/Volumes/main/ml/data"
 JOBS = "/api/2.2/jobs/runs"
 
 
@@ -101,6 +106,19 @@ class DatabricksDriver:
     def give_right(self, team: Team) -> None:
         self._control.grant(team.principal, "main.ml", "CREATE MODEL")
 
+    def put_data(self, team: Team, path: str, content: bytes) -> None:
+        self._control.add_volume(VOLUME)
+        self._control.grant(team.principal, VOLUME, "READ VOLUME", "WRITE VOLUME")
+        self._control.add_volume_file(f"{DATA}/{path}", content)
+
+    def data(self, team: Team, path: str) -> bytes:
+        address = self._control.address
+        verify = ssl.create_default_context(cafile=str(address.ca_file))
+        token = {"Authorization": f"Bearer {self._control.issue_token(team.principal)}"}
+        url = f"{address.host}/api/2.0/fs/files{DATA}/{path}"
+        answer = httpx.get(url, headers=token, verify=verify, trust_env=False)
+        return answer.raise_for_status().content
+
     def absent_compute(self) -> dict[str, Any]:
         return {"existingCluster": {"clusterId": "1123-120000-abcdefgh"}}
 
@@ -120,7 +138,7 @@ class DatabricksDriver:
 
 
 def _portable(spec: dict[str, Any]) -> dict[str, Any]:
-    return {"dataRoots": {"data": {"path": "/Volumes/main/ml/data"}}} | spec
+    return {"dataRoots": {"data": {"path": DATA}}} | spec
 
 
 def _run_name(pretence: Pretence) -> str:
