@@ -193,6 +193,15 @@ def test_a_typed_read_leaves_with_the_sessions_token_and_not_with_the_sdks(clien
     assert wire.tokens() == [f"Bearer {ARM}/.default#1"]
 
 
+def test_a_list_whose_next_page_is_the_same_page_is_not_read_for_ever(client: AzureMLClient, wire: Wire) -> None:
+    page = b'{"value": [], "nextLink": "https://evil.example/x?api-version=1&$skip=again"}'
+    wire.answers = [(200, page)] * 5
+    with pytest.raises(Unreachable):
+        list(client.pages("/jobs", "2024-01-01-preview"))
+    assert len(wire.sent) == 2
+    assert (wire.sent[1].url or "").startswith(f"{ARM}{WS}/jobs?")
+
+
 def test_only_the_api_itself_counts_as_the_platform_that_does_not_answer(client: AzureMLClient, wire: Wire) -> None:
     beside: list[Callable[[], object]] = [
         lambda: client.in_blob(BLOB, lambda blob: blob.get_blob_properties()),

@@ -1,13 +1,13 @@
 """Which jobs of an Azure ML workspace are looked at, and what their PUT carries."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from trainyard.core.errors import Missing, Refused
-from trainyard.platforms.azureml.jobs import Jobs, is_ours
+from trainyard.core.errors import Missing, PlatformError, Refused, Unreachable
+from trainyard.platforms.azureml.jobs import DOUBTED_FOR, Jobs, is_ours
 
 SINCE = datetime(2026, 11, 23, 8, tzinfo=UTC)
 
@@ -48,12 +48,19 @@ class Client:
 
 
 class History:
+    def __init__(self, error: PlatformError | None = None, *names: str) -> None:
+        self._error = error or Refused("not by this way")
+        self._names = names
+
     def hide(self, name: str, experiment: str) -> None:
-        raise Refused("not by this way")
+        raise self._error
+
+    def has(self, name: str) -> bool:
+        return name in self._names
 
 
-def jobs(client: Client) -> Jobs:
-    return Jobs(client, History())  # type: ignore[arg-type]
+def jobs(client: Client, history: History | None = None, clock: Callable[[], float] = lambda: 0.0) -> Jobs:
+    return Jobs(client, history or History(), clock)  # type: ignore[arg-type]
 
 
 def swept(client: Client) -> list[list[str]]:
@@ -69,7 +76,13 @@ def test_a_list_ends_at_the_first_older_job_whoever_made_it() -> None:
 
 def test_a_page_of_other_peoples_jobs_does_not_end_the_list() -> None:
     client = Client([row("x", "09:00:00", token="other")], [row("ty-1", "08:30:00")])
-    assert swept(client) == [["ty-1"]]
+    assert swept(client) == [[], ["ty-1"]]
+
+
+def test_one_call_goes_through_one_page_however_many_jobs_others_made() -> None:
+    client = Client(*[[row(f"x-{at}", "09:00:00", token="other")] for at in range(1000)])
+    assert next(iter(jobs(client).pages(SINCE))) == []
+    assert client.fetched == 1
 
 
 def test_a_page_is_fetched_when_it_is_asked_for() -> None:
@@ -130,7 +143,39 @@ def test_a_cancel_that_is_refused_of_a_live_job_is_told(status: str) -> None:
 
 def test_a_cancel_of_a_job_that_is_gone_says_so() -> None:
     with pytest.raises(Missing):
-        jobs(Client(POST=Missing("gone"))).cancel("ty-1")
+        jobs(Client(POST=Missing("gone"), GET=Missing("gone"))).cancel("ty-1")
+
+
+def test_a_cancel_that_did_not_find_a_job_which_is_there_is_tried_again() -> None:
+    with pytest.raises(Unreachable):
+        jobs(Client(POST=Missing("gone"), GET=row("ty-1", "08:00:00"))).cancel("ty-1")
+
+
+def test_a_job_that_run_history_has_is_not_held_to_be_gone_at_once() -> None:
+    now = [0.0]
+    client, history = Client(GET=Missing("gone")), History(None, "ty-1")
+    followed = jobs(client, history, lambda: now[0])
+    for now[0] in (0.0, DOUBTED_FOR - 1):
+        with pytest.raises(Unreachable):
+            followed.followed("ty-1")
+    now[0] = DOUBTED_FOR
+    with pytest.raises(Missing):
+        followed.followed("ty-1")
+    with pytest.raises(Missing):
+        jobs(client, History()).followed("ty-1")
+
+
+def test_an_answer_in_between_begins_the_doubt_anew() -> None:
+    now = [0.0]
+    client, history = Client(GET=Missing("gone")), History(None, "ty-1")
+    followed = jobs(client, history, lambda: now[0])
+    with pytest.raises(Unreachable):
+        followed.followed("ty-1")
+    client.answers["GET"] = row("ty-1", "08:00:00")
+    assert followed.followed("ty-1")["name"] == "ty-1"
+    now[0], client.answers["GET"] = DOUBTED_FOR, Missing("gone")
+    with pytest.raises(Unreachable):
+        followed.followed("ty-1")
 
 
 @pytest.mark.parametrize(
@@ -153,3 +198,10 @@ def test_a_job_that_can_not_be_archived_either_way_is_told_by_the_first() -> Non
     with pytest.raises(Refused) as raised:
         jobs(client).archive("ty-1")
     assert raised.value.message == "not by this way"
+
+
+def test_archiving_a_job_that_was_deleted_meanwhile_starts_no_new_one() -> None:
+    client = Client(GET=row("ty-1", "08:00:00", status="Completed"))
+    with pytest.raises(Missing):
+        jobs(client, History(Missing("deleted"))).archive("ty-1")
+    assert [method for method, _, _ in client.asked] == ["GET"]

@@ -203,6 +203,19 @@ def test_a_job_that_appears_between_the_look_and_the_put_is_judged_by_its_tag(
     assert len(looks) == 2
 
 
+def test_a_job_that_is_made_but_not_shown_yet_is_no_refusal_of_the_run(
+    connection: AzureMLConnection, request_for: Callable[..., Request]
+) -> None:
+    request, look = request_for(), connection._jobs.ours
+    connection.submit(request)
+    other = replace(request, body={"properties": {**request.body["properties"], "command": "echo other"}})
+    connection._jobs.ours = lambda token: None  # type: ignore[method-assign]
+    with pytest.raises(Unreachable):
+        connection.submit(other)
+    connection._jobs.ours = look  # type: ignore[method-assign]
+    assert connection.submit(other).remote_id == request.submission_token
+
+
 def test_nothing_is_started_late_not_even_when_its_token_was_refused(
     connection: AzureMLConnection,
     request_for: Callable[..., Request],

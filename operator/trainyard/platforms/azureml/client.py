@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from trainyard.audit.log import AuditLog
 from trainyard.audit.transport import Bounds
+from trainyard.core.errors import Unreachable
 from trainyard.core.snapshot import Target
 from trainyard.identity import clouds
 from trainyard.platforms.azureml.answers import AzureDialect, StorageDialect
@@ -113,7 +114,10 @@ class AzureMLClient:
             following = answer.get("nextLink")
             if not following:
                 return
+            before = asked
             asked = {name: value for name, value in parse_qsl(urlsplit(str(following)).query) if name != "api-version"}
+            if asked == before:
+                raise Unreachable("a list's next page is the same page again", reason="PlatformAnswerMalformed")
 
     def data(
         self, method: str, url: str, *, query: Mapping[str, Any] | None = None, body: Mapping[str, Any] | None = None

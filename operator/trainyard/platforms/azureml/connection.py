@@ -106,9 +106,12 @@ class AzureMLConnection:
             # A limit on submissions is no reason not to look at jobs, or to cancel one.
             raise QuotaReached(error.message, retry_after=error.retry_after) from error
         except Refused as error:
-            there = self._jobs.ours(token) if error.reason == ALREADY_EXISTS else None
-            if there is None:
+            if error.reason != ALREADY_EXISTS:
                 raise
+            there = self._jobs.ours(token)
+            if there is None:
+                # Refused would end the run while its job, made by a request whose answer was lost, goes on.
+                raise Unreachable(f"what is made already is not shown yet: {error.message}") from error
             return there
         if not is_ours(made):
             raise Unreachable("the job was made, but the answer does not show it", reason="PlatformAnswerMalformed")
@@ -124,7 +127,7 @@ class AzureMLConnection:
 
     def get(self, remote_id: str) -> RemoteRun:
         """One job now."""
-        return self._seen(self._jobs.get(remote_id))
+        return self._seen(self._jobs.followed(remote_id))
 
     def sweep(self, since: datetime) -> Iterator[list[RemoteRun]]:
         """Pages of our jobs that were made since then, newest first."""

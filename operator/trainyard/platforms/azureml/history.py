@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from trainyard.core.errors import Unreachable
+from trainyard.core.errors import Denied, Missing, Refused, Unreachable
 from trainyard.platforms.azureml.client import AzureMLClient
 
 WORKSPACE_VERSION = "2024-10-01-preview"
@@ -54,6 +54,14 @@ class History:
     def details(self, name: str) -> dict[str, Any]:
         """The job's run: status, times, error, `logFiles` (name to signed URL). Raises Missing if there is none."""
         return self._client.data("GET", f"{self._runs()}/runs/{quote(name, safe='')}/details")
+
+    def has(self, name: str) -> bool:
+        """Whether there is a run of the job; where that may not be told, there is none to be told of."""
+        try:
+            self.details(name)
+        except (Missing, Denied, Refused):
+            return False
+        return True
 
     def children(self, name: str) -> list[str]:
         """The ids of the runs that it started, as far as one page shows them."""

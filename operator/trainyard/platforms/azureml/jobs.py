@@ -5,7 +5,8 @@ make a job of any name, so that one counts as ours only with the tag. Versions o
 uses for the same requests.
 """
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -20,18 +21,43 @@ from trainyard.platforms.azureml.states import remote_run, tags_of
 
 READ_VERSION = "2024-01-01-preview"
 CANCEL_VERSION = "2023-04-01-preview"
+# Seconds for which run history is believed rather than an answer that a job is not there.
+DOUBTED_FOR = 300.0
 
 
 class Jobs:
     """Asks through one client."""
 
-    def __init__(self, client: AzureMLClient, history: History) -> None:
+    def __init__(self, client: AzureMLClient, history: History, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
         self._history = history
+        self._clock = clock
+        self._doubted: dict[str, float] = {}  # since when a job that was made is not shown
 
     def get(self, name: str) -> dict[str, Any]:
         """The job as it is. Raises Missing if there is none."""
         return self._client.do("GET", _path(name), READ_VERSION)
+
+    def followed(self, name: str) -> dict[str, Any]:
+        """The job as it is, of which it is known that it was made.
+
+        One answer that it is not there would end a run for good. So run history, which every job is in from its
+        beginning, is asked as well, and for a while believed rather.
+
+        Raises:
+            Missing: it is not there.
+            Unreachable: run history has it, or does not answer.
+        """
+        try:
+            found = self.get(name)
+        except Missing:
+            doubted = self._clock() - self._doubted.setdefault(name, self._clock()) < DOUBTED_FOR
+            if doubted and self._history.has(name):
+                raise Unreachable(f"job {name} is not shown at the moment, though run history has it") from None
+            self._doubted.pop(name, None)
+            raise
+        self._doubted.pop(name, None)
+        return found
 
     def ours(self, token: str) -> dict[str, Any] | None:
         """The job of that submission token, or None.
@@ -69,9 +95,8 @@ class Jobs:
         query = {"listViewType": "ActiveOnly", "tag": TAG_TOKEN}
         for rows in self._client.pages("/jobs", READ_VERSION, query=query):
             recent = [row for row in rows if _is_recent(row, since)]
-            found = [remote_run(row) for row in recent if is_ours(row)]
-            if found:
-                yield found
+            # Also without any, or one call would have to go through whatever others have made since.
+            yield [remote_run(row) for row in recent if is_ours(row)]
             if len(recent) < len(rows):
                 return
 
@@ -79,6 +104,9 @@ class Jobs:
         """Asks for it to be stopped, and waits for nothing. One that has ended, or is about to, is fine."""
         try:
             self._client.do("POST", f"{_path(name)}/cancel", CANCEL_VERSION)
+        except Missing:
+            self.followed(name)
+            raise Unreachable(f"job {name} is there, but could not be found to be stopped") from None
         except Refused:
             state = remote_run(self.get(name))
             if state.stage is not Stage.ENDED and state.state not in ("Finalizing", "CancelRequested"):
@@ -96,7 +124,8 @@ class Jobs:
             return
         try:
             self._history.hide(name, str(properties.get("experimentName") or "Default"))
-        except (Refused, Denied, Missing, Unreachable) as by_history:
+        except (Refused, Denied, Unreachable) as by_history:
+            # Not where history does not have it: a job that was deleted meanwhile would be made, and started, anew.
             self._put_archived(name, properties, by_history)
 
     def _put_archived(self, name: str, properties: Mapping[str, Any], by_history: PlatformError) -> None:
