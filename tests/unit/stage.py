@@ -18,7 +18,7 @@ from trainyard.controllers.preflight import Preflight
 from trainyard.controllers.readiness import Readiness
 from trainyard.controllers.run_logs import RunLogs
 from trainyard.controllers.runs import RunController
-from trainyard.controllers.sessions import Session, SessionKey, Sessions
+from trainyard.controllers.sessions import Loads, Session, SessionKey, Sessions
 from trainyard.controllers.settings import StorageEndpoints
 from trainyard.controllers.store import Key, Store
 from trainyard.controllers.uploads import Uploads
@@ -28,7 +28,7 @@ from trainyard.identity.base import DATABRICKS_CLIENT_ID, ServiceAccountRef
 from trainyard.identity.entra import EntraTokens
 from trainyard.identity.federated import FederatedTokens
 from trainyard.identity.hosts import HostPolicy
-from trainyard.platforms.base import Account, Files, Request, Wanted
+from trainyard.platforms.base import Account, Files, Platform, Request, Wanted
 from trainyard.platforms.lane import Lane
 from trainyard.platforms.registry import platform_named
 from trainyard.sources.git import GitCredential, GitSource
@@ -217,6 +217,13 @@ class Repositories:
         return dict(self.commits[commit])
 
 
+class _Loaded(Loads):
+    """There is no vendor's package to wait for."""
+
+    async def loaded(self, platform: Platform) -> None:
+        return
+
+
 class _Sessions(Sessions):
     """Sessions with one connection, in memory."""
 
@@ -225,7 +232,7 @@ class _Sessions(Sessions):
     def _session(self, key: SessionKey) -> Session:
         if key not in self._sessions:
             lane = Lane(key.target.host, key.target.principal)
-            self._sessions[key] = Session(platform_named("databricks"), self.remote, lane)
+            self._sessions[key] = Session(platform_named("databricks"), self.remote, lane, _Loaded())
         return self._sessions[key]
 
 

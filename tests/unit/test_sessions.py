@@ -1,15 +1,17 @@
 """Where an attempt goes and as whom, on each platform: pinned once, and never led elsewhere by what a resource says."""
 
+import asyncio
 import io
+import threading
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from trainyard.api.training_run import Attempt
 from trainyard.api.workspace import MLWorkspaceSpec
 from trainyard.audit.log import AuditLog
-from trainyard.controllers.sessions import Sessions, target_of
+from trainyard.controllers.sessions import Loads, Session, Sessions, target_of
 from trainyard.controllers.workspaces import _host
 from trainyard.core.errors import IdentityError
 from trainyard.core.snapshot import Target
@@ -24,7 +26,8 @@ from trainyard.identity.base import (
 from trainyard.identity.entra import EntraTokens
 from trainyard.identity.federated import FederatedTokens
 from trainyard.identity.hosts import HostPolicy
-from trainyard.platforms.base import TokensFor
+from trainyard.platforms.base import Connection, Platform, TokensFor
+from trainyard.platforms.lane import Lane
 
 SUBSCRIPTION = "3f2504e0-4f89-11d3-9a0c-0305e82c3301"
 OTHER_SUBSCRIPTION = "3f2504e0-4f89-11d3-9a0c-0305e82c3302"
@@ -220,3 +223,39 @@ def test_a_workspaces_status_shows_what_its_attempts_are_pinned_to() -> None:
     assert _host({"azureML": {**where, "cloud": "Contoso"}}) is None
     assert _host({"azureML": {}}) is None
     assert _host({}) is None
+
+
+class Slow:
+    """A platform whose packages take until `there` to be imported."""
+
+    name = "slow"
+
+    def __init__(self) -> None:
+        self.there = threading.Event()
+        self.loads = 0
+
+    def load(self) -> None:
+        self.loads += 1
+        assert self.there.wait(10)
+
+
+async def test_the_time_that_an_import_takes_is_not_the_platforms() -> None:
+    slow, loads = Slow(), Loads()
+    lane = Lane("host", "principal")
+    session = Session(cast(Platform, slow), cast(Connection, None), lane, loads)
+    calls = [asyncio.create_task(session.call("whoami", lambda: "me", deadline=0.5)) for _ in range(3)]
+    await asyncio.sleep(0.6)  # longer than the deadline of each
+    assert not any(call.done() for call in calls)
+    slow.there.set()
+    assert await asyncio.gather(*calls) == ["me"] * 3
+    assert slow.loads == 1
+
+
+async def test_a_caller_who_gives_up_does_not_end_the_import_for_the_others() -> None:
+    slow, loads = Slow(), Loads()
+    first = asyncio.create_task(loads.loaded(cast(Platform, slow)))
+    await asyncio.sleep(0)
+    first.cancel()
+    slow.there.set()
+    await loads.loaded(cast(Platform, slow))
+    assert slow.loads == 1

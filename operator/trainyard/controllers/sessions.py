@@ -63,14 +63,16 @@ def target_of(attempt: Attempt) -> Target:
 class Session:
     """One connection with its lane and its sweep."""
 
-    def __init__(self, platform: Platform, connection: Connection, lane: Lane) -> None:
+    def __init__(self, platform: Platform, connection: Connection, lane: Lane, loads: "Loads") -> None:
         self.platform = platform
         self.connection = connection
         self.lane = lane
+        self._loads = loads
         self.sweep: Sweep | None = None
 
     async def call(self, name: str, fn: Callable[..., T], *args: Any, deadline: float) -> T:
         """One bounded call of the connection. Raises the errors of `core.errors`."""
+        await self._loads.loaded(self.platform)
         try:
             answer = await self.lane.call(fn, *args, deadline=deadline)
         except TrainyardError as error:
@@ -78,6 +80,20 @@ class Session:
             raise
         PLATFORM_CALLS.labels(self.platform.name, name, "ok").inc()
         return answer
+
+
+class Loads:
+    """Which platforms' packages have been imported: before a call's time begins, so that none is taken for dead."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[str, asyncio.Future[None]] = {}
+
+    async def loaded(self, platform: Platform) -> None:
+        """Waits until the platform's packages are there; they are imported once, whoever waits."""
+        found = self._under_way.get(platform.name)
+        if found is None:
+            found = self._under_way[platform.name] = asyncio.ensure_future(asyncio.to_thread(platform.load))
+        await asyncio.shield(found)
 
 
 class Sessions:
@@ -108,6 +124,7 @@ class Sessions:
         self._log = log
         self._poll_seconds = poll_seconds
         self._lanes = Lanes()
+        self._loads = Loads()
         self._sessions: dict[SessionKey, Session] = {}
         self._consents: OrderedDict[tuple[ServiceAccountRef, str], tuple[str, float]] = OrderedDict()
         self._watched: dict[str, tuple[Session, str]] = {}  # uid of a run → where it is watched, as what
@@ -204,7 +221,7 @@ class Sessions:
             target = key.target
             connection = platform.connect(target, self._tokens_for(key), self._log)
             lane = self._lanes.lane(target.host, target.principal, platform.quota(target))
-            session = Session(platform, connection, lane)
+            session = Session(platform, connection, lane, self._loads)
             self._sessions[key] = session
             self._drop_unused()
         return session

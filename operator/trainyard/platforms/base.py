@@ -223,5 +223,8 @@ class Platform(Protocol):
     def quota(self, target: Target) -> Quota:
         """How often the platform lets that principal ask, and what it counts together. Pure."""
 
+    def load(self) -> None:
+        """Imports the vendor's packages. It takes seconds, once in a process; that is no slowness of the platform's."""
+
     def connect(self, target: Target, tokens_for: TokensFor, log: AuditLog) -> Connection:
         """A connection to target.host as target.principal. Sends nothing."""

@@ -1,5 +1,7 @@
 """Azure ML as a `platforms.base.Platform`. Made by `platforms.registry`."""
 
+import warnings
+
 from trainyard.audit.log import AuditLog
 from trainyard.core.snapshot import Target
 from trainyard.platforms.azureml import names, overrides, translate
@@ -36,6 +38,16 @@ class AzureML:
     def quota(self, target: Target) -> Quota:
         """How often Azure Resource Manager lets that principal ask, in all workspaces of the subscription. Pure."""
         return quota_of(target)
+
+    def load(self) -> None:
+        """Imports azure-ai-ml and the packages beside it."""
+        with warnings.catch_warnings():
+            # Its schemas use what marshmallow 3 says marshmallow 4 will not have.
+            warnings.simplefilter("ignore")
+            import azure.ai.ml
+        import azure.identity
+        import azure.mgmt.core
+        import azure.storage.blob  # noqa: F401
 
     def connect(self, target: Target, tokens_for: TokensFor, log: AuditLog) -> Connection:
         """A connection to the workspace at target.host as target.principal. Sends nothing."""

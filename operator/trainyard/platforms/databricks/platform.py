@@ -40,6 +40,10 @@ class Databricks:
         """Per workspace and principal, below the lowest published limit that matters: 35 submissions per second."""
         return Quota(f"databricks {target.host} {target.principal}", rate=20.0, burst=40)
 
+    def load(self) -> None:
+        """Imports databricks-sdk."""
+        import databricks.sdk  # noqa: F401
+
     def connect(self, target: Target, tokens_for: TokensFor, log: AuditLog) -> Connection:
         """A connection to target.host as target.principal. Sends nothing."""
         return DatabricksConnection(target, tokens_for(SCOPE), log)
