@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-SDKS = {"azure.ai.ml", "databricks.sdk"}
+SDKS = {"azure.ai.ml", "azure.core", "azure.identity", "azure.storage.blob", "databricks.sdk"}
 OPERATORS = {"kopf", "trainyard.controllers", "trainyard.platforms", "prometheus_client", "structlog"}
 
 
@@ -19,6 +19,12 @@ def loaded_by(statement: str) -> set[str]:
 @pytest.mark.parametrize("module", ["trainyard", "trainyard.cli.main", "trainyard.cli.wiring", "trainyard.client"])
 def test_an_import_loads_no_vendor_sdk(module: str) -> None:
     assert not SDKS & loaded_by(f"import {module}")
+
+
+@pytest.mark.parametrize("platform", ["azureml", "databricks"])
+def test_what_an_operator_has_of_a_platform_before_its_first_workspace_loads_no_vendor_sdk(platform: str) -> None:
+    modules = f"trainyard.platforms.{platform}.platform, trainyard.platforms.{platform}.connection"
+    assert not SDKS & loaded_by(f"import trainyard.identity.entra, {modules}")
 
 
 def test_help_needs_neither_kopf_nor_kubernetes() -> None:
