@@ -68,6 +68,9 @@ CASES: list[tuple[int, dict[str, Any], type[PlatformError], str]] = [
         QuotaReached,
         "PlatformThrottled",
     ),
+    (400, {"code": "UserError", "message": "You do not have enough vCPU quota."}, QuotaReached, "PlatformThrottled"),
+    # A name is no quota: waiting would never end.
+    (400, {"code": "UserError", "message": "quota-team/compute 'x' is unknown."}, Refused, "RequestRefused"),
     (409, {"code": "Conflict", "message": "another operation is in progress"}, Unreachable, "PlatformUnreachable"),
     (412, {"code": "PreconditionFailed", "message": "changed"}, Unreachable, "PlatformUnreachable"),
     (408, {"code": "ServerTimeout", "message": "slow"}, Unreachable, "PlatformUnreachable"),

@@ -185,6 +185,13 @@ def test_an_alias_is_taken_off_the_version_that_had_it_once_the_new_one_has_it()
     ]
 
 
+def test_a_model_with_versions_without_end_is_not_read_for_ever() -> None:
+    history = History({}, {"model-versions/search": {"model_versions": [], "next_page_token": "again"}})
+    _, shortfall = MlflowRuns(history).model_of(["ty-1"], WANTED)  # type: ignore[arg-type]
+    assert (shortfall or ("",))[0] == "ModelNotReadable"
+    assert len(history.asked) <= 100
+
+
 SHORTFALLS = [
     ({"model-versions/search": versions(("1", "other", {}))}, "ModelNotRegistered"),
     ({"model-versions/search": Missing("no such model")}, "ModelNotRegistered"),

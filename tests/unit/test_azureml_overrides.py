@@ -30,6 +30,13 @@ def test_a_field_that_the_operator_owns_is_refused_by_name(path: str) -> None:
     assert OWNED_FIELDS[path][1] in str(refused)
 
 
+def test_no_job_of_a_graph_runs_as_somebody_that_runas_does_not_allow() -> None:
+    node = {**NODE, "identity": {"type": "managed_identity", "client_id": "somebody"}}
+    refused = refusal(azureML={"jobType": "Pipeline", "jobs": {"train": node}}, entrypoint=None)
+    assert (refused.field, refused.reason) == ("spec.azureML.jobs.train.identity", "OverrideForbidden")
+    assert "spec.runAs" in str(refused)
+
+
 @pytest.mark.parametrize("path", ["environmentVariables", "inputs", "limits", "outputs", "tags"])
 @pytest.mark.parametrize("value", [None, "x", []])
 def test_what_ours_is_in_can_not_be_taken_away(path: str, value: Any) -> None:

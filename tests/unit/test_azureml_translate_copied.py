@@ -113,6 +113,9 @@ def test_a_sweep_keeps_its_trial_and_a_pipeline_its_graph() -> None:
     assert "environmentVariables" not in found
     pipeline = copied({"name": "weekly", "properties": {"jobType": "Pipeline", "jobs": {"a": {"type": "command"}}}})
     assert pipeline["jobs"] == {"a": {"type": "command"}}
+    node = {"type": "command", "identity": {"type": "user_identity"}, "inputs": {"identity": "x"}}
+    pipeline = copied({"name": "weekly", "properties": {"jobType": "Pipeline", "jobs": {"a": node}}})
+    assert pipeline["jobs"] == {"a": {"type": "command", "inputs": {"identity": "x"}}}
     assert not {"limits", "environmentVariables"} & set(pipeline)
 
 

@@ -24,7 +24,12 @@ _EXISTS = re.compile(r"already exists|already linked", re.IGNORECASE)
 QUOTA_RETRY_AFTER = 60.0
 # "The specified subscription has a Standard DSv2 family vCPU quota of 2 and is less than the requested job node count"
 # (MicrosoftLearning/mslearn-dp100#35); codes JobNodeCountExceedsCoreQuota, ClusterCoreQuotaReached.
-_QUOTA = re.compile(r"quota", re.IGNORECASE)
+# In a message the word alone may be part of anybody's name.
+_QUOTA = re.compile(
+    r"quota\w* (?:limit )?of \d|quota\w*[^.]{0,80}(?:exceed|reached|less than|insufficient)"
+    r"|(?:exceed|insufficient|enough|out of)[^.]{0,80}quota",
+    re.IGNORECASE,
+)
 # What the service says of itself rather than of the request.
 _OWN_FAULT = frozenset({"ServiceError", "SystemError", "InternalServerError", "ServerTimeout", "ServiceUnavailable"})
 
@@ -72,7 +77,7 @@ class AzureDialect:
             return Missing(words)
         if {"Immutable", "JobPropertyImmutable"} & set(found) or (status in (400, 409) and _EXISTS.search(words)):
             return Refused(words, reason=ALREADY_EXISTS)
-        if any(_QUOTA.search(text) for text in (*found, words)):
+        if any("quota" in each.lower() for each in found) or _QUOTA.search(words):
             pause = retry_after(answer.headers) if "Retry-After" in answer.headers else QUOTA_RETRY_AFTER
             return QuotaReached(words, retry_after=pause)
         if status in (408, 409, 412, 423, 425, 499) or code in _OWN_FAULT:

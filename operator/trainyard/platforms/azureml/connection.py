@@ -90,14 +90,16 @@ class AzureMLConnection:
         if request.copied is not None:
             # First, for it is cheap and may well need a person.
             body = copied_body(self._jobs.get(request.copied), request.body)
-        named = unpinned(body)
-        if named is not None:
-            body = pinned(body, str(self._client.typed(lambda ml: ml.environments.get(named, label="latest").version)))
+        while (named := unpinned(body)) is not None:
+            body = pinned(body, named, self._newest(named))
         if request.files:
             self._uploads.code(request, deadline)
         if request.environment is not None:
             self._uploads.environment(request.environment)
         return body
+
+    def _newest(self, environment: str) -> str:
+        return str(self._client.typed(lambda ml: ml.environments.get(environment, label="latest").version))
 
     def _start(self, token: str, body: dict[str, Any], deadline: float) -> dict[str, Any]:
         try:

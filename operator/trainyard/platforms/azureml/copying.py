@@ -49,6 +49,8 @@ def copied_body(definition: Mapping[str, Any], request_body: Mapping[str, Any]) 
     if kind == "Command":
         kept["environmentVariables"] = _but(kept.get("environmentVariables"), OUR_VARIABLES)
         ours["environmentVariables"] = variables
+    elif kind == "Pipeline":
+        kept["jobs"] = {name: _without_identity(node) for name, node in kept.get("jobs", {}).items()}
     elif kind == "Sweep":
         trial = kept.get("trial", {})
         kept["trial"] = {**trial, "environmentVariables": _but(trial.get("environmentVariables"), OUR_VARIABLES)}
@@ -72,6 +74,11 @@ def _not_replaced(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) 
     """Inputs or outputs of the definition, but for those which the request gives whole, as another type may have."""
     whole = {name for name, each in (new or {}).items() if isinstance(each, Mapping) and not _TYPES.isdisjoint(each)}
     return {name: each for name, each in (old or {}).items() if name not in whole}
+
+
+def _without_identity(node: Any) -> Any:
+    """A job of a Pipeline's graph, which may name whom it runs as, too."""
+    return {key: each for key, each in node.items() if key != "identity"} if isinstance(node, Mapping) else node
 
 
 def _without_its_place(output: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class Machines:
         if found is None:
             raise NotToldError(f"the workspace has no compute {name}")
         assigned = getattr(getattr(found, "identity", None), "user_assigned_identities", None) or ()
-        if any(str(getattr(each, "client_id", "")).lower() == need.name.lower() for each in assigned):
+        if need.name.lower() in {_client_id(each).lower() for each in assigned}:
             return passed(f"compute {name} has it")
         return missing(
             f"compute {name} does not have the managed identity {need.name}: az ml compute update --name {name} "
@@ -110,9 +110,12 @@ class Machines:
         yield from self._client.typed(lambda ml: [vars(each) for each in ml.compute.list_usage()])
 
     def _count(self) -> int:
-        count = (self._properties.get("resources") or {}).get("instanceCount")
-        trials = (self._properties.get("trial") or {}).get("resources") or {}
-        return int(count or trials.get("instanceCount") or 1)
+        trial = self._properties.get("trial")
+        places = (self._properties, trial if isinstance(trial, Mapping) else {})
+        resources = (place.get("resources") for place in places)
+        counts = [each.get("instanceCount") for each in resources if isinstance(each, Mapping)]
+        # What spec.azureML merged there may be anything; the platform itself judges it.
+        return next((count for count in counts if isinstance(count, int) and count > 0), 1)
 
     def _place(self) -> str:
         workspace = self._client.workspace
@@ -122,6 +125,13 @@ class Machines:
 def word(value: Any) -> str:
     """What a typed field says; the SDK has enumerations for some."""
     return str(getattr(value, "value", value) or "")
+
+
+def _client_id(identity: Any) -> str:
+    """Of an identity that azure-ai-ml read, which keeps Azure's own name of the field beside an empty one of its own
+    (entities/_credentials.py, _from_identity_configuration_rest_object)."""
+    found = vars(identity)
+    return str(found.get("clientId") or found.get("client_id") or "")
 
 
 def _name(usage: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from trainyard.platforms.base import ModelWanted
 from trainyard.platforms.logged import MAX_METRICS, MAX_PARAMS, first, metrics_of, params_of
 
 PAGE = 200
+MOST_PAGES = 50
 
 # A (reason, message), see `core.remote.Result`.
 Shortfall = tuple[str, str]
@@ -83,12 +84,13 @@ class MlflowRuns:
 
     def _versions(self, name: str) -> Iterator[dict[str, Any]]:
         query: dict[str, Any] = {"filter": f"name='{name}'", "max_results": PAGE}
-        while True:
+        for _ in range(MOST_PAGES):
             answer = self._history.mlflow("GET", "model-versions/search", query=query)
             yield from answer.get("model_versions") or []
             if not answer.get("next_page_token"):
                 return
             query["page_token"] = answer["next_page_token"]
+        raise Refused(f"it has more than {PAGE * MOST_PAGES} versions; remove old ones, or use another name")
 
     def _decorated(
         self, wanted: ModelWanted, version: str, versions: Sequence[dict[str, Any]]

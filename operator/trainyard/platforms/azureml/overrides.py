@@ -63,6 +63,10 @@ def refuse_owned(block: Mapping[str, Any] | None) -> None:
             raise forbidden(f"{FIELD}.{path}", "must be an object: what the operator puts there stays")
     for path in _TEXT_BY_NAME:
         _check_texts(look(block, path)[1] or {}, f"{FIELD}.{path}")
+    graph = block.get("jobs")
+    for name, node in graph.items() if isinstance(graph, Mapping) else ():
+        if isinstance(node, Mapping) and "identity" in node:
+            raise forbidden(f"{FIELD}.jobs.{name}.identity", "use spec.runAs, which holds for each job of the graph")
     for path in ("inputs", "outputs"):
         for name in block.get(path, {}):
             if name.startswith(names.OUR_INPUTS):

@@ -75,13 +75,16 @@ def unpinned(body: Any) -> str | None:
     return next((match[2] for text in _texts(body) if (match := _LATEST.search(text))), None)
 
 
-def pinned(value: Any, version: str) -> Any:
-    """The body with that version in place of the label latest."""
+def pinned(value: Any, named: str, version: str) -> Any:
+    """The body with that version of the environment of that name in place of the label latest."""
     if isinstance(value, Mapping):
-        return {key: pinned(each, version) for key, each in value.items()}
+        return {key: pinned(each, named, version) for key, each in value.items()}
     if isinstance(value, list):
-        return [pinned(each, version) for each in value]
-    return _LATEST.sub(rf"\g<1>\g<2>/versions/{version}", value) if isinstance(value, str) else value
+        return [pinned(each, named, version) for each in value]
+    match = _LATEST.search(value) if isinstance(value, str) else None
+    if match is None or match[2] != named:
+        return value
+    return f"{value[: match.start()]}{match[1]}{named}/versions/{version}"
 
 
 def _texts(value: Any) -> Iterator[str]:
