@@ -1,6 +1,7 @@
 """A training that logs NaN and infinities ends well, and the resource says so."""
 
 from tests.e2e.scene import Scene
+from tests.platforms import on_every_platform
 
 CODE = """
 import math
@@ -12,6 +13,7 @@ with mlflow.start_run():
 """
 
 
+@on_every_platform
 def test_nan_and_infinities_are_told_as_they_are(real: Scene) -> None:
     run = real.run(real.team(), code=CODE, environment={"pip": ["mlflow"]}).until("Succeeded", seconds=120)
     assert run.status["metrics"] == {"undefined": "NaN", "up": "Infinity", "down": "-Infinity", "loss": "0.25"}
