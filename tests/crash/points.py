@@ -26,10 +26,12 @@ _NAMES = (
 )
 _AZURE_NAMES = (
     (re.compile(r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/[^/]+/workspaces/[^/]+"), "/workspaces/*"),
+    (re.compile(r"^/subscriptions/[^/]+"), "/subscriptions/*"),
     (re.compile(r"^/[^/]+(/oauth2/)"), r"/*\1"),
     (re.compile(r"^/blob/.+"), "/blob/*"),
     (re.compile(r"/(jobs|codes|environments|models|versions)/[^/]+"), r"/\1/*"),
     (re.compile(r"^(/history/.*/runs)/[^/]+"), r"\1/*"),
+    (re.compile(r"^(/history/.*/experiments)/[^/]+"), r"\1/*"),
 )
 
 
@@ -137,12 +139,10 @@ def _of_object(method: str, path: str, body: bytes, query: Mapping[str, str]) ->
 
 
 def _of_azure(method: str, path: str, body: bytes, query: Mapping[str, str]) -> str:
-    """A sign-in by what it is for; a job by whether it is archived; a blob's parts by their operation."""
+    """A sign-in by what it is for, a blob's parts by their operation."""
     if path.endswith("/oauth2/v2.0/token"):
         scope = dict(parse_qsl(body.decode())).get("scope", "")
         return "data plane" if "ml.azure" in scope else "resource manager"
-    if path.endswith("/jobs/*"):
-        return "archive" if json.loads(body)["properties"].get("isArchived") else "submit"
     return query.get("comp", "")
 
 

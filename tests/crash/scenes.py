@@ -88,7 +88,7 @@ class Scene:
 
     def gone(self) -> Iterator[None]:
         """Waits until the run's object and what it owns are gone and the operator is still."""
-        while self.stage.find(self._path("mltrainingruns", NAME)) is not None or self._logs():
+        while self.stage.find(self._path("mltrainingruns", NAME)) is not None or self.logs():
             yield
         yield from self.still()
 
@@ -129,11 +129,11 @@ class Scene:
             "run": run and {"status": run.get("status"), "finalizers": run["metadata"].get("finalizers", [])},
             "workspace": workspace and workspace.get("status"),
             "events": sorted({f"{e['involvedObject']['kind']} {e['type']} {e['reason']}" for e in events}),
-            "logs": self._logs(),
+            "logs": self.logs(),
             **self.side.world(),
         }
 
-    def _logs(self) -> list[dict[str, Any]]:
+    def logs(self) -> list[dict[str, Any]]:
         """What is kept of the run's logs."""
         kept = self.stage.call("GET", f"/apis/trainyard.dev/v1alpha1/namespaces/{self.namespace}/mlrunlogs")["items"]
         return [

@@ -19,23 +19,19 @@ from tests.canary import Canary
 from tests.crash.proxy import Answer, Asked, Tamper
 from tests.crash.scenes import FINAL, TRAINS, Scene
 from tests.crash.stage import Stage
-from tests.platforms import on_every_platform
+from tests.platforms import NAMES
 
 JSON = [("Content-Type", "application/json")]
 
 
-@on_every_platform
-@pytest.mark.timeout(600)
-def test_no_token_is_left_in_logs_tracebacks_audit_events_statuses_or_etcd(
-    crash_stage: Stage, platform_name: str
-) -> None:
-    suffer(crash_stage, platform_name)
-    tokens = issued(crash_stage, platform_name)
+@pytest.mark.timeout(900)
+def test_no_token_is_left_in_logs_tracebacks_audit_events_statuses_or_etcd(crash_stage: Stage) -> None:
+    for platform in NAMES:
+        suffer(crash_stage, platform)
+    tokens = issued(crash_stage)
     assert len(tokens) > 4, "a search for nothing finds nothing"
     texts = left_behind(crash_stage)
-    assert b"Traceback" in texts["log"], "the failures left no traceback to search"
     assert all(texts.values())
-    assert b"my token is" in texts["run logs"], "the run that prints its token left no log to search"
     canary = Canary(tokens)
     assert canary.search(texts) == []
     planted = next(reversed(tokens.values()))
@@ -77,16 +73,17 @@ def suffer(stage: Stage, platform: str) -> None:
     """A team and a run whose operator meets one failure after the other, and a run that prints its own token."""
     scene = Scene(stage, platform, {1: TRAINS})
     side = scene.side
+    before = tracebacks(stage)
     stage.proxy.tamper = refuses(
         side.token_path, 400, lambda said: {"error": "invalid_grant", "error_description": said}
     )
     stage.up()
     scene.found_team()
     workspace_says(stage, scene, "TokenExchangeRefused")
-    again(stage, refuses(side.whoami_path, 403, side.refusal))
+    again(stage, refuses(side.whoami_path, 403, side.denial))
     workspace_says(stage, scene, "PermissionDenied")
     again(stage, garbled)
-    wait_for("a traceback", lambda: b"Traceback" in stage.log.read_bytes())
+    wait_for("a traceback", lambda: tracebacks(stage) > before)
     again(stage, refuses(side.submit.of.path, 400, side.refusal, side.submit.of.method))
     stage.drive(scene.workspace_ready())
     scene.apply_run()
@@ -97,6 +94,12 @@ def suffer(stage: Stage, platform: str) -> None:
     stage.drive(indiscreet.workspace_ready())
     indiscreet.apply_run(side.prints_its_token)
     stage.drive(indiscreet.phase("Failed"))
+    assert "my token is" in json.dumps(indiscreet.logs()), "the run that prints its token left no log to search"
+
+
+def tracebacks(stage: Stage) -> int:
+    """How many there are in the operators' log."""
+    return stage.log.read_bytes().count(b"Traceback") if stage.log.exists() else 0
 
 
 def again(stage: Stage, tamper: Tamper) -> None:
@@ -138,15 +141,16 @@ def workspace_says(stage: Stage, scene: Scene, reason: str) -> None:
     wait_for(f"the workspace to say {reason}", says)
 
 
-def issued(stage: Stage, platform: str) -> dict[str, str]:
-    """Every token that the platform issued, that the API server minted for teams, and the operator's own; and every
+def issued(stage: Stage) -> dict[str, str]:
+    """Every token that the platforms issued, that the API server minted for teams, and the operator's own; and every
     signature that opens a storage account by itself."""
-    sandbox = {f"{platform} {n}": token for n, token in enumerate(stage.drivers[platform].tokens())}
-    minted = {f"API server {n}": token for n, token in enumerate(stage.proxy.minted)}
-    signatures = {f"signature {n}": signature for n, signature in enumerate(sorted(stage.proxy.signatures))}
-    assert sandbox
-    assert minted
-    return {"operator": stage.token, **signatures, **sandbox, **minted}
+    found = {"operator": stage.token}
+    kinds = {name: stage.drivers[name].tokens() for name in NAMES}
+    kinds |= {"signature": sorted(stage.proxy.signatures), "API server": stage.proxy.minted}
+    for kind, secrets in kinds.items():
+        assert secrets, f"no {kind} to search for"
+        found |= {f"{kind} {n}": secret for n, secret in enumerate(secrets)}
+    return found
 
 
 def left_behind(stage: Stage) -> dict[str, bytes]:

@@ -15,10 +15,6 @@ JSON = [("Content-Type", "application/json; charset=utf-8")]
 FORM = [("Content-Type", "application/x-www-form-urlencoded")]
 
 
-def job(archived: bool) -> bytes:
-    return json.dumps({"properties": {"jobType": "Command", "isArchived": archived}}).encode()
-
-
 def scope(resource: str) -> bytes:
     return urlencode({"client_id": "c", "scope": f"{resource}/.default"}).encode()
 
@@ -26,8 +22,8 @@ def scope(resource: str) -> bytes:
 @pytest.mark.parametrize(
     ("method", "path", "body", "expected"),
     [
-        ("PUT", f"{WS}/jobs/ty-1", job(archived=False), ("/workspaces/*/jobs/*", "submit")),
-        ("PUT", f"{WS}/jobs/ty-1", job(archived=True), ("/workspaces/*/jobs/*", "archive")),
+        ("PUT", f"{WS}/jobs/ty-1", b"{}", ("/workspaces/*/jobs/*", "")),
+        ("PATCH", f"/history{WS}/experiments/e/runs/r", b"{}", ("/history/workspaces/*/experiments/*/runs/*", "")),
         ("POST", f"{WS}/jobs/ty-1/cancel", b"", ("/workspaces/*/jobs/*/cancel", "")),
         ("PUT", f"{WS}/codes/1-2/versions/1", b"{}", ("/workspaces/*/codes/*/versions/*", "")),
         ("GET", f"/history/v1.0{WS}/runs/ty-1/details", b"", ("/history/v1.0/workspaces/*/runs/*/details", "")),

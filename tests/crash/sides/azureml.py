@@ -22,7 +22,7 @@ class AzureMLSide(Side):
     """See tests/crash/sides/base.py. The team has an application of its own, and shares the workspace."""
 
     name: ClassVar[str] = "azureml"
-    submit: ClassVar[Point] = Point(Class("azureml", "PUT", "/workspaces/*/jobs/*", "submit"))
+    submit: ClassVar[Point] = Point(Class("azureml", "PUT", "/workspaces/*/jobs/*"))
     token_path: ClassVar[str] = "/*/oauth2/v2.0/token"
     whoami_path: ClassVar[str] = "/workspaces/*"
     prints_its_token: ClassVar[str] = """
@@ -65,8 +65,11 @@ raise RuntimeError("Authorization: Bearer " + os.environ["MLFLOW_TRACKING_TOKEN"
         wait_for("the job to have ended", lambda: not self._control.azure_job(name)["active"])
         self._paid_before = self._driver.paid()
 
-    def refusal(self, words: str) -> dict[str, Any]:
+    def denial(self, words: str) -> dict[str, Any]:
         return {"error": {"code": "AuthorizationFailed", "message": words}}
+
+    def refusal(self, words: str) -> dict[str, Any]:
+        return {"error": {"code": "UserError", "message": words}}
 
     def world(self) -> dict[str, Any]:
         jobs = self._jobs()

@@ -54,8 +54,11 @@ class Side(Protocol):
     def make_job(self, name: str) -> None:
         """A job that lives on the platform, for spec.jobRef; not counted as the run's."""
 
+    def denial(self, words: str) -> dict[str, Any]:
+        """The body of an error in the platform's form: a right is missing, in these words."""
+
     def refusal(self, words: str) -> dict[str, Any]:
-        """An error's body in the platform's form, saying that."""
+        """Likewise: the request is not one that it can do."""
 
     def world(self) -> dict[str, Any]:
         """Everything of the team that is on the platform, the same keys for every platform."""

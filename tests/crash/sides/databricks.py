@@ -77,8 +77,11 @@ raise RuntimeError("Authorization: Bearer " + os.environ["DATABRICKS_TOKEN"])
         self._job_id = made["job_id"]
         self._control.add_script(run_name=name, states=[("PENDING", 0.1), ("RUNNING", 0.2)])
 
-    def refusal(self, words: str) -> dict[str, Any]:
+    def denial(self, words: str) -> dict[str, Any]:
         return {"error_code": "PERMISSION_DENIED", "message": words}
+
+    def refusal(self, words: str) -> dict[str, Any]:
+        return {"error_code": "INVALID_PARAMETER_VALUE", "message": words}
 
     def world(self) -> dict[str, Any]:
         return {
