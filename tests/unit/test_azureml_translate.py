@@ -211,9 +211,9 @@ def test_what_is_wanted_of_a_run_does_not_depend_on_what_its_workspace_has_becom
 def test_the_newest_environment_is_sent_by_its_version_once_that_is_known() -> None:
     body = software("newest").body
     assert unpinned(body) == "team-env"
-    assert pinned(body, "9")["properties"]["environmentId"] == f"{WS}/environments/team-env/versions/9"
+    assert pinned(body, "team-env", "9")["properties"]["environmentId"] == f"{WS}/environments/team-env/versions/9"
     graph = {"jobType": "Pipeline", "jobs": {"a": {"use": ["$(trainyard.environment)", 1]}}}
-    assert pinned(software("newest", azureML=graph).body, "9")["properties"]["jobs"] == {
+    assert pinned(software("newest", azureML=graph).body, "team-env", "9")["properties"]["jobs"] == {
         "a": {"use": [f"{WS}/environments/team-env/versions/9", 1]}
     }
 
@@ -222,4 +222,4 @@ def test_a_version_that_is_named_stays() -> None:
     labelled = "azureml://registries/azureml/environments/sklearn/labels/latest"
     for body in (software("team").body, software("registry").body, request().body, {"a": labelled}):
         assert unpinned(body) is None
-        assert pinned(body, "9") == body
+        assert pinned(body, "team-env", "9") == body

@@ -82,3 +82,15 @@ def test_a_job_that_is_copied_has_to_be_there() -> None:
     assert things({}, code=None, compute=None, jobRef={"name": "weekly"}) == [
         (needs.JOB, "weekly", needs.EXISTS, "app-id", "spec.jobRef.name")
     ]
+
+
+def test_what_was_found_about_one_machine_is_not_said_of_many() -> None:
+    def needed(**fields: Any) -> Need:
+        return next(
+            need for need in request(compute={"class": "cluster"}, **fields).needs if need.kind == needs.COMPUTE
+        )
+
+    one, many = needed(), needed(azureML={"resources": {"instanceCount": 8}})
+    assert one.name == many.name
+    assert one != many
+    assert "8 machines" in many.right

@@ -24,6 +24,7 @@ class Asked:
     machines: Machines | None
     software: Software | None
     copied: str | None = None
+    machine_count: int = 1
 
 
 def needs_of(job: Job, runs_as: RunsAs | None, model: ModelWanted | None, asked: Asked) -> tuple[Need, ...]:
@@ -37,7 +38,7 @@ def needs_of(job: Job, runs_as: RunsAs | None, model: ModelWanted | None, asked:
     if asked.copied is not None:
         asking.submitter(needs.JOB, asked.copied, needs.EXISTS, "spec.jobRef.name")
     if asked.machines is not None:
-        asking.machines(asked.machines)
+        asking.machines(asked.machines, asked.machine_count)
     if asked.software is not None:
         asking.software(asked.software)
     if runs_as is not None and runs_as.kind == "managed_identity":
@@ -67,11 +68,13 @@ class _Asking:
     def workspace(self, action: str, field: str) -> None:
         self.submitter(needs.WORKSPACE, needs.THIS, action, field)
 
-    def machines(self, machines: Machines) -> None:
+    def machines(self, machines: Machines, count: int) -> None:
+        # Answers are remembered by need: one about a single machine is none about eight.
+        right = needs.EXISTS if count == 1 else f"{needs.EXISTS} for {count} machines"
         if machines.compute is not None:
-            self.submitter(needs.COMPUTE, machines.compute, needs.EXISTS, "spec.compute.class")
+            self.submitter(needs.COMPUTE, machines.compute, right, "spec.compute.class")
         elif machines.instance_type is not None:
-            self.submitter(needs.VM_SIZE, machines.instance_type, needs.EXISTS, "spec.compute.class")
+            self.submitter(needs.VM_SIZE, machines.instance_type, right, "spec.compute.class")
 
     def software(self, software: Software) -> None:
         if software.named is not None:

@@ -5,6 +5,7 @@ Called by translate.py. Field names are those of azure-ai-ml's `_restclient/arm_
 compute runs serverless (https://learn.microsoft.com/azure/machine-learning/how-to-use-serverless-compute).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +60,18 @@ def machines_of(job: Job) -> Machines:
         how={"resources": _resources(shape)} | _distribution(shape),
         processes=(shape.distribution.process_count_per_instance or 1) if shape.distribution is not None else 1,
     )
+
+
+def machine_count(properties: Mapping[str, Any]) -> int:
+    """How many machines the properties of a job ask for.
+
+    What spec.azureML merged into them may be anything, which the platform itself judges; here it counts as one.
+    """
+    trial = properties.get("trial")
+    places = (properties, trial if isinstance(trial, Mapping) else {})
+    resources = (place.get("resources") for place in places)
+    counts = [each.get("instanceCount") for each in resources if isinstance(each, Mapping)]
+    return next((count for count in counts if isinstance(count, int) and count > 0), 1)
 
 
 def _resources(shape: AzureMLCompute) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainyard.core.errors import Denied, Missing, Refused
 from trainyard.platforms.azureml.client import AzureMLClient
+from trainyard.platforms.azureml.computing import machine_count
 from trainyard.platforms.base import Need
 from trainyard.platforms.verdicts import Found, NotToldError, missing, passed
 
@@ -110,12 +111,7 @@ class Machines:
         yield from self._client.typed(lambda ml: [vars(each) for each in ml.compute.list_usage()])
 
     def _count(self) -> int:
-        trial = self._properties.get("trial")
-        places = (self._properties, trial if isinstance(trial, Mapping) else {})
-        resources = (place.get("resources") for place in places)
-        counts = [each.get("instanceCount") for each in resources if isinstance(each, Mapping)]
-        # What spec.azureML merged there may be anything; the platform itself judges it.
-        return next((count for count in counts if isinstance(count, int) and count > 0), 1)
+        return machine_count(self._properties)
 
     def _place(self) -> str:
         workspace = self._client.workspace

@@ -7,6 +7,7 @@ Called by `controllers` before anything is sent. The parts: entry.py and command
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from trainyard.api.workspace import RunAsIdentity
@@ -14,7 +15,7 @@ from trainyard.core.errors import TranslationError
 from trainyard.platforms import lacking, short_names, told
 from trainyard.platforms.azureml import names, overrides
 from trainyard.platforms.azureml.asking import Asked, needs_of
-from trainyard.platforms.azureml.computing import machines_of
+from trainyard.platforms.azureml.computing import machine_count, machines_of
 from trainyard.platforms.azureml.data import Data, as_inputs, as_outputs, data_of, outputs_of
 from trainyard.platforms.azureml.entry import Source, command_of, source_of
 from trainyard.platforms.azureml.software import software_of
@@ -145,6 +146,7 @@ def _copied(job: Job) -> Request:
 def _request(job: Job, body: dict[str, Any], asked: Asked) -> Request:
     _check_tags(body["tags"])
     runs_as = _runs_as(job)
+    asked = replace(asked, machine_count=machine_count(body))
     return Request(
         body={"properties": body},
         label=job.submission_token,
