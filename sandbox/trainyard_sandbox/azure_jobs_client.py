@@ -68,9 +68,16 @@ class AzureJobsControl:
         """No script but the built-in default."""
         self.call("DELETE", "/azure/scripts")
 
-    def add_azure_compute(self, name: str, compute_type: str = "AmlCompute", **properties: Any) -> None:
+    def add_azure_compute(
+        self,
+        name: str,
+        compute_type: str = "AmlCompute",
+        identities: Mapping[str, str] | None = None,
+        **properties: Any,
+    ) -> None:
         """A compute that is there at once: `vmSize`, `vmPriority`, `scaleSettings` of a cluster; `instanceTypes`,
-        `namespace` of Kubernetes; `resource_id` of what was attached."""
+        `namespace` of Kubernetes; `resource_id` of what was attached. `identities` are client ids of managed identities
+        that are assigned to it, by name."""
         attached = properties.pop("resource_id", "/subscriptions/attached" if compute_type == "Kubernetes" else None)
         defaults: dict[str, Any] = {}
         if compute_type != "Kubernetes":
@@ -79,7 +86,7 @@ class AzureJobsControl:
             defaults["scaleSettings"] = {"minNodeCount": 0, "maxNodeCount": 4}
         given = {"computeType": compute_type, "properties": defaults | properties}
         given |= {"resourceId": attached} if attached else {}
-        self.call("POST", "/azure/computes", {"name": name, "properties": given})
+        self.call("POST", "/azure/computes", {"name": name, "properties": given, "identities": dict(identities or {})})
 
     def set_azure_compute_state(self, name: str, provisioning_state: str, **error: str) -> None:
         """Bring a compute into a provisioning state; for Failed with `code` and `message`."""

@@ -130,10 +130,15 @@ def test_a_platform_that_does_not_answer_finds_nothing_out(look: Look, control: 
 
 def test_a_managed_identity_has_to_be_the_computes_own(look: Look, control: SandboxControl) -> None:
     control.add_azure_compute("with-none")
-    scope = control.address.azure.workspace_scope
-    found = look(needs.MANAGED_IDENTITY, "11111111-2222-3333-4444-555555555555", needs.ASSIGNED)
-    assert found.outcome == "Unknown"
-    compute = f"{scope}/computes/with-none"
-    found = look(needs.MANAGED_IDENTITY, "11111111-2222-3333-4444-555555555555", needs.ASSIGNED, computeId=compute)
+    control.add_azure_compute("with-one", identities={"reader": "11111111-2222-3333-4444-555555555555"})
+    computes = f"{control.address.azure.workspace_scope}/computes"
+
+    def assigned(client_id: str = "11111111-2222-3333-4444-555555555555", **properties: str) -> Finding:
+        return look(needs.MANAGED_IDENTITY, client_id, needs.ASSIGNED, **properties)
+
+    assert assigned().outcome == "Unknown"
+    found = assigned(computeId=f"{computes}/with-none")
     assert found.outcome == "Missing"
     assert "az ml compute update --name with-none --identity-type UserAssigned" in found.message
+    assert assigned(computeId=f"{computes}/with-one").outcome == "Passed"
+    assert assigned("22222222-2222-3333-4444-555555555555", computeId=f"{computes}/with-one").outcome == "Missing"

@@ -6,6 +6,8 @@ server.py mounts it. See control.py for the rules and azure_jobs_client.py for t
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -21,10 +23,10 @@ from trainyard_sandbox.azure.errors import ArmError
 from trainyard_sandbox.azure.job_store import AzureJob, AzureJobStore
 from trainyard_sandbox.azure.state import AzureState
 from trainyard_sandbox.errors import invalid_parameter, not_found
-from trainyard_sandbox.schema import AnyJson, Bool, Int, Number, Obj, Str, json_body
+from trainyard_sandbox.schema import AnyJson, Bool, Int, MapOf, Number, Obj, Str, json_body
 from trainyard_sandbox.state import sandbox_state
 
-_COMPUTE = Obj({"name": Str(min_length=1), "properties": AnyJson()}, ("name", "properties"))
+_COMPUTE = Obj({"name": Str(min_length=1), "properties": AnyJson(), "identities": MapOf(Str())}, ("name", "properties"))
 _COMPUTE_CHANGE = Obj(
     {"provisioning_state": Str(("Succeeded", "Failed", "Creating", "Updating")), "code": Str(), "message": Str()},
     ("provisioning_state",),
@@ -103,10 +105,24 @@ async def add_compute(request: Request) -> Response:
     azure = _azure(request)
     body = await json_body(request, _COMPUTE)
     try:
-        settle(azure.computes, parse_compute(azure.region, azure.computes, body["name"], body["properties"]))
+        compute = parse_compute(azure.region, azure.computes, body["name"], body["properties"])
     except ArmError as error:
         raise invalid_parameter(error.message) from error
+    if body.get("identities"):
+        compute.identity = _assigned(azure, body["identities"])
+    settle(azure.computes, compute)
     return JSONResponse({})
+
+
+def _assigned(azure: AzureState, identities: Mapping[str, str]) -> dict[str, Any]:
+    """Managed identities by name, as a compute shows those that are assigned to it."""
+    group = f"/subscriptions/{azure.subscription_id}/resourceGroups/{azure.resource_group}"
+    provider = f"{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
+    shown = {
+        f"{provider}/{name}": {"clientId": client_id, "principalId": str(uuid.uuid5(uuid.NAMESPACE_URL, client_id))}
+        for name, client_id in identities.items()
+    }
+    return {"type": "UserAssigned", "userAssignedIdentities": shown}
 
 
 async def change_compute(request: Request) -> Response:
