@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -18,6 +19,7 @@ from trainyard_sandbox.client import SandboxControl
 from .azure_fixtures import Arm
 from .azure_jobs import ENVIRONMENT, PUT, Jobs
 from .conftest import wait_until
+from .wheels import a_wheel
 
 
 class Runs(Jobs):
@@ -115,6 +117,16 @@ def environment(arm: Arm, client_id: str, *packages: str) -> str:
     assert made.status_code == 201, made.text
     found: str = made.json()["id"]
     return found
+
+
+def test_what_a_command_installs_is_the_jobs_own(runs: Runs, control: SandboxControl) -> None:
+    wheel = a_wheel("sandbox_tool", "1.0", "def main():\n    print('at work')\n", {"tool": "sandbox_tool:main"})
+    control.put_azure_blob("workspaceblobstore", "wheels/sandbox_tool-1.0-py3-none-any.whl", wheel)
+    folder = {"jobInputType": "uri_folder", "uri": "azureml://datastores/workspaceblobstore/paths/wheels"}
+    install = "python -m pip install ${{inputs.wheels}}/sandbox_tool-1.0-py3-none-any.whl"
+    assert runs.output(f"{install} && env tool", inputs={"wheels": folder}).splitlines()[-1] == "at work"
+    assert runs.error(runs.run("env tool"))["inner"] == ["ExecutionFailed"]
+    assert importlib.util.find_spec("sandbox_tool") is None
 
 
 def test_the_first_job_of_an_environment_is_preparing_while_its_image_is_built(

@@ -45,11 +45,9 @@ def job_variables(
         inputs, outputs: values and paths by name.
         packages: folders that the image build installed packages into.
     """
-    variables = _system(state, home) | _azureml(state, job, token)
+    variables = _system(state, home, packages) | _azureml(state, job, token)
     variables |= {f"AZURE_ML_INPUT_{name}": value for name, value in inputs.items()}
     variables |= {f"AZURE_ML_OUTPUT_{name}": path for name, path in outputs.items()}
-    if packages:
-        variables["PYTHONPATH"] = ":".join(str(folder) for folder in packages)
     variables |= {
         "MLFLOW_TRACKING_URI": tracking_uri(state.azure),
         "MLFLOW_TRACKING_TOKEN": token,
@@ -61,9 +59,16 @@ def job_variables(
     return variables | (job.definition.get("environmentVariables") or {})
 
 
-def _system(state: SandboxState, home: Path) -> dict[str, str]:
+def _system(state: SandboxState, home: Path, packages: list[Path]) -> dict[str, str]:
+    """What a container has: what its command installs with pip is the job's own and goes with it."""
+    own = home / "packages"
+    folders = [own, *packages]
+    programs = [*(folder / "bin" for folder in folders), Path(sys.executable).parent]
     return {
-        "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+        "PATH": ":".join([*map(str, programs), "/usr/local/bin:/usr/bin:/bin"]),
+        "PYTHONPATH": ":".join(map(str, folders)),
+        "PIP_TARGET": str(own),
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "HOME": str(home),
         "TMPDIR": str(home),
         "LANG": "C.UTF-8",
