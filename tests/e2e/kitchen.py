@@ -13,12 +13,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
+import requests
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.service.workspace import ImportFormat
 
-from stand import AUDIENCE, ROOT, Stand, stand
+from stand import AUDIENCE, AZURE_CLOUD, ROOT, Stand, stand
 from tests.e2e.recipes import FOLDER, NAMESPACE
 from tests.e2e.scene import Scene
 from tests.wire.git_server import Forge, Upstream, serve_git
@@ -27,6 +29,13 @@ from trainyard_localcluster import LocalCluster
 HOST = "https://dbc-a1b2c3d4-e5f6.cloud.databricks.com"
 CLIENT_ID = "11111111-2222-3333-4444-555555555555"
 RUN_AS = "99999999-8888-7777-6666-555555555555"
+AZURE_TENANT = "33333333-4444-5555-6666-777777777777"
+AZURE_SUBSCRIPTION = "44444444-5555-6666-7777-888888888888"
+AZURE_WORKSPACE = (
+    f"/subscriptions/{AZURE_SUBSCRIPTION}/resourceGroups/ml/providers/Microsoft.MachineLearningServices/workspaces/wine"
+)
+AZURE_CLIENT_ID = "66666666-7777-8888-9999-000000000000"
+MANAGED_IDENTITY = "88888888-9999-0000-1111-222222222222"
 FLAGS = {"poll_seconds": "0.3", "settle_seconds": "2", "recheck_seconds": "1"}
 TRAIN = 'import sys\n\nprint("trained", sys.argv[1:])\n'
 WHEEL = "wine_train-1.4.0-py3-none-any.whl"
@@ -62,6 +71,7 @@ class Kitchen:
     trainer: str
     reader: str
     admin: str
+    azure_trainer: str
     # What stands in the manifests, and what it is here.
     instead: dict[str, str] = field(default_factory=dict)
 
@@ -77,7 +87,14 @@ class Kitchen:
         return text
 
     def _names(self) -> dict[str, str]:
+        azure = self.stand.address.azure
         return {
+            AZURE_WORKSPACE: azure.workspace_scope,
+            AZURE_SUBSCRIPTION: azure.subscription_id,
+            f"tenantId: {AZURE_TENANT}": f"cloud: {AZURE_CLOUD}\n    tenantId: {azure.tenant_id}",
+            "resourceGroup: ml": f"resourceGroup: {azure.resource_group}",
+            "workspaceName: wine": f"workspaceName: {azure.workspace_name}",
+            AZURE_CLIENT_ID: self.azure_trainer,
             HOST: self.stand.address.host,
             CLIENT_ID: self.trainer,
             RUN_AS: self.reader,
@@ -90,6 +107,19 @@ class Kitchen:
         """The vendor's own client, as the team's principal or another one."""
         token = self.stand.control.issue_token(principal or self.trainer)
         return WorkspaceClient(host=self.stand.address.host, token=token, auth_type="pat")
+
+    def put_azure(self, path: str, version: str, body: dict[str, Any]) -> None:
+        """A PUT below the Azure ML workspace, as the team's application."""
+        azure = self.stand.address.azure
+        token = self.stand.control.issue_azure_token(self.azure_trainer, azure.resource_manager)
+        answer = requests.put(
+            f"{azure.workspace_url}{path}",
+            params={"api-version": version},
+            headers={"Authorization": f"Bearer {token}"},
+            json=body,
+            timeout=30,
+        )
+        assert answer.status_code in (200, 201), answer.text
 
     def put_volume(self, path: str, content: bytes) -> None:
         """A file in a volume."""
@@ -164,10 +194,12 @@ def kitchen(cluster: LocalCluster, dir: Path, namespace: str = "cookbook") -> It
         flags = {**FLAGS, "allowed_git_host": forge.host, "git_ca_file": str(forge.ca_file)}
         operator = stack.enter_context(on.operator("cookbook", **flags))
         scene = Scene(on, operator, "cookbook", flags)
-        made = Kitchen(scene, forge, namespace, *_principals(on, namespace))
+        made = Kitchen(scene, forge, namespace, *_principals(on, namespace), _application(on, namespace))
         stack.callback(cluster.call, "DELETE", f"/api/v1/namespaces/{namespace}")
-        cluster.kubectl("apply", "-f", "-", input=made.text(FOLDER / "00-team.yaml"))
-        scene.workspace(namespace, "IdentityWorks")
+        for team in ("00-team", "40-azureml-team"):
+            cluster.kubectl("apply", "-f", "-", input=made.text(FOLDER / f"{team}.yaml"))
+        for workspace in ("databricks", "azureml"):
+            scene.workspace(namespace, "IdentityWorks", workspace)
         yield made
         scene.operator.check()
 
@@ -190,6 +222,16 @@ def _principals(on: Stand, namespace: str) -> tuple[str, str, str]:
     on.control.add_table("main.wine.labels", {"wine": "string", "kind": "int"})
     on.control.grant(trainer, "main.wine.labels", "SELECT")
     return trainer, reader, admin
+
+
+def _application(on: Stand, namespace: str) -> str:
+    """The application that submits to Azure ML, in a workspace that has what the team's manifest names."""
+    trainer = on.control.add_application(f"{namespace}-trainer", roles={"workspace": ["AzureML Data Scientist"]})
+    subject = f"system:serviceaccount:{namespace}:azure-trainer"
+    on.control.add_federated_credential(trainer, on.cluster.issuer, subject)
+    on.control.add_datastore("lake", "lake")
+    on.control.add_azure_compute("cpu-cluster", identities={"wine-reader": MANAGED_IDENTITY})
+    return trainer
 
 
 def _grants() -> Mapping[str, list[str]]:

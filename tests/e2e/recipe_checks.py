@@ -9,7 +9,7 @@ from typing import Any
 
 from databricks.sdk.service import compute
 
-from tests.e2e.kitchen import Kitchen
+from tests.e2e.kitchen import MANAGED_IDENTITY, Kitchen
 from tests.e2e.scene import Run
 
 
@@ -108,6 +108,65 @@ def nothing_was_started(place: Kitchen, run: Run) -> None:
     assert json.loads(run.status["plan"]["request"])["body"]["tasks"]
 
 
+# --- Azure ML
+
+
+def job_of(place: Kitchen, run: Run) -> dict[str, Any]:
+    """The job of the newest attempt, as its workspace has it."""
+    return place.stand.control.azure_job(run.status["remoteId"])
+
+
+def blob_of(place: Kitchen, run: Run, output: str, file: str) -> bytes:
+    """A file in an output of the run, which is told where its status says."""
+    _, _, path = run.status["outputs"][output]["uri"].partition("azureml://datastores/lake/paths/")
+    return place.stand.control.azure_blob("lake", f"{path}/{file}")
+
+
+def labels_are_beside_the_wines(place: Kitchen, run: Run) -> None:
+    assert blob_of(place, run, "scores", "scores.csv") == b"a,red\nb,white\n"
+
+
+def it_ran_on_two_machines_of_the_cluster(place: Kitchen, run: Run) -> None:
+    definition = job_of(place, run)["definition"]
+    assert definition["computeId"].endswith("/computes/cpu-cluster")
+    assert definition["resources"] == {"instanceCount": 2, "shmSize": "4g"}
+    assert definition["environmentId"].endswith("/environments/wine-tools/versions/3")
+
+
+def the_wheel_was_read_where_it_lies(place: Kitchen, run: Run) -> None:
+    (mounted,) = job_of(place, run)["definition"]["inputs"].values()
+    assert mounted["uri"] == "azureml://datastores/lake/paths/code/wheels"
+
+
+def the_code_was_the_managed_identity(place: Kitchen, run: Run) -> None:
+    assert run.status["identity"]["submittedAs"] == place.azure_trainer
+    assert run.status["identity"]["ranAs"] == MANAGED_IDENTITY
+    assert job_of(place, run)["definition"]["identity"] == {"identityType": "Managed", "clientId": MANAGED_IDENTITY}
+
+
+def the_old_job_is_as_it_was(place: Kitchen, run: Run) -> None:
+    assert run.status["remoteId"] != "wine-monthly"
+    old = place.stand.control.azure_job("wine-monthly")["definition"]
+    assert old["inputs"]["month"]["value"] == "2026-10"
+
+
+def the_best_of_three_trials_counts(place: Kitchen, run: Run) -> None:
+    best = job_of(place, run)["properties"]
+    assert (best["best_child_run_id"], best["score"]) == (f"{run.status['remoteId']}_1", "0.9")
+
+
+def its_steps_passed_on_what_they_made(place: Kitchen, run: Run) -> None:
+    assert blob_of(place, run, "scores", "scores.csv") == b"a,6\nb,6\n"
+    steps = job_of(place, run)["definition"]["jobs"].values()
+    assert {step["computeId"].rpartition("/")[2] for step in steps} == {"cpu-cluster"}
+
+
+def its_tags_and_alias_are_on_the_version(place: Kitchen, run: Run) -> None:
+    (version,) = (each for each in place.stand.control.azure_assets("models") if each["name"] == "wine-kinds")
+    tags = version["properties"]["tags"]
+    assert (tags["data"], tags["alias"], tags["trainyard_name"]) == ("sklearn-wine", "challenger", run.name)
+
+
 LOOKED_AT: dict[str, Callable[[Kitchen, Run], None]] = {
     "12-tasks": only_what_failed_ran_again,
     "13-job-by-id": the_job_got_its_parameters,
@@ -124,4 +183,12 @@ LOOKED_AT: dict[str, Callable[[Kitchen, Run], None]] = {
     "36-preflight": it_goes_on_once_the_right_is_there,
     "37-plan-only": nothing_was_started,
     "39-failure": the_last_lines_are_told,
+    "41-azureml-data": labels_are_beside_the_wines,
+    "43-azureml-cluster": it_ran_on_two_machines_of_the_cluster,
+    "44-azureml-wheel": the_wheel_was_read_where_it_lies,
+    "45-azureml-run-as": the_code_was_the_managed_identity,
+    "46-azureml-job-ref": the_old_job_is_as_it_was,
+    "47-azureml-sweep": the_best_of_three_trials_counts,
+    "48-azureml-pipeline": its_steps_passed_on_what_they_made,
+    "49-azureml-model": its_tags_and_alias_are_on_the_version,
 }

@@ -11,6 +11,9 @@ from databricks.sdk.service import compute, jobs
 
 from tests.e2e.kitchen import TRAIN, WHEEL, Kitchen, wheel
 
+# A curated environment of Azure ML's own registry, for jobs and components that others have made.
+CURATED = "azureml://registries/azureml/environments/sklearn-1.5/versions/1"
+
 
 def a_folder_of_the_workspace(place: Kitchen) -> None:
     place.put_workspace("/Workspace/Shared/wine/1.4/train.py", TRAIN.encode())
@@ -101,6 +104,59 @@ def a_notebook_in_the_workspace(place: Kitchen) -> None:
     place.put_workspace("/Workspace/Shared/wine/clean.py", source)
 
 
+# --- Azure ML
+
+
+def wines_and_labels(place: Kitchen) -> None:
+    place.stand.control.put_azure_blob("lake", "wine/2026/wines.csv", b"a\nb\n")
+    place.stand.control.put_azure_blob("lake", "wine/labels/labels.csv", b"red\nwhite\n")
+    where = "azureml://datastores/lake/paths/wine/labels/labels.csv"
+    body = {"properties": {"dataType": "uri_file", "dataUri": where}}
+    place.put_azure("/data/wine-labels/versions/1", "2023-04-01-preview", body)
+
+
+def a_build_that_can_be_watched(place: Kitchen) -> None:
+    place.stand.control.azure_compute_settings(build_seconds=5)
+
+
+def an_environment(place: Kitchen) -> None:
+    body = {"properties": {"image": "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04", "osType": "Linux"}}
+    place.put_azure("/environments/wine-tools/versions/3", "2023-04-01-preview", body)
+
+
+def a_wheel_in_a_datastore(place: Kitchen) -> None:
+    place.stand.control.put_azure_blob("lake", f"code/wheels/{WHEEL}", wheel())
+
+
+def a_job_of_last_month(place: Kitchen) -> None:
+    properties = {
+        "jobType": "Command",
+        "experimentName": "monthly",
+        "command": "echo reported on ${{inputs.month}}, $TRAINYARD_NAME",
+        "environmentId": CURATED,
+        "inputs": {"month": {"jobInputType": "literal", "value": "2026-10"}},
+    }
+    place.put_azure("/jobs/wine-monthly", "2025-01-01-preview", {"properties": properties})
+
+
+def two_components(place: Kitchen) -> None:
+    wines_and_labels(place)
+    folder = {"type": "uri_folder"}
+    clean = {
+        "command": "grep . ${{inputs.wines}}/wines.csv > ${{outputs.wines}}/clean.csv",
+        "inputs": {"wines": folder},
+        "outputs": {"wines": folder},
+    }
+    score = {
+        "command": "sed s/$/,${{inputs.depth}}/ ${{inputs.wines}}/clean.csv > ${{outputs.scores}}/scores.csv",
+        "inputs": {"wines": folder, "depth": {"type": "string"}},
+        "outputs": {"scores": folder},
+    }
+    for name, spec in (("clean-wines", clean), ("score-wines", score)):
+        body = {"properties": {"componentSpec": {"type": "command", "environment": CURATED, **spec}}}
+        place.put_azure(f"/components/{name}/versions/1", "2024-10-01-preview", body)
+
+
 PREPARED: dict[str, Callable[[Kitchen], None]] = {
     "04-workspace-path": a_folder_of_the_workspace,
     "05-volume-path": a_folder_of_a_volume,
@@ -116,4 +172,10 @@ PREPARED: dict[str, Callable[[Kitchen], None]] = {
     "23-serverless": a_budget_policy,
     "24-instance-profile": an_instance_profile,
     "25-spot-autoscale": a_day_without_machines,
+    "41-azureml-data": wines_and_labels,
+    "42-azureml-environment": a_build_that_can_be_watched,
+    "43-azureml-cluster": an_environment,
+    "44-azureml-wheel": a_wheel_in_a_datastore,
+    "46-azureml-job-ref": a_job_of_last_month,
+    "48-azureml-pipeline": two_components,
 }

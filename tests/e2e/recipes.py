@@ -1,7 +1,8 @@
 """docs/cookbook.md as data: each recipe with its manifest and what its status shows at the end. Used by the tests only.
 
-A recipe is a section of the page with a block that quotes a file of examples/cookbook (its first line names the file),
-and, where there is something to see, a block that begins with `status:` and one of `text`, which are lines of its logs.
+A recipe is a section of the page, or a part of one, with a block that quotes a file of examples/cookbook (its first
+line names the file), and, where there is something to see, a block that begins with `status:` and one of `text`, which
+are lines of its logs.
 """
 
 import re
@@ -29,13 +30,18 @@ class Recipe:
     status: dict[str, Any]
     log: tuple[str, ...]
 
+    @property
+    def is_team(self) -> bool:
+        """Whether it is what recipes share, and nothing is run."""
+        return self.file.stem.endswith("-team")
+
     def __str__(self) -> str:
         return self.file.stem
 
 
 def recipes() -> Iterator[Recipe]:
     """Every recipe, in the order of the page."""
-    for section in re.split(r"^## ", PAGE.read_text(), flags=re.MULTILINE)[1:]:
+    for section in re.split(r"^###? ", PAGE.read_text(), flags=re.MULTILINE)[1:]:
         told = [body for language, body in _BLOCK.findall(section) if language == "text"]
         blocks = [body for _, body in _BLOCK.findall(section)]
         named = [(m[1], body) for body in blocks if (m := re.match(r"# (examples/cookbook/\S+)\n", body))]

@@ -19,9 +19,11 @@ from tests.e2e.scene import FINAL, Run
 from trainyard.api.run_log import log_name
 from trainyard_localcluster import LocalCluster
 
-RECIPES = [recipe for recipe in recipes() if recipe.file.stem != "00-team"]
-LOGS_A_MODEL = {"33-model"}  # MLflow takes its time to
-WITH_MORE_TO_DO = {"30-suspend", "31-ttl", "32-submission-key", "38-python-client"}
+RECIPES = [recipe for recipe in recipes() if not recipe.is_team]
+LOGS_A_MODEL = {"33-model", "49-azureml-model"}  # MLflow takes its time to
+WITH_MORE_TO_DO = {"30-suspend", "31-ttl", "32-submission-key", "38-python-client", "42-azureml-environment"}
+SIMPLE = [recipe for recipe in RECIPES if recipe.file.stem not in WITH_MORE_TO_DO]
+ON_AZURE = [recipe for recipe in SIMPLE if "azureml" in recipe.file.stem]
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +73,39 @@ def recipe_of(name: str) -> Recipe:
     return found
 
 
-@pytest.mark.parametrize("recipe", [each for each in RECIPES if each.file.stem not in WITH_MORE_TO_DO], ids=str)
-def test_a_recipe_ends_as_the_page_shows(place: Kitchen, recipe: Recipe) -> None:
-    run = started(place, recipe)
+def did_as_shown(place: Kitchen, recipe: Recipe, run: Run) -> None:
+    """Waits until it is as the page shows, and looks at what it left."""
     ends_as_shown(run, recipe, 240 if recipe.file.stem in LOGS_A_MODEL else 60)
     if recipe.log:
         assert set(recipe.log) <= set(logged(run))
     if (look := LOOKED_AT.get(recipe.file.stem)) is not None:
         look(place, run)
+
+
+@pytest.mark.parametrize("recipe", [recipe for recipe in SIMPLE if recipe not in ON_AZURE], ids=str)
+def test_a_recipe_ends_as_the_page_shows(place: Kitchen, recipe: Recipe) -> None:
+    did_as_shown(place, recipe, started(place, recipe))
+
+
+@pytest.fixture(scope="module")
+def under_way(place: Kitchen) -> dict[str, Run]:
+    """The recipes of Azure ML, started together, by their names."""
+    return {str(recipe): started(place, recipe) for recipe in ON_AZURE}
+
+
+def test_an_environment_of_azure_ml_is_built_before_the_run_starts(place: Kitchen, under_way: dict[str, Run]) -> None:
+    assert under_way  # which go on meanwhile
+    recipe = recipe_of("42-azureml-environment")
+    try:
+        run = started(place, recipe).until("BuildingEnvironment")
+    finally:
+        place.stand.control.azure_compute_settings(build_seconds=0)
+    did_as_shown(place, recipe, run)
+
+
+@pytest.mark.parametrize("recipe", ON_AZURE, ids=str)
+def test_a_recipe_of_azure_ml_ends_as_the_page_shows(place: Kitchen, under_way: dict[str, Run], recipe: Recipe) -> None:
+    did_as_shown(place, recipe, under_way[str(recipe)])
 
 
 # --- recipes with something to do in between
