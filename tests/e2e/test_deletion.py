@@ -2,7 +2,9 @@
 
 from stand import wait_for
 from tests.e2e.scene import Scene
+from tests.platforms import on_every_platform
 
+pytestmark = on_every_platform
 OPERATOR_FLAGS = {"deletion_deadline_seconds": "6"}
 
 
@@ -38,6 +40,18 @@ def test_a_workspace_deleted_first_waits_for_its_run_and_both_go(scene: Scene) -
     run.delete()
     run.gone()
     wait_for("the workspace to be gone", lambda: not scene.read("mlworkspaces", run.namespace, scene.platform.name))
+    assert run.only_remote().result == "cancelled"
+
+
+def test_a_run_whose_workspace_was_torn_out_is_stopped_by_what_its_attempt_says(scene: Scene) -> None:
+    scene.platform.pretend()
+    run = scene.run(scene.team()).until("Running")
+    name = scene.platform.name
+    scene.cluster.kubectl("delete", "mlws", name, "-n", run.namespace, "--wait=false")
+    scene.patch("mlworkspace", run.namespace, name, {"metadata": {"finalizers": None}})
+    wait_for("the workspace to be gone", lambda: not scene.read("mlworkspaces", run.namespace, name))
+    run.delete()
+    run.gone()
     assert run.only_remote().result == "cancelled"
 
 
