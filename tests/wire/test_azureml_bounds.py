@@ -23,7 +23,7 @@ from tests.wire.azureml import (
     target,
     tokens_for,
 )
-from tests.wire.conftest import Accounts, Trail
+from tests.wire.conftest import Accounts, Clock, Trail
 from trainyard.core.errors import (
     Denied,
     Missing,
@@ -33,6 +33,7 @@ from trainyard.core.errors import (
     Unauthenticated,
     Unreachable,
 )
+from trainyard.identity.cached import FORGET_HOLDS
 from trainyard.identity.clouds import Cloud
 from trainyard.platforms.azureml.connection import AzureMLConnection
 from trainyard.platforms.base import Request, Wanted
@@ -174,11 +175,10 @@ def test_a_missing_role_is_told_with_the_command_that_gives_it(
 
 
 def test_an_expired_token_is_replaced_once_and_the_request_made_again(
-    connection: AzureMLConnection, control: SandboxControl, data_scientist: str, accounts: Accounts
+    connection: AzureMLConnection, control: SandboxControl, data_scientist: str, accounts: Accounts, clock: Clock
 ) -> None:
     def ask() -> None:
-        with pytest.raises(Missing):
-            connection.get("none")
+        assert connection.locate("none", clock()) is None
 
     ask()
     minted = len(accounts.minted)
@@ -186,19 +186,25 @@ def test_an_expired_token_is_replaced_once_and_the_request_made_again(
     ask()
     assert len(accounts.minted) == minted + 1
     control.add_fault("status", JOB, status=401, times=0)
+    clock.ahead = FORGET_HOLDS
     with pytest.raises(Unauthenticated):
-        connection.get("none")
+        ask()
     assert len(accounts.minted) == minted + 2
 
 
 def test_an_expired_token_is_replaced_under_the_sdks_as_well(
-    connection: AzureMLConnection, request_for: Callable[..., Request], control: SandboxControl, data_scientist: str
+    connection: AzureMLConnection,
+    request_for: Callable[..., Request],
+    control: SandboxControl,
+    data_scientist: str,
+    clock: Clock,
 ) -> None:
     remote = ended(connection, connection.submit(request_for()).remote_id)
     connection.collect(remote, None, Wanted(log_characters=100))
     connection.whoami()
     control.expire_azure_tokens(data_scientist)
     assert connection.whoami().details is not None
+    clock.ahead = FORGET_HOLDS
     control.expire_azure_tokens(data_scientist)
     assert connection.collect(remote, None, Wanted(log_characters=100)).logs[0].text == "hello\n"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.wire.conftest import Accounts, Trail
+from tests.wire.conftest import Accounts, Clock, Trail
 from tests.wire.jobs import job
 from trainyard.core.errors import (
     Denied,
@@ -22,6 +22,7 @@ from trainyard.core.errors import (
 from trainyard.core.remote import End, RemoteRun, Stage
 from trainyard.core.snapshot import Target
 from trainyard.identity.base import AccessToken
+from trainyard.identity.cached import FORGET_HOLDS
 from trainyard.identity.federated import FederatedToken
 from trainyard.platforms.base import START_WITHIN, ModelWanted, Request, Wanted
 from trainyard.platforms.databricks.connection import DatabricksConnection
@@ -392,12 +393,13 @@ def test_each_fault_is_its_own_error_in_bounded_time(
 
 
 def test_an_expired_token_is_replaced_once_and_the_request_made_again(
-    connection: DatabricksConnection, control: SandboxControl, principal: str, accounts: Accounts
+    connection: DatabricksConnection, control: SandboxControl, principal: str, accounts: Accounts, clock: Clock
 ) -> None:
     connection.whoami()
     control.expire_tokens(principal)
     assert connection.whoami().principal == principal
     assert len(accounts.minted) == 2
+    clock.ahead = FORGET_HOLDS
     control.add_fault("status", ".*/scim/v2/Me", status=401, times=0)
     with pytest.raises(Unauthenticated):
         connection.whoami()

@@ -16,6 +16,9 @@ LAST_SECONDS = timedelta(seconds=30)
 # After a failed refresh, how long the failure answers for itself: the callers who waited for the same flight share it,
 # and a live token is used on instead of asking again at each request.
 FAILURE_HOLDS = timedelta(seconds=5)
+# How long a token that replaces a refused one is kept, whoever refuses it: where the platform refuses every token, a
+# new one for each request would have the issuer refuse them too.
+FORGET_HOLDS = timedelta(seconds=5)
 
 
 def utc_now() -> datetime:
@@ -37,6 +40,7 @@ class CachedToken:
         self._flight = threading.Lock()
         self._cached: tuple[AccessToken, datetime] | None = None
         self._failed: tuple[TrainyardError, datetime] | None = None
+        self._forgotten: datetime | None = None
 
     def get(self) -> AccessToken:
         """A token that is good for a while.
@@ -54,8 +58,11 @@ class CachedToken:
             return self._refresh()
 
     def forget(self) -> None:
-        """Drops the token, after the platform has refused it."""
-        self._cached = None
+        """Drops the token, after the platform has refused it; but not one that was got for the same reason just now."""
+        now = self._now()
+        if self._forgotten is None or now >= self._forgotten + FORGET_HOLDS:
+            self._forgotten = now
+            self._cached = None
 
     def _fresh(self) -> AccessToken | None:
         cached = self._cached
