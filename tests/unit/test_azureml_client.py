@@ -193,6 +193,14 @@ def test_a_typed_read_leaves_with_the_sessions_token_and_not_with_the_sdks(clien
     assert wire.tokens() == [f"Bearer {ARM}/.default#1"]
 
 
+@pytest.mark.parametrize("url", ["https://evil.example?sig=secret", "https://user:secret@evil.example/c?sig=x"])
+def test_a_url_that_is_refused_is_told_by_its_host_alone(client: AzureMLClient, url: str) -> None:
+    with pytest.raises(Refused) as raised:
+        client.in_container(url, lambda container: None)
+    assert "evil.example" in raised.value.message
+    assert "secret" not in raised.value.message
+
+
 def test_a_list_whose_next_page_is_the_same_page_is_not_read_for_ever(client: AzureMLClient, wire: Wire) -> None:
     page = b'{"value": [], "nextLink": "https://evil.example/x?api-version=1&$skip=again"}'
     wire.answers = [(200, page)] * 5

@@ -61,6 +61,15 @@ def test_whoami_tells_of_the_workspace(
     assert (account.details.tracking_uri or "").startswith("azureml://")
 
 
+def test_a_workspace_whose_services_can_not_be_asked_does_not_pass_for_one_that_works(
+    connection: AzureMLConnection, control: SandboxControl
+) -> None:
+    control.add_fault("status", ".*discovery.*", status=503)
+    with pytest.raises(Unreachable):
+        connection.whoami()
+    assert connection.whoami().details is not None
+
+
 def test_a_submitted_attempt_runs_with_its_arguments_and_variables(
     connection: AzureMLConnection, request_for: Callable[..., Request], data_scientist: str
 ) -> None:

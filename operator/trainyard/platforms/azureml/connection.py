@@ -53,8 +53,12 @@ class AzureMLConnection:
         self._outcome = Outcome(self._client, self._history)
 
     def whoami(self) -> Account:
-        """Proves that the identity works and may read the workspace."""
+        """Proves that the identity works, may read the workspace, and that its services are where they may be asked.
+
+        Without these (a private endpoint, a cloud whose dataHosts lack them) no run would ever be seen to its end.
+        """
         workspace = self._client.do("GET", "", WORKSPACE_VERSION)
+        self._history.services()
         properties = workspace.get("properties") or {}
         details = WorkspaceDetails(
             region=_text(workspace.get("location"), 64),

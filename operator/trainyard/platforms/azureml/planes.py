@@ -5,6 +5,7 @@ by its URL alone: an SDK above has no token to send anywhere, and what names a h
 a link to a next page) can not lead one astray (invariant 6). azure-core is imported at the first request.
 """
 
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# What follows a host may be a secret: a signature in a query, which needs no path before it.
+_AFTER_HOST = re.compile(r"[/?#\\]")
 # Reasons of a Refused that did not come from the API that was asked.
 NO_JUDGEMENT = frozenset({"RedirectRefused", "EndpointNotFound"})
 
@@ -152,7 +155,7 @@ class Plane:
     def check(self, url: str) -> None:
         """Raises Refused, HostNotAllowed, unless the URL may be asked; every request is checked again as it leaves."""
         if not self._allowed(url):
-            host = url.partition("://")[2].partition("/")[0]
+            host = _AFTER_HOST.split(url.partition("://")[2], maxsplit=1)[0].rpartition("@")[2]
             raise Refused(
                 f"{host[:200]!a} is not a host of this workspace's cloud for that; nothing was sent there. If it "
                 "should be, have the operator started with --azure-cloud FILE whose dataHosts name it.",
