@@ -5,6 +5,7 @@ from typing import Any
 
 from stand import wait_for
 from tests.e2e.scene import FINAL, Run, Scene
+from tests.platforms import on_every_platform
 from tests.platforms.base import End, Pretence
 
 MOST_WRITES = 8
@@ -17,6 +18,7 @@ def conditions(run: Run) -> dict[str, str]:
     return {c["type"]: c["status"] for c in run.status["conditions"]}
 
 
+@on_every_platform
 class TestWaiting:
     def test_a_run_waits_for_a_missing_workspace_and_starts_when_it_appears(self, scene: Scene) -> None:
         namespace = scene.namespace()
@@ -30,7 +32,7 @@ class TestWaiting:
             "Complete": "False",
             "Failed": "False",
         }
-        scene.stand.team(namespace)
+        scene.platform.team(namespace)
         run.until("Succeeded")
         assert run.paid() == 1
 
@@ -38,13 +40,13 @@ class TestWaiting:
         namespace = scene.namespace()
         scene.apply(
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
-            scene.stand.workspace(namespace),
+            scene.platform.workspace(namespace),
         )
         assert scene.workspace(namespace, "ServiceAccountNotFound")["status"] == "False"
         run = scene.run(namespace).because("WorkspaceNotReady")
         assert run.phase == "Pending"
         assert "ServiceAccount trainer does not exist" in run.message
-        scene.stand.team(namespace)
+        scene.platform.team(namespace)
         run.until("Succeeded")
         assert run.paid() == 1
 
@@ -53,24 +55,42 @@ class TestWaiting:
         assert run.reason == "ComputeClassUnknown"
         assert "small" in run.message
         assert conditions(run)["Stalled"] == "True"
-        classes = {"huge": {"serverless": {"environmentVersion": "5"}}}
-        scene.patch("mlworkspace", run.namespace, "databricks", {"spec": {"computeClasses": classes}})
+        classes = {"huge": scene.platform.present_compute()}
+        scene.patch("mlworkspace", run.namespace, scene.platform.name, {"spec": {"computeClasses": classes}})
         run.until("Succeeded")
         assert run.paid() == 1
 
-    def test_a_missing_permission_stalls_with_the_reason_and_recovers_with_the_grant(self, scene: Scene) -> None:
+    def test_a_missing_right_stalls_with_what_gives_it_and_recovers_with_it(self, scene: Scene) -> None:
         team = scene.team()
-        scene.control.change_principal(team.principal, entitlements=["workspace-access"])
-        run = scene.run(team, compute={"class": "cluster"}, environment={"runtime": "sklearn"}).until("Stalled")
-        # Databricks shows the entitlements of groups to admins only, so that its own refusal is what tells.
-        assert run.reason == "PermissionDenied"
-        assert "PermissionDenied" in run.events()
-        scene.control.change_principal(team.principal, entitlements=["workspace-access", "allow-cluster-create"])
+        scene.platform.take_right(team)
+        name = scene.platform.model_name("forest")
+        scene.platform.pretend(Pretence(model=name))
+        run = scene.run(team, model={"name": "forest"}).until("Stalled")
+        assert run.reason == "PermissionMissing"
+        assert "PermissionMissing" in run.events()
+        assert team.principal in run.message
+        assert run.remote() == []
+        scene.platform.give_right(team)
         run.until("Succeeded")
+        assert run.status["model"]["name"] == name
         assert run.paid() == 1
         assert len(run.status["attempts"]) == 1
 
 
+def test_a_refusal_of_databricks_stalls_with_the_reason_and_recovers_with_the_entitlement(scene: Scene) -> None:
+    team = scene.team()
+    scene.control.change_principal(team.principal, entitlements=["workspace-access"])
+    run = scene.run(team, compute={"class": "cluster"}, environment={"runtime": "sklearn"}).until("Stalled")
+    # Databricks shows the entitlements of groups to admins only, so that its own refusal is what tells.
+    assert run.reason == "PermissionDenied"
+    assert "PermissionDenied" in run.events()
+    scene.control.change_principal(team.principal, entitlements=["workspace-access", "allow-cluster-create"])
+    run.until("Succeeded")
+    assert run.paid() == 1
+    assert len(run.status["attempts"]) == 1
+
+
+@on_every_platform
 class TestStopping:
     def test_a_run_cancelled_before_its_start_never_reaches_the_platform(self, scene: Scene) -> None:
         namespace = scene.namespace()
@@ -115,6 +135,7 @@ class TestStopping:
         assert run.only_remote().result == "cancelled"
 
 
+@on_every_platform
 class TestRetries:
     def test_an_infrastructure_failure_is_retried_with_another_token(self, scene: Scene) -> None:
         scene.platform.pretend(Pretence(end=NODE_LOST, times=1))
@@ -162,6 +183,7 @@ class TestRetries:
         assert run.paid() == 1
 
 
+@on_every_platform
 class TestManyAndAgain:
     def test_a_life_cycle_costs_few_writes(self, scene: Scene) -> None:
         scene.platform.pretend(Pretence(stages=(("queued", 0.6), ("starting", 0.6), ("running", 0.6))))
@@ -208,5 +230,7 @@ class TestManyAndAgain:
 
         items = wait_for("all runs to end", ended, 200, pause=1)
         assert Counter(item["status"]["phase"] for item in items) == {"Succeeded": len(names)}
-        paid = Counter(r["run_name"].split()[0] for r in scene.control.runs() if r["creator"] == team.principal)
-        assert paid == {f"{team.namespace}/{name}": 1 for name in names}
+        tokens = [attempt["submissionToken"] for item in items for attempt in item["status"]["attempts"]]
+        assert len(tokens) == len(names)
+        remote = [run for run in scene.platform.runs() if run.creator == team.principal]
+        assert Counter(run.token for run in remote if run.paid) == dict.fromkeys(tokens, 1)
