@@ -31,8 +31,9 @@ _JOB_TYPE = (
     "samplingAlgorithm and limits beside; Pipeline runs the graph in jobs. Absent: Command."
 )
 _JOBS = (
-    "The graph of a Pipeline, as Azure ML writes it. In it $(trainyard.code), $(trainyard.environment) and "
-    "$(trainyard.compute) stand for what the operator makes of spec.code, spec.environment and spec.compute. "
+    "The graph of a Pipeline, as Azure ML writes it. In it $(trainyard.compute) stands for what the operator makes of "
+    "spec.compute; where a step has fields for them, $(trainyard.code) and $(trainyard.environment) for spec.code and "
+    "spec.environment. Give each step a limit of its own: Azure ML knows none for the graph. "
     "Absent unless jobType is Pipeline."
 )
 _GROUPS = {
