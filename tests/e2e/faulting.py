@@ -22,7 +22,7 @@ class Row:
     """One fault. `meanwhile` is phase and reason while it lasts; it is mended once they have been seen.
 
     `runs` is how many are under way at once, `code` how the code ends if nothing else ends the run, `paid` how many
-    remote runs cost money in the end, `says` a part of the run's last message.
+    remote runs cost money in the end, `says` a part of the run's last message. `unnoticed` says that nobody is told.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Row:
     code: End = WELL
     paid: int = 1
     says: str = ""
+    unnoticed: bool = False
     platforms: tuple[str, ...] = NAMES
 
 
@@ -143,3 +144,5 @@ def finish(scene: Scene, row: Row, run: Run) -> None:
     run.until(phase)
     assert run.reason == reason
     assert row.says in run.message
+    if row.unnoticed:
+        assert run.events() == ["Submitted", reason]

@@ -50,6 +50,7 @@ ROWS = [
         "upload: the blob is there already",
         "submit",
         at("status", BLOB, method="PUT", after_effect=True, **status(409)),
+        unnoticed=True,
     ),
     Row("upload: storage busy", "submit", at("status", BLOB, method="PUT", **status(503))),
     Row(
