@@ -14,6 +14,7 @@ from tests.conformance.lacks import REFUSED_BEFORE, UNSUPPORTED
 from tests.platforms import NAMES
 from trainyard.platforms.lacking import LACKING
 
+pytestmark = pytest.mark.timeout(1800)  # the first test waits for all cases on all platforms
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 

@@ -49,7 +49,7 @@ with mlflow.start_run() as run:
 Pick = Callable[[list[Point], set[Class]], list[tuple[Point, Mode]]]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("platform_name", "journey"), DAILY)
 def test_a_kill_at_each_class_of_requests_changes_nothing_in_the_end(
     crash_stage: Stage, platform_name: str, journey: Journey, rows: list[Row], subtests: pytest.Subtests
@@ -118,7 +118,7 @@ def walk_killed(stage: Stage, platform: str, journey: Journey, point: Point, mod
 
 
 @pytest.mark.parametrize("platform_name", MOSTLY_FIRST)
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_an_operator_killed_at_each_request_of_its_start_one_after_the_other_still_ends_the_same(
     crash_stage: Stage, platform_name: str, rows: list[Row]
 ) -> None:
