@@ -79,7 +79,7 @@ class LogFiles:
         files: Mapping[str, Any] = details.get("logFiles") or {}
         chosen = named(files)
         if not chosen:
-            return Logs.none("the platform has no log of it: its code was never started")
+            return Logs.none("the platform has no log of it: it printed nothing, or its code was never started")
         texts: list[TaskText] = []
         uris: list[str] = []
         printed = ""
