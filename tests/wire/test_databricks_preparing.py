@@ -17,6 +17,7 @@ from trainyard.platforms.base import Request, RunsAs
 from trainyard.platforms.databricks import uploads
 from trainyard.platforms.databricks.connection import DatabricksConnection
 from trainyard.platforms.databricks.translate import translate
+from trainyard.platforms.parallel import AT_ONCE
 from trainyard_sandbox.client import SandboxControl
 
 IMPORT = "/api/2.0/workspace/import"
@@ -142,7 +143,7 @@ def test_the_first_error_of_an_upload_is_told_and_nothing_more_is_begun(
     control.clear_requests()
     with pytest.raises(Denied):
         upload(connection, request_of({f"f{n}.py": b"1" for n in range(90)}))
-    assert len(control.requests(path=IMPORT)) <= 2 * uploads.AT_ONCE
+    assert len(control.requests(path=IMPORT)) <= 2 * AT_ONCE
 
 
 def test_nothing_is_uploaded_for_a_request_without_files_and_no_mlflow_run_made_without_an_experiment(
