@@ -55,22 +55,27 @@ def test_an_api_that_redirects_gets_no_token_elsewhere(scene: Scene, elsewhere: 
     assert elsewhere.visits == []
 
 
-@pytest.fixture
-def lying(scene: Scene, elsewhere: Elsewhere) -> Iterator[None]:
-    """The workspace itself says that its services are elsewhere."""
+@pytest.fixture(params=["discoveryUrl", "mlFlowTrackingUri"])
+def lying(scene: Scene, elsewhere: Elsewhere, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The workspace itself says that one of its services is elsewhere."""
     host = elsewhere.host.removeprefix("https://")
-    scene.control.change_azure_workspace(
-        discoveryUrl=f"{elsewhere.host}/discovery", mlFlowTrackingUri=f"azureml://{host}/mlflow/v1.0/x"
-    )
-    yield
+    told = {"discoveryUrl": f"{elsewhere.host}/discovery", "mlFlowTrackingUri": f"azureml://{host}/mlflow/v1.0/x"}
+    scene.control.change_azure_workspace(**{request.param: told[request.param]})
+    yield str(request.param)
     scene.control.change_azure_workspace()
 
 
-@pytest.mark.usefixtures("lying")
-def test_a_workspace_that_names_its_services_elsewhere_gets_no_token_there(scene: Scene, elsewhere: Elsewhere) -> None:
+def test_a_workspace_that_names_its_services_elsewhere_gets_no_token_there(
+    scene: Scene, elsewhere: Elsewhere, lying: str
+) -> None:
     team = scene.team()
-    scene.workspace(team.namespace, "IdentityWorks")
-    scene.run(team).until("Succeeded", "Failed")
+    if lying == "discoveryUrl":
+        condition = scene.workspace(team.namespace, "HostNotAllowed")
+        assert "dataHosts" in condition["message"]
+        scene.run(team).because("WorkspaceNotReady")
+    else:
+        scene.workspace(team.namespace, "IdentityWorks")
+        scene.run(team).until("Succeeded", "Failed")
     assert elsewhere.visits == []
 
 
