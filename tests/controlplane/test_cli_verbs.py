@@ -112,7 +112,7 @@ def test_followed_logs_appear_attempt_by_attempt(cli: Cli, operator: PlayedOpera
     assert out == "second\n"
     assert cli("logs", "churn", "-f").stdout == "second\n"
     assert process.returncode == 0
-    assert err.count("only when the task has ended") == 1
+    assert err.count("read from the platform when a task has ended") == 1
 
 
 def test_the_log_of_an_earlier_run_of_that_name_is_not_shown(cli: Cli, operator: PlayedOperator) -> None:
