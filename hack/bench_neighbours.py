@@ -61,6 +61,7 @@ def measure(dir: Path, platform: str, runs: int) -> Neighbour:
         for half in range(2):
             alone += _seconds(made, team, f"alone-{half}", runs // 2)
             _bring_up_the_dead(made, platform, port)
+            _seconds(made, team, f"settling-{half}", 8)  # the statuses of the dead have been written by then
             beside += _seconds(made, team, f"beside-{half}", runs // 2)
             _take_away_the_dead(made)
     return Neighbour(platform, statistics.median(alone), statistics.median(beside), rss, loaded)
