@@ -61,7 +61,7 @@ STOPPED = (
         "the whole takes too long",
         f"{WHILE_RUNNING} TimedOut",
         "TimedOut",
-        {"timeoutSeconds": 12},
+        {"timeoutSeconds": 45},  # from its first sight: it has to be running by then, however many others there are
         pretences=(FOREVER,),
         attempts=("TimedOut",),
         results=("cancelled",),
