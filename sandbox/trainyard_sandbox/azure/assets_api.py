@@ -12,8 +12,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
-from trainyard_sandbox.azure.arm import PROVIDER, AzureCall
+from trainyard_sandbox.azure.arm import PROVIDER, Action, AzureCall, Handler, arm_route
 from trainyard_sandbox.azure.assets import AssetContainer, AssetStore, AssetVersion, Author, system_data
 from trainyard_sandbox.azure.errors import ArmError, not_found, user_error
 from trainyard_sandbox.schema import AnyJson, Bool, MapOf, Obj, Shape, Str
@@ -45,6 +46,53 @@ COMMON_FIELDS: Mapping[str, Shape] = {
     "isAnonymous": Bool(),
     "isArchived": Bool(),
 }
+
+
+def asset_routes(
+    kind: str,
+    list_versions: Action | None = None,
+    **methods: Handler,
+) -> list[Route]:
+    """The routes that every kind of asset has: its names, one of them, its versions, one of them.
+
+    Args:
+        kind: as in paths and roles; the state's attribute of that name is its store.
+        list_versions: the list of versions, where it can be asked for more than others.
+        methods: what else may be done to a version, for example PUT=put_data.
+    """
+
+    def store_of(call: AzureCall) -> AssetStore:
+        store: AssetStore = getattr(call.azure, kind)
+        return store
+
+    async def list_names(call: AzureCall) -> Response:
+        return listed_containers(call, store_of(call))
+
+    async def get_name(call: AzureCall) -> Response:
+        store = store_of(call)
+        return JSONResponse(container_body(call, store, require_container(store, call.path["name"])))
+
+    async def all_versions(call: AzureCall) -> Response:
+        store = store_of(call)
+        require_container(store, call.path["name"])
+        return listed_versions(call, store, store.versions(call.path["name"]))
+
+    async def get_version(call: AzureCall) -> Response:
+        store = store_of(call)
+        return JSONResponse(version_body(call, store, require_version(store, call.path["name"], call.path["version"])))
+
+    names, versions = f"workspaces/{kind}", f"workspaces/{kind}/versions"
+    actions = {"PUT": f"{versions}/write", "DELETE": f"{versions}/delete"}
+    one = {method: Action(handler, actions[method], VERSIONS) for method, handler in methods.items()}
+    listed = list_versions or Action(all_versions, f"{versions}/read", VERSIONS, LIST_QUERY)
+    return [
+        arm_route(f"/{kind}", {"GET": Action(list_names, f"{names}/read", VERSIONS, CONTAINER_QUERY)}),
+        arm_route(f"/{kind}/{{name}}", {"GET": Action(get_name, f"{names}/read", VERSIONS)}),
+        arm_route(f"/{kind}/{{name}}/versions", {"GET": listed}),
+        arm_route(
+            f"/{kind}/{{name}}/versions/{{version}}", {"GET": Action(get_version, f"{versions}/read", VERSIONS), **one}
+        ),
+    ]
 
 
 def put_shape(fields: Mapping[str, Shape], required: Sequence[str] = ()) -> Obj:

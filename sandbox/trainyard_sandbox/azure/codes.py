@@ -18,18 +18,14 @@ from starlette.routing import Route
 from trainyard_sandbox.azure.arm import Action, AzureCall, arm_route
 from trainyard_sandbox.azure.assets import AssetStore, Author
 from trainyard_sandbox.azure.assets_api import (
-    CONTAINER_QUERY,
     LIST_QUERY,
     VERSIONS,
+    asset_routes,
     check_name,
-    container_body,
-    listed_containers,
     listed_versions,
     put_properties,
     put_shape,
     put_version,
-    require_container,
-    require_version,
     version_body,
 )
 from trainyard_sandbox.azure.errors import user_error
@@ -55,38 +51,13 @@ def attach(state: SandboxState) -> None:
 
 def routes() -> list[Route]:
     """Mounted by server.py."""
-    read, write = "workspaces/codes/versions/read", "workspaces/codes/versions/write"
-    one = "/codes/{name}/versions/{version}"
-    upload = "workspaces/codes/versions/write"
+    query = (*LIST_QUERY, "hash", "hashVersion")
+    listed = Action(list_versions, "workspaces/codes/versions/read", VERSIONS, query)
+    upload = Action(start_upload, "workspaces/codes/versions/write", VERSIONS)
     return [
-        arm_route("/codes", {"GET": Action(list_names, "workspaces/codes/read", VERSIONS, CONTAINER_QUERY)}),
-        arm_route("/codes/{name}", {"GET": Action(get_name, "workspaces/codes/read", VERSIONS)}),
-        arm_route(
-            "/codes/{name}/versions",
-            {"GET": Action(list_versions, read, VERSIONS, (*LIST_QUERY, "hash", "hashVersion"))},
-        ),
-        arm_route(
-            one,
-            {
-                "GET": Action(get_version, read, VERSIONS),
-                "PUT": Action(put_code, write, VERSIONS),
-                "DELETE": Action(delete_version, "workspaces/codes/versions/delete", VERSIONS),
-            },
-        ),
-        arm_route(one + "/startPendingUpload", {"POST": Action(start_upload, upload, VERSIONS)}),
+        *asset_routes("codes", listed, PUT=put_code, DELETE=delete_version),
+        arm_route("/codes/{name}/versions/{version}/startPendingUpload", {"POST": upload}),
     ]
-
-
-async def list_names(call: AzureCall) -> Response:
-    """Containers of code."""
-    store = call.azure.codes
-    return listed_containers(call, store)
-
-
-async def get_name(call: AzureCall) -> Response:
-    """One container."""
-    store = call.azure.codes
-    return JSONResponse(container_body(call, store, require_container(store, call.path["name"])))
 
 
 async def list_versions(call: AzureCall) -> Response:
@@ -99,12 +70,6 @@ async def list_versions(call: AzureCall) -> Response:
         if asked in call.query:
             found = [v for v in found if v.properties.get("properties", {}).get(kept) == call.query[asked]]
     return listed_versions(call, store, found)
-
-
-async def get_version(call: AzureCall) -> Response:
-    """One version."""
-    store = call.azure.codes
-    return JSONResponse(version_body(call, store, require_version(store, call.path["name"], call.path["version"])))
 
 
 async def put_code(call: AzureCall) -> Response:

@@ -9,20 +9,13 @@ from __future__ import annotations
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from trainyard_sandbox.azure.arm import Action, AzureCall, arm_route
+from trainyard_sandbox.azure.arm import AzureCall
 from trainyard_sandbox.azure.assets import AssetStore, Author
 from trainyard_sandbox.azure.assets_api import (
-    CONTAINER_QUERY,
-    LIST_QUERY,
-    VERSIONS,
-    container_body,
-    listed_containers,
-    listed_versions,
+    asset_routes,
     put_properties,
     put_shape,
     put_version,
-    require_container,
-    require_version,
     version_body,
 )
 from trainyard_sandbox.azure.errors import user_error
@@ -48,41 +41,7 @@ def attach(state: SandboxState) -> None:
 
 def routes() -> list[Route]:
     """Mounted by server.py."""
-    read, write = "workspaces/data/versions/read", "workspaces/data/versions/write"
-    return [
-        arm_route("/data", {"GET": Action(list_names, "workspaces/data/read", VERSIONS, CONTAINER_QUERY)}),
-        arm_route("/data/{name}", {"GET": Action(get_name, "workspaces/data/read", VERSIONS)}),
-        arm_route("/data/{name}/versions", {"GET": Action(list_versions, read, VERSIONS, LIST_QUERY)}),
-        arm_route(
-            "/data/{name}/versions/{version}",
-            {"GET": Action(get_version, read, VERSIONS), "PUT": Action(put_data, write, VERSIONS)},
-        ),
-    ]
-
-
-async def list_names(call: AzureCall) -> Response:
-    """Containers of data."""
-    store: AssetStore = call.azure.data
-    return listed_containers(call, store)
-
-
-async def get_name(call: AzureCall) -> Response:
-    """One container."""
-    store: AssetStore = call.azure.data
-    return JSONResponse(container_body(call, store, require_container(store, call.path["name"])))
-
-
-async def list_versions(call: AzureCall) -> Response:
-    """Versions of a name."""
-    store: AssetStore = call.azure.data
-    require_container(store, call.path["name"])
-    return listed_versions(call, store, store.versions(call.path["name"]))
-
-
-async def get_version(call: AzureCall) -> Response:
-    """One version."""
-    store: AssetStore = call.azure.data
-    return JSONResponse(version_body(call, store, require_version(store, call.path["name"], call.path["version"])))
+    return asset_routes("data", PUT=put_data)
 
 
 async def put_data(call: AzureCall) -> Response:

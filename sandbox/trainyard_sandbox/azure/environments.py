@@ -10,20 +10,13 @@ from __future__ import annotations
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from trainyard_sandbox.azure.arm import Action, AzureCall, arm_route
+from trainyard_sandbox.azure.arm import AzureCall
 from trainyard_sandbox.azure.assets import AssetStore
 from trainyard_sandbox.azure.assets_api import (
-    CONTAINER_QUERY,
-    LIST_QUERY,
-    VERSIONS,
-    container_body,
-    listed_containers,
-    listed_versions,
+    asset_routes,
     put_properties,
     put_shape,
     put_version,
-    require_container,
-    require_version,
     version_body,
 )
 from trainyard_sandbox.azure.errors import user_error
@@ -50,42 +43,7 @@ def attach(state: SandboxState) -> None:
 
 def routes() -> list[Route]:
     """Mounted by server.py."""
-    read, write = "workspaces/environments/versions/read", "workspaces/environments/versions/write"
-    names = "workspaces/environments/read"
-    return [
-        arm_route("/environments", {"GET": Action(list_names, names, VERSIONS, CONTAINER_QUERY)}),
-        arm_route("/environments/{name}", {"GET": Action(get_name, names, VERSIONS)}),
-        arm_route("/environments/{name}/versions", {"GET": Action(list_versions, read, VERSIONS, LIST_QUERY)}),
-        arm_route(
-            "/environments/{name}/versions/{version}",
-            {"GET": Action(get_version, read, VERSIONS), "PUT": Action(put_environment, write, VERSIONS)},
-        ),
-    ]
-
-
-async def list_names(call: AzureCall) -> Response:
-    """Containers of environments."""
-    store: AssetStore = call.azure.environments
-    return listed_containers(call, store)
-
-
-async def get_name(call: AzureCall) -> Response:
-    """One container."""
-    store: AssetStore = call.azure.environments
-    return JSONResponse(container_body(call, store, require_container(store, call.path["name"])))
-
-
-async def list_versions(call: AzureCall) -> Response:
-    """Versions of a name."""
-    store: AssetStore = call.azure.environments
-    require_container(store, call.path["name"])
-    return listed_versions(call, store, store.versions(call.path["name"]))
-
-
-async def get_version(call: AzureCall) -> Response:
-    """One version."""
-    store: AssetStore = call.azure.environments
-    return JSONResponse(version_body(call, store, require_version(store, call.path["name"], call.path["version"])))
+    return asset_routes("environments", PUT=put_environment)
 
 
 async def put_environment(call: AzureCall) -> Response:

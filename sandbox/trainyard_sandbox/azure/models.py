@@ -15,20 +15,17 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from trainyard_sandbox.azure.arm import Action, AzureCall, arm_route
+from trainyard_sandbox.azure.arm import Action, AzureCall
 from trainyard_sandbox.azure.assets import AssetStore, AssetVersion
 from trainyard_sandbox.azure.assets_api import (
-    CONTAINER_QUERY,
     LIST_QUERY,
     VERSIONS,
-    container_body,
-    listed_containers,
+    asset_routes,
     listed_versions,
     put_properties,
     put_shape,
     put_version,
     require_container,
-    require_version,
     version_body,
 )
 from trainyard_sandbox.azure.errors import user_error
@@ -60,32 +57,8 @@ def attach(state: SandboxState) -> None:
 
 def routes() -> list[Route]:
     """Mounted by server.py."""
-    read, write = "workspaces/models/versions/read", "workspaces/models/versions/write"
-    return [
-        arm_route("/models", {"GET": Action(list_names, "workspaces/models/read", VERSIONS, CONTAINER_QUERY)}),
-        arm_route("/models/{name}", {"GET": Action(get_name, "workspaces/models/read", VERSIONS)}),
-        arm_route("/models/{name}/versions", {"GET": Action(list_versions, read, VERSIONS, _QUERY)}),
-        arm_route(
-            "/models/{name}/versions/{version}",
-            {
-                "GET": Action(get_version, read, VERSIONS),
-                "PUT": Action(put_model, write, VERSIONS),
-                "DELETE": Action(delete_version, "workspaces/models/versions/delete", VERSIONS),
-            },
-        ),
-    ]
-
-
-async def list_names(call: AzureCall) -> Response:
-    """Containers of models."""
-    store: AssetStore = call.azure.models
-    return listed_containers(call, store)
-
-
-async def get_name(call: AzureCall) -> Response:
-    """One container."""
-    store: AssetStore = call.azure.models
-    return JSONResponse(container_body(call, store, require_container(store, call.path["name"])))
+    listed = Action(list_versions, "workspaces/models/versions/read", VERSIONS, _QUERY)
+    return asset_routes("models", listed, PUT=put_model, DELETE=delete_version)
 
 
 async def list_versions(call: AzureCall) -> Response:
@@ -101,12 +74,6 @@ async def list_versions(call: AzureCall) -> Response:
 
 def _value(version: AssetVersion, field: str) -> Any:
     return version.version if field == "version" else version.properties.get(field)
-
-
-async def get_version(call: AzureCall) -> Response:
-    """One version."""
-    store: AssetStore = call.azure.models
-    return JSONResponse(version_body(call, store, require_version(store, call.path["name"], call.path["version"])))
 
 
 async def put_model(call: AzureCall) -> Response:
