@@ -5,11 +5,16 @@ Shared by every way of getting tokens (`identity.federated`, `identity.entra`). 
 
 import random
 import threading
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from datetime import UTC, datetime, timedelta
+from typing import Generic, TypeVar
 
 from trainyard.core.errors import Throttled, TrainyardError
 from trainyard.identity.base import AccessToken
+
+K = TypeVar("K", bound=Hashable)
+S = TypeVar("S")
 
 # A token is not handed out in its last seconds: the request that carries it has to arrive as well.
 LAST_SECONDS = timedelta(seconds=30)
@@ -99,3 +104,29 @@ class CachedToken:
         if cached is not None and self._now() < cached[0].expires_at - LAST_SECONDS:
             return cached[0]
         raise error
+
+
+class Sources(Generic[K, S]):
+    """Token sources by what they are for. Safe to use from several threads.
+
+    Bounded: the longest unused source is dropped, which costs its user one more exchange.
+    """
+
+    def __init__(self, bound: int) -> None:
+        self._bound = bound
+        self._lock = threading.Lock()
+        self._sources: OrderedDict[K, S] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def get(self, key: K, make: Callable[[], S]) -> S:
+        """The source for the key, made by `make` (which must send nothing) if there is none yet."""
+        with self._lock:
+            source = self._sources.get(key)
+            if source is None:
+                source = self._sources[key] = make()
+            self._sources.move_to_end(key)
+            while len(self._sources) > self._bound:
+                self._sources.popitem(last=False)
+            return source

@@ -10,9 +10,7 @@ once for each thread that finds nothing (get_token_mixin.py has no lock) and cou
 
 import logging
 import re
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -24,7 +22,7 @@ from trainyard.core.errors import IdentityError, Refused, TrainyardError, Unreac
 from trainyard.identity.aadsts import SignIn, refusal
 from trainyard.identity.assertion import Assertion, mint
 from trainyard.identity.base import AccessToken, ServiceAccountRef, ServiceAccounts
-from trainyard.identity.cached import CachedToken, utc_now
+from trainyard.identity.cached import CachedToken, Sources, utc_now
 from trainyard.identity.clouds import Cloud
 from trainyard.identity.consent import require_consent
 from trainyard.identity.wire import EXCHANGE_BOUNDS, token_session
@@ -178,10 +176,8 @@ class EntraTokens:
     ) -> None:
         self._accounts = accounts
         self._log = log
-        self._bound = bound
         self._now = now
-        self._lock = threading.Lock()
-        self._sources: OrderedDict[tuple[Cloud, str, ServiceAccountRef, str, str], EntraToken] = OrderedDict()
+        self._sources: Sources[tuple[Cloud, str, ServiceAccountRef, str, str], EntraToken] = Sources(bound)
 
     def source(self, cloud: Cloud, tenant: str, account: ServiceAccountRef, client_id: str, scope: str) -> EntraToken:
         """The source for that scope. Sends nothing.
@@ -193,21 +189,16 @@ class EntraTokens:
         if scope not in (cloud.arm_scope, cloud.ml_scope):
             raise ValueError(f"{scope} is no scope of {cloud.name}")
         key = (cloud, tenant, account, client_id, scope)
-        with self._lock:
-            source = self._sources.get(key)
-            if source is None:
-                source = EntraToken(
-                    cloud,
-                    tenant,
-                    scope,
-                    account,
-                    client_id,
-                    accounts=self._accounts,
-                    log=self._log,
-                    now=self._now,
-                )
-                self._sources[key] = source
-            self._sources.move_to_end(key)
-            while len(self._sources) > self._bound:
-                self._sources.popitem(last=False)
-            return source
+        return self._sources.get(
+            key,
+            lambda: EntraToken(
+                cloud,
+                tenant,
+                scope,
+                account,
+                client_id,
+                accounts=self._accounts,
+                log=self._log,
+                now=self._now,
+            ),
+        )

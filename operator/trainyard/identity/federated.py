@@ -7,8 +7,6 @@ Ours rather than the SDK's: the SDK posts to the token endpoint without a time-o
 waits for, and follows the host's own word about where that endpoint is.
 """
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,7 +17,7 @@ from trainyard.core.errors import IdentityError, Refused, TrainyardError
 from trainyard.identity.assertion import Assertion, mint
 from trainyard.identity.audience import checked_audience
 from trainyard.identity.base import AccessToken, ServiceAccountRef, ServiceAccounts
-from trainyard.identity.cached import CachedToken, utc_now
+from trainyard.identity.cached import CachedToken, Sources, utc_now
 from trainyard.identity.consent import require_consent
 from trainyard.identity.hosts import HostPolicy
 from trainyard.identity.oauth import OAuthDialect, access_token, form, refusal, token_endpoint
@@ -155,29 +153,22 @@ class FederatedTokens:
         self._hosts = hosts
         self._audience = checked_audience(audience)
         self._log = log
-        self._bound = bound
         self._now = now
-        self._lock = threading.Lock()
-        self._sources: OrderedDict[tuple[str, ServiceAccountRef, str], FederatedToken] = OrderedDict()
+        self._sources: Sources[tuple[str, ServiceAccountRef, str], FederatedToken] = Sources(bound)
 
     def source(self, host: str, account: ServiceAccountRef, client_id: str) -> FederatedToken:
         """The source for that host, ServiceAccount and service principal. Sends nothing."""
         key = (host, account, client_id)
-        with self._lock:
-            source = self._sources.get(key)
-            if source is None:
-                source = FederatedToken(
-                    host,
-                    account,
-                    client_id,
-                    accounts=self._accounts,
-                    hosts=self._hosts,
-                    audience=self._audience,
-                    log=self._log,
-                    now=self._now,
-                )
-                self._sources[key] = source
-            self._sources.move_to_end(key)
-            while len(self._sources) > self._bound:
-                self._sources.popitem(last=False)
-            return source
+        return self._sources.get(
+            key,
+            lambda: FederatedToken(
+                host,
+                account,
+                client_id,
+                accounts=self._accounts,
+                hosts=self._hosts,
+                audience=self._audience,
+                log=self._log,
+                now=self._now,
+            ),
+        )
