@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 REQUIREMENTS := $(wildcard requirements/*.txt) pyproject.toml sandbox/pyproject.toml hack/localcluster/pyproject.toml
 PYTEST := $(BIN)/python -m pytest
+# Each worker starts control planes and sandboxes of its own; whole files go to a worker, in the order of the folders.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench crash cluster generate pins
@@ -17,8 +19,9 @@ help: ## list the targets
 demo: $(STAMP) ## train a real model through a local control plane and the sandbox (KEEP=1 leaves it running)
 	@$(BIN)/python hack/demo.py $(if $(KEEP),--keep)
 
-test: $(STAMP) ## all tests, with one crash point per class
-	@$(PYTEST) tests -m "not crash_full and not bench"
+test: $(STAMP) ## all tests, with one crash point per class (WORKERS=2 at a time)
+	@$(BIN)/trainyard-localcluster build >/dev/null
+	@$(PYTEST) tests -m "not crash_full and not bench" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 crash: $(STAMP) ## every crash point (long)
 	@$(PYTEST) tests/crash -m "not bench"

@@ -32,7 +32,7 @@ TOO_EARLY = 429
 Look = Callable[[Case, str], Observed]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _stand(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stand, Process, History]]:
     """A sandbox that runs what does not only pretend, whose pip knows no index, and an operator."""
     dir: Path = tmp_path_factory.mktemp("conformance")
@@ -57,7 +57,7 @@ def _listed(cluster: LocalCluster) -> bool:
     return True
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def look(request: pytest.FixtureRequest, _stand: tuple[Stand, Process, History]) -> Iterator[Look]:
     """What became of a case on a platform. All cases that were asked for begin when the first is looked at."""
     begun: dict[tuple[str, str], Future[Observed]] = {}
