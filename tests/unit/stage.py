@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from trainyard.api.base import API_VERSION
+from trainyard.api.identity import FEDERATED
 from trainyard.audit.log import AuditLog
 from trainyard.controllers.apiserver import ApiServer
 from trainyard.controllers.code import CodeFinder
@@ -25,8 +26,8 @@ from trainyard.controllers.uploads import Uploads
 from trainyard.core.remote import End, Finding, RemoteRun, Result, Stage, Submitted
 from trainyard.core.snapshot import Limits
 from trainyard.identity.base import DATABRICKS_CLIENT_ID, ServiceAccountRef
-from trainyard.identity.entra import EntraTokens
-from trainyard.identity.federated import FederatedTokens
+from trainyard.identity.broker import Broker
+from trainyard.identity.federated import Federated
 from trainyard.identity.hosts import HostPolicy
 from trainyard.platforms.base import Account, Files, Platform, Request, Wanted
 from trainyard.platforms.lane import Lane
@@ -245,8 +246,8 @@ class Scene:
         self.store = Store()
         kube = cast(Kube, self.api)
         policy, audit = HostPolicy(), AuditLog(sys.stderr)
-        tokens = FederatedTokens(self.api, policy, "trainyard-databricks", audit)
-        self.sessions = _Sessions(self.api, policy, tokens, EntraTokens(self.api, audit), audit, 3600)
+        broker = Broker(policy, {FEDERATED: Federated(self.api, policy, "trainyard-databricks", audit)})
+        self.sessions = _Sessions(broker, audit, 3600)
         self.sessions.remote = self.remote
         api = ApiServer(kube)
         self.code = CodeFinder(api, self.repositories)

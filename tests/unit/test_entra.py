@@ -1,20 +1,15 @@
 """What Entra's numbers mean, and which token sources there are."""
 
-import io
 import json
 import subprocess
 import sys
 
 import pytest
 
-from trainyard.audit.log import AuditLog
 from trainyard.audit.transport import Answer
 from trainyard.core.errors import IdentityError, Throttled, TrainyardError, Unreachable
-from trainyard.identity import clouds
 from trainyard.identity.aadsts import SignIn, refusal
 from trainyard.identity.assertion import Assertion
-from trainyard.identity.base import ServiceAccountRef
-from trainyard.identity.entra import EntraTokens
 
 ASSERTION = Assertion("a.b.c", "https://issuer.example/x/", "system:serviceaccount:team:o'neil", "api://X", "jti")
 TRIED = SignIn("contoso", "app; rm -rf /", "https://arm/.default", ASSERTION)
@@ -107,52 +102,6 @@ def test_a_command_can_be_pasted_whatever_a_team_wrote_into_an_annotation() -> N
 
 def test_long_words_are_clipped() -> None:
     assert len(refused(53003, "x" * 10_000).message) < 500
-
-
-class NoAccounts:
-    """Nothing may be asked of a cluster here."""
-
-    def annotations(self, _account: ServiceAccountRef) -> dict[str, str]:
-        raise AssertionError
-
-    def request_token(self, _account: ServiceAccountRef, _audience: str, _seconds: int) -> str:
-        raise AssertionError
-
-
-ACCOUNT = ServiceAccountRef("team", "trainer")
-
-
-def sources(**options: int) -> EntraTokens:
-    return EntraTokens(NoAccounts(), AuditLog(io.StringIO()), **options)
-
-
-def test_a_source_is_one_per_cloud_tenant_account_principal_and_scope() -> None:
-    tokens, cloud = sources(), clouds.AZURE_PUBLIC
-    first = tokens.source(cloud, "t", ACCOUNT, "app", cloud.arm_scope)
-    assert tokens.source(cloud, "t", ACCOUNT, "app", cloud.arm_scope) is first
-    others = [
-        tokens.source(cloud, "t", ACCOUNT, "app", cloud.ml_scope),
-        tokens.source(cloud, "u", ACCOUNT, "app", cloud.arm_scope),
-        tokens.source(cloud, "t", ServiceAccountRef("other", "trainer"), "app", cloud.arm_scope),
-        tokens.source(cloud, "t", ACCOUNT, "app-2", cloud.arm_scope),
-        tokens.source(clouds.AZURE_CHINA, "t", ACCOUNT, "app", clouds.AZURE_CHINA.arm_scope),
-    ]
-    assert len({id(each) for each in [first, *others]}) == 6
-
-
-def test_sources_are_bounded() -> None:
-    tokens, cloud = sources(bound=2), clouds.AZURE_PUBLIC
-    first = tokens.source(cloud, "t", ACCOUNT, "a", cloud.arm_scope)
-    for client_id in "bc":
-        tokens.source(cloud, "t", ACCOUNT, client_id, cloud.arm_scope)
-    assert len(tokens._sources) == 2
-    assert tokens.source(cloud, "t", ACCOUNT, "a", cloud.arm_scope) is not first
-
-
-@pytest.mark.parametrize("scope", ["https://graph.microsoft.com/.default", "", "https://ml.azure.us/.default"])
-def test_no_token_is_asked_for_beyond_the_clouds_own_two_resources(scope: str) -> None:
-    with pytest.raises(ValueError, match="no scope"):
-        sources().source(clouds.AZURE_PUBLIC, "t", ACCOUNT, "app", scope)
 
 
 def test_an_operator_without_azure_workspaces_imports_no_azure() -> None:

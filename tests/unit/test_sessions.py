@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from trainyard.api.identity import FEDERATED
 from trainyard.api.training_run import Attempt
 from trainyard.api.workspace import MLWorkspaceSpec
 from trainyard.audit.log import AuditLog
@@ -23,8 +24,8 @@ from trainyard.identity.base import (
     ServiceAccountRef,
     TokenSource,
 )
-from trainyard.identity.entra import EntraTokens
-from trainyard.identity.federated import FederatedTokens
+from trainyard.identity.broker import Broker
+from trainyard.identity.federated import Federated
 from trainyard.identity.hosts import HostPolicy
 from trainyard.platforms.base import Connection, Platform, TokensFor
 from trainyard.platforms.lane import Lane
@@ -57,8 +58,8 @@ class Accounts:
 
 def sessions(accounts: Accounts) -> Sessions:
     policy, log = HostPolicy(), AuditLog(io.StringIO())
-    tokens = FederatedTokens(accounts, policy, "trainyard-databricks", log)
-    return Sessions(accounts, policy, tokens, EntraTokens(accounts, log), log, 10)
+    broker = Broker(policy, {FEDERATED: Federated(accounts, policy, "trainyard-databricks", log)})
+    return Sessions(broker, log, 10)
 
 
 def azure(**changes: str) -> MLWorkspaceSpec:
@@ -200,19 +201,20 @@ def test_a_connection_is_given_tokens_of_its_own_cloud_tenant_and_service_accoun
         given.append(tokens_for)
         return object()
 
-    def source(_self: EntraTokens, *key: Any) -> TokenSource | None:
+    def source(_self: Federated, *key: Any) -> TokenSource | None:
         asked.append(key)
         return None
 
     monkeypatch.setattr("trainyard.platforms.azureml.platform.AzureML.connect", connect)
-    monkeypatch.setattr(EntraTokens, "source", source)
+    monkeypatch.setattr(Federated, "source", source)
     sessions(Accounts(BOTH)).pinned("team", attempt(workspace_url(origin="management.usgovcloudapi.net")))
-    cloud, account = clouds.AZURE_US_GOVERNMENT, ServiceAccountRef("team", "trainer")
+    cloud = clouds.AZURE_US_GOVERNMENT
+    target = target_of(attempt(workspace_url(origin="management.usgovcloudapi.net")))
     for scope in (cloud.arm_scope, cloud.ml_scope):
         given[0](scope)
     assert asked == [
-        (cloud, "contoso.com", account, "azure-app", cloud.arm_scope),
-        (cloud, "contoso.com", account, "azure-app", cloud.ml_scope),
+        (target, "team", cloud.arm_scope),
+        (target, "team", cloud.ml_scope),
     ]
 
 

@@ -20,9 +20,10 @@ from trainyard.core.remote import RemoteRun, Stage
 from trainyard.core.snapshot import Target
 from trainyard.core.tokens import code_digest, submission_token
 from trainyard.identity import clouds
-from trainyard.identity.base import AZURE_CLIENT_ID
+from trainyard.identity.base import AZURE_CLIENT_ID, TokenSource
 from trainyard.identity.clouds import Cloud
-from trainyard.identity.entra import EntraToken
+from trainyard.identity.federated import Federated
+from trainyard.identity.hosts import HostPolicy
 from trainyard.platforms.azureml.connection import AzureMLConnection
 from trainyard.platforms.azureml.translate import translate
 from trainyard.platforms.base import Job, Request
@@ -41,7 +42,7 @@ __all__ = [
 ]
 
 SIZE = "Standard_DS3_v2"
-TokensFor = Callable[[str], EntraToken]
+TokensFor = Callable[[str], TokenSource]
 
 
 @pytest.fixture
@@ -71,27 +72,28 @@ def accounts(issuer: TestIssuer, data_scientist: str) -> Accounts:
     return made
 
 
+def entra_source(
+    cloud: Cloud, tenant: str, scope: str, client_id: str, accounts: Accounts, audit: Trail, clock: Clock
+) -> TokenSource:
+    """A source of the mode federated for an Azure ML workspace of that cloud and tenant."""
+    workspace = clouds.Workspace(cloud, "00000000-0000-0000-0000-000000000000", "ml", "wine")
+    target = Target("azureml", workspace.url, client_id, "federated", ACCOUNT.name, tenant)
+    mode = Federated(accounts, HostPolicy(), "unused", audit.log, clock, BOUNDS)
+    clouds.install([cloud])
+    return mode.source(target, ACCOUNT.namespace, scope)
+
+
 @pytest.fixture
 def tokens_for(
     control: SandboxControl, cloud: Cloud, accounts: Accounts, data_scientist: str, audit: Trail, clock: Clock
 ) -> TokensFor:
     """The application's token sources, one for each scope."""
-    made: dict[str, EntraToken] = {}
+    made: dict[str, TokenSource] = {}
 
-    def source(scope: str) -> EntraToken:
+    def source(scope: str) -> TokenSource:
         if scope not in made:
             tenant = control.address.azure.tenant_id
-            made[scope] = EntraToken(
-                cloud,
-                tenant,
-                scope,
-                ACCOUNT,
-                data_scientist,
-                accounts=accounts,
-                log=audit.log,
-                now=clock,
-                bounds=BOUNDS,
-            )
+            made[scope] = entra_source(cloud, tenant, scope, data_scientist, accounts, audit, clock)
         return made[scope]
 
     return source

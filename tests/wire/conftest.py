@@ -15,8 +15,8 @@ from trainyard.audit.log import AuditLog
 from trainyard.audit.transport import Bounds
 from trainyard.core.errors import IdentityError
 from trainyard.core.snapshot import Target
-from trainyard.identity.base import DATABRICKS_CLIENT_ID, ServiceAccountRef
-from trainyard.identity.federated import FederatedToken
+from trainyard.identity.base import DATABRICKS_CLIENT_ID, ServiceAccountRef, TokenSource
+from trainyard.identity.federated import Federated
 from trainyard.identity.hosts import HostPolicy
 from trainyard.platforms.databricks.connection import DatabricksConnection
 from trainyard_sandbox.client import SandboxControl
@@ -94,25 +94,17 @@ def tokens(
     audit: Trail,
     clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
-) -> FederatedToken:
+) -> TokenSource:
     """The principal's token source, for the sandbox's host."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(control.address.ca_file))
-    return FederatedToken(
-        control.address.host,
-        ACCOUNT,
-        principal,
-        accounts=accounts,
-        hosts=HostPolicy([control.address.host.removeprefix("https://")]),
-        audience=AUDIENCE,
-        log=audit.log,
-        now=clock,
-        bounds=BOUNDS,
-    )
+    hosts = HostPolicy([control.address.host.removeprefix("https://")])
+    target = Target("databricks", control.address.host, principal, "federated", ACCOUNT.name)
+    return Federated(accounts, hosts, AUDIENCE, audit.log, clock, BOUNDS).source(target, ACCOUNT.namespace, "")
 
 
 @pytest.fixture
 def connect(
-    control: SandboxControl, principal: str, tokens: FederatedToken, audit: Trail
+    control: SandboxControl, principal: str, tokens: TokenSource, audit: Trail
 ) -> Callable[[Bounds], DatabricksConnection]:
     """The operator's connection to the session's sandbox as `principal`, with the bounds given."""
     target = Target("databricks", control.address.host, principal, "federated", "trainer")

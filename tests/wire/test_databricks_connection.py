@@ -21,9 +21,8 @@ from trainyard.core.errors import (
 )
 from trainyard.core.remote import End, RemoteRun, Stage
 from trainyard.core.snapshot import Target
-from trainyard.identity.base import AccessToken
+from trainyard.identity.base import AccessToken, TokenSource
 from trainyard.identity.cached import FORGET_HOLDS
-from trainyard.identity.federated import FederatedToken
 from trainyard.platforms.base import START_WITHIN, ModelWanted, Request, Wanted
 from trainyard.platforms.databricks.connection import DatabricksConnection
 from trainyard.platforms.databricks.translate import translate
@@ -122,7 +121,7 @@ def test_an_answer_lost_after_the_effect_does_not_start_a_second_run(
 
 
 def test_nothing_is_started_late_not_even_when_its_token_was_refused(
-    connection: DatabricksConnection, request_for: Any, control: SandboxControl, tokens: FederatedToken
+    connection: DatabricksConnection, request_for: Any, control: SandboxControl, tokens: TokenSource
 ) -> None:
     started = len(control.runs())
     request, forget, ahead = request_for(), tokens.forget, 0.0

@@ -10,17 +10,18 @@ import pytest
 
 from tests.sandbox.azure_fixtures import AZURE_SUBJECT, data_scientist
 from tests.sandbox.issuer import TestIssuer
-from tests.wire.conftest import ACCOUNT, BOUNDS, Accounts, Clock, Trail
+from tests.wire.azureml import entra_source
+from tests.wire.conftest import Accounts, Clock, Trail
 from trainyard.core.errors import IdentityError, Throttled, TrainyardError, Unreachable
 from trainyard.identity import clouds
-from trainyard.identity.base import AZURE_CLIENT_ID, AZURE_WORKLOAD_CLIENT_ID
+from trainyard.identity.base import AZURE_CLIENT_ID, AZURE_WORKLOAD_CLIENT_ID, TokenSource
 from trainyard.identity.clouds import Cloud
-from trainyard.identity.entra import AUDIENCE, EntraToken
+from trainyard.identity.entra import AUDIENCE
 from trainyard_sandbox.client import SandboxControl
 
 __all__ = ["data_scientist"]
 
-Source = Callable[..., EntraToken]
+Source = Callable[..., TokenSource]
 
 
 @pytest.fixture
@@ -53,18 +54,9 @@ def source(
     """A token source of the application, for Azure Resource Manager unless `scope` says otherwise."""
     control.clear_requests()
 
-    def build(client_id: str = data_scientist, scope: str = cloud.arm_scope, tenant: str = "") -> EntraToken:
-        return EntraToken(
-            cloud,
-            tenant or control.address.azure.tenant_id,
-            scope,
-            ACCOUNT,
-            client_id,
-            accounts=accounts,
-            log=audit.log,
-            now=clock,
-            bounds=BOUNDS,
-        )
+    def build(client_id: str = data_scientist, scope: str = cloud.arm_scope, tenant: str = "") -> TokenSource:
+        tenant = tenant or control.address.azure.tenant_id
+        return entra_source(cloud, tenant, scope, client_id, accounts, audit, clock)
 
     return build
 
@@ -74,7 +66,7 @@ def endpoint(control: SandboxControl) -> str:
     return f"/{control.address.azure.tenant_id}/oauth2/v2.0/token"
 
 
-def failure(source: EntraToken) -> TrainyardError:
+def failure(source: TokenSource) -> TrainyardError:
     with pytest.raises(TrainyardError) as raised:
         source.token()
     return raised.value
@@ -247,7 +239,7 @@ def test_nothing_is_minted_for_what_can_be_no_tenant(
     cloud: Cloud, accounts: Accounts, audit: Trail, tenant: str
 ) -> None:
     with pytest.raises(IdentityError) as raised:
-        EntraToken(cloud, tenant, cloud.arm_scope, ACCOUNT, "app", accounts=accounts, log=audit.log)
+        entra_source(cloud, tenant, cloud.arm_scope, "app", accounts, audit, Clock())
     assert raised.value.reason == "TenantUnknown"
     assert accounts.minted == []
 

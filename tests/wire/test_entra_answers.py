@@ -10,11 +10,11 @@ from urllib.parse import parse_qsl
 import pytest
 
 from tests.wire.answering import Answering, Asked, Told, serve_answers
-from tests.wire.conftest import ACCOUNT, BOUNDS, Accounts, Clock, Trail
+from tests.wire.azureml import entra_source
+from tests.wire.conftest import Accounts, Clock, Trail
 from trainyard.core.errors import IdentityError, Throttled, TrainyardError, Unreachable
 from trainyard.identity import clouds
-from trainyard.identity.base import AZURE_CLIENT_ID
-from trainyard.identity.entra import EntraToken
+from trainyard.identity.base import AZURE_CLIENT_ID, TokenSource
 
 JSON = {"Content-Type": "application/json; charset=utf-8"}
 
@@ -34,7 +34,7 @@ def accounts(issuer: Any) -> Accounts:
 
 
 @pytest.fixture
-def tokens(entra: Answering, accounts: Accounts, audit: Trail, clock: Clock) -> EntraToken:
+def tokens(entra: Answering, accounts: Accounts, audit: Trail, clock: Clock) -> TokenSource:
     cloud = clouds.parse(
         {
             "name": "Answering",
@@ -45,30 +45,22 @@ def tokens(entra: Answering, accounts: Accounts, audit: Trail, clock: Clock) -> 
             "dataHosts": ["*.api.example.test"],
         }
     )
-    return EntraToken(
-        cloud,
-        "contoso",
-        cloud.arm_scope,
-        ACCOUNT,
-        "app",
-        accounts=accounts,
-        log=audit.log,
-        now=clock,
-        bounds=BOUNDS,
-    )
+    return entra_source(cloud, "contoso", cloud.arm_scope, "app", accounts, audit, clock)
 
 
 def answer(entra: Answering, body: Any, status: int = 200, **headers: str) -> None:
     entra.answer = lambda _asked: Told(status, json.dumps(body).encode(), {**JSON, **headers})
 
 
-def failure(tokens: EntraToken) -> TrainyardError:
+def failure(tokens: TokenSource) -> TrainyardError:
     with pytest.raises(TrainyardError) as raised:
         tokens.token()
     return raised.value
 
 
-def test_one_form_is_sent_to_the_tenants_own_endpoint(tokens: EntraToken, entra: Answering, accounts: Accounts) -> None:
+def test_one_form_is_sent_to_the_tenants_own_endpoint(
+    tokens: TokenSource, entra: Answering, accounts: Accounts
+) -> None:
     answer(entra, {"access_token": "good", "expires_in": 3599, "token_type": "Bearer"})
     assert tokens.token().value == "good"
     [asked] = entra.asked
@@ -104,7 +96,7 @@ NO_TOKENS: list[Any] = [
 
 @pytest.mark.parametrize("body", NO_TOKENS)
 def test_an_answer_that_holds_no_token_with_a_life_is_no_answer(
-    tokens: EntraToken, entra: Answering, caplog: pytest.LogCaptureFixture, body: Any
+    tokens: TokenSource, entra: Answering, caplog: pytest.LogCaptureFixture, body: Any
 ) -> None:
     answer(entra, body)
     error = failure(tokens)
@@ -117,7 +109,7 @@ def test_an_answer_that_holds_no_token_with_a_life_is_no_answer(
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 418])
 @pytest.mark.parametrize("body", [b"", b"<html>sign in</html>", b"[]", b'{"error": {"code": "x"}}'])
 def test_a_refusal_without_entras_words_is_still_one(
-    tokens: EntraToken, entra: Answering, status: int, body: bytes
+    tokens: TokenSource, entra: Answering, status: int, body: bytes
 ) -> None:
     entra.answer = lambda _asked: Told(status, body, {"Content-Type": "text/html"})
     error = failure(tokens)
@@ -127,7 +119,7 @@ def test_a_refusal_without_entras_words_is_still_one(
 
 
 def test_a_refusal_that_quotes_the_assertion_is_told_without_it(
-    tokens: EntraToken, entra: Answering, accounts: Accounts, audit: Trail, caplog: pytest.LogCaptureFixture
+    tokens: TokenSource, entra: Answering, accounts: Accounts, audit: Trail, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
 
@@ -144,7 +136,7 @@ def test_a_refusal_that_quotes_the_assertion_is_told_without_it(
         assert part not in error.message + audit.stream.getvalue() + caplog.text
 
 
-def test_a_pause_that_entra_asks_for_is_kept_whoever_asks(tokens: EntraToken, entra: Answering, clock: Clock) -> None:
+def test_a_pause_that_entra_asks_for_is_kept_whoever_asks(tokens: TokenSource, entra: Answering, clock: Clock) -> None:
     """Entra answers overuse with 429, and asking on makes it last; the source is shared by all workspaces."""
     answer(entra, {"error": "too_many"}, 429, **{"Retry-After": "60"})
     for ahead, left in ((0, 60), (20, 40), (59, 1)):
@@ -158,7 +150,7 @@ def test_a_pause_that_entra_asks_for_is_kept_whoever_asks(tokens: EntraToken, en
     assert len(entra.asked) == 2
 
 
-def test_a_redirect_is_not_followed(tokens: EntraToken, entra: Answering) -> None:
+def test_a_redirect_is_not_followed(tokens: TokenSource, entra: Answering) -> None:
     entra.answer = lambda _asked: Told(307, b"", {"Location": f"{entra.origin}/evil/oauth2/v2.0/token"})
     error = failure(tokens)
     assert isinstance(error, IdentityError)

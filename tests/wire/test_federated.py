@@ -8,23 +8,22 @@ import pytest
 
 from tests.wire.conftest import ACCOUNT, AUDIENCE, Accounts, Clock, Trail
 from trainyard.core.errors import IdentityError, Throttled, TrainyardError, Unreachable
-from trainyard.identity.base import DATABRICKS_CLIENT_ID
-from trainyard.identity.federated import FederatedToken
+from trainyard.core.snapshot import Target
+from trainyard.identity.base import DATABRICKS_CLIENT_ID, TokenSource
+from trainyard.identity.federated import Federated
 from trainyard.identity.hosts import HostPolicy
 from trainyard_sandbox.client import SandboxControl
 
 TOKEN = "/oidc/v1/token"
 
 
-def failure(tokens: FederatedToken) -> TrainyardError:
+def failure(tokens: TokenSource) -> TrainyardError:
     with pytest.raises(TrainyardError) as raised:
         tokens.token()
     return raised.value
 
 
-def test_many_cold_threads_make_one_exchange(
-    tokens: FederatedToken, accounts: Accounts, control: SandboxControl
-) -> None:
+def test_many_cold_threads_make_one_exchange(tokens: TokenSource, accounts: Accounts, control: SandboxControl) -> None:
     control.clear_requests()
     values: list[str] = []
     threads = [threading.Thread(target=lambda: values.append(tokens.token().value)) for _ in range(16)]
@@ -38,7 +37,7 @@ def test_many_cold_threads_make_one_exchange(
     assert len(control.requests(path=TOKEN)) == 1
 
 
-def test_a_token_is_renewed_ahead_of_its_end(tokens: FederatedToken, accounts: Accounts, clock: Clock) -> None:
+def test_a_token_is_renewed_ahead_of_its_end(tokens: TokenSource, accounts: Accounts, clock: Clock) -> None:
     first = tokens.token()
     clock.ahead = timedelta(seconds=400)
     assert tokens.token() == first
@@ -47,7 +46,7 @@ def test_a_token_is_renewed_ahead_of_its_end(tokens: FederatedToken, accounts: A
     assert len(accounts.minted) == 2
 
 
-def test_a_live_token_outlasts_its_service_account(tokens: FederatedToken, accounts: Accounts, clock: Clock) -> None:
+def test_a_live_token_outlasts_its_service_account(tokens: TokenSource, accounts: Accounts, clock: Clock) -> None:
     first = tokens.token()
     accounts.gone = True
     clock.ahead = timedelta(seconds=500)
@@ -57,7 +56,7 @@ def test_a_live_token_outlasts_its_service_account(tokens: FederatedToken, accou
 
 
 def test_a_failed_exchange_is_not_repeated_at_each_request(
-    tokens: FederatedToken, accounts: Accounts, clock: Clock
+    tokens: TokenSource, accounts: Accounts, clock: Clock
 ) -> None:
     accounts.noted = {}
     assert failure(tokens).reason == failure(tokens).reason == "ServiceAccountNotOptedIn"
@@ -69,26 +68,21 @@ def test_a_failed_exchange_is_not_repeated_at_each_request(
 
 
 def test_a_missing_policy_is_waited_for_and_told_with_what_it_needs(
-    tokens: FederatedToken, control: SandboxControl, principal: str
+    tokens: TokenSource, control: SandboxControl, principal: str
 ) -> None:
     control.remove_principal(principal)
     assert failure(tokens).reason == "ServicePrincipalUnknown"
 
 
 def test_a_policy_of_another_subject_is_waited_for(
-    control: SandboxControl, issuer: Any, accounts: Accounts, audit: Trail, tokens: FederatedToken
+    control: SandboxControl, issuer: Any, accounts: Accounts, audit: Trail, tokens: TokenSource
 ) -> None:
     lonely = control.add_principal("lonely", entitlements=["workspace-access"])
     accounts.noted = {DATABRICKS_CLIENT_ID: lonely}
-    source = FederatedToken(
-        control.address.host,
-        ACCOUNT,
-        lonely,
-        accounts=accounts,
-        hosts=HostPolicy([control.address.host.removeprefix("https://")]),
-        audience=AUDIENCE,
-        log=audit.log,
-    )
+    target = Target("databricks", control.address.host, lonely, "federated", ACCOUNT.name)
+    source = Federated(
+        accounts, HostPolicy([control.address.host.removeprefix("https://")]), AUDIENCE, audit.log
+    ).source(target, ACCOUNT.namespace, "")
     error = failure(source)
     assert isinstance(error, IdentityError)
     assert (error.reason, error.waiting) == ("TokenExchangeRefused", True)
@@ -105,7 +99,7 @@ HOSTILE: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("discovery", "reason"), HOSTILE)
 def test_a_hostile_host_gets_no_assertion(
-    tokens: FederatedToken, accounts: Accounts, control: SandboxControl, discovery: dict[str, Any], reason: str
+    tokens: TokenSource, accounts: Accounts, control: SandboxControl, discovery: dict[str, Any], reason: str
 ) -> None:
     control.override_discovery(**discovery)
     assert failure(tokens).reason == reason
@@ -114,14 +108,14 @@ def test_a_hostile_host_gets_no_assertion(
 
 @pytest.mark.parametrize("path", ["/.well-known/databricks-config", "/oidc/.well-known/oauth-authorization-server"])
 def test_a_redirected_discovery_gets_no_assertion(
-    tokens: FederatedToken, accounts: Accounts, control: SandboxControl, path: str
+    tokens: TokenSource, accounts: Accounts, control: SandboxControl, path: str
 ) -> None:
     control.add_fault("redirect", path, location="https://evil.example/")
     assert failure(tokens).reason == "RedirectRefused"
     assert accounts.minted == []
 
 
-def test_a_redirected_exchange_is_not_followed(tokens: FederatedToken, control: SandboxControl) -> None:
+def test_a_redirected_exchange_is_not_followed(tokens: TokenSource, control: SandboxControl) -> None:
     control.add_fault("redirect", TOKEN, location="https://evil.example/")
     assert failure(tokens).reason == "RedirectRefused"
 
@@ -129,15 +123,8 @@ def test_a_redirected_exchange_is_not_followed(tokens: FederatedToken, control: 
 def test_a_host_off_the_allow_list_gets_nothing(
     control: SandboxControl, accounts: Accounts, audit: Trail, principal: str
 ) -> None:
-    source = FederatedToken(
-        control.address.host,
-        ACCOUNT,
-        principal,
-        accounts=accounts,
-        hosts=HostPolicy(),
-        audience=AUDIENCE,
-        log=audit.log,
-    )
+    target = Target("databricks", control.address.host, principal, "federated", ACCOUNT.name)
+    source = Federated(accounts, HostPolicy(), AUDIENCE, audit.log).source(target, ACCOUNT.namespace, "")
     assert failure(source).reason == "HostNotAllowed"
     assert accounts.minted == []
     assert audit.records() == []
@@ -155,14 +142,14 @@ FAULTS: list[tuple[str, dict[str, Any], type[TrainyardError]]] = [
 
 @pytest.mark.parametrize(("kind", "fields", "error"), FAULTS)
 def test_a_broken_token_endpoint_is_unreachable_in_bounded_time(
-    tokens: FederatedToken, control: SandboxControl, kind: str, fields: dict[str, Any], error: type[TrainyardError]
+    tokens: TokenSource, control: SandboxControl, kind: str, fields: dict[str, Any], error: type[TrainyardError]
 ) -> None:
     control.add_fault(kind, TOKEN, **fields)
     assert type(failure(tokens)) is error
 
 
 def test_a_minted_token_for_another_audience_is_never_sent(
-    tokens: FederatedToken, accounts: Accounts, issuer: Any, control: SandboxControl, monkeypatch: pytest.MonkeyPatch
+    tokens: TokenSource, accounts: Accounts, issuer: Any, control: SandboxControl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     control.clear_requests()
     monkeypatch.setattr(accounts, "request_token", lambda *_: issuer.assertion("sub", "https://kubernetes.default.svc"))

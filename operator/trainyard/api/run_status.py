@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from trainyard.api.base import ApiModel, Condition, Time
+from trainyard.api.identity import Identity
 
 Phase = Literal[
     "Pending",
@@ -80,11 +81,21 @@ class Attempt(ApiModel):
         Field(max_length=512, description="Where it was submitted: a workspace's host, or its URL in Azure's API."),
     ]
     tenant: Annotated[
-        str | None, Field(default=None, max_length=64, description="Entra tenant of the identity; of Azure ML alone.")
+        str | None, Field(default=None, max_length=64, description="Entra tenant of the identity, where it has one.")
     ] = None
     principal: Annotated[str, Field(max_length=255, description="Identity that submitted it.")]
     mode: Annotated[str, Field(max_length=32, description="Identity mode.")]
-    service_account: Annotated[str, Field(max_length=253, description="ServiceAccount of the run's namespace.")]
+    service_account: Annotated[
+        str | None,
+        Field(default=None, max_length=253, description="ServiceAccount of the run's namespace, if the mode has one."),
+    ] = None
+    identity: Annotated[
+        Identity | None,
+        Field(
+            default=None,
+            description="The workspace's identity as it was then. Absent: federated, by the ServiceAccount alone.",
+        ),
+    ] = None
     spec_digest: Annotated[str, Field(max_length=80, description="Digest of the spec that the attempt was made from.")]
     code_digest: Annotated[str, Field(max_length=80, description="Digest of the source files.")]
     commit: Annotated[

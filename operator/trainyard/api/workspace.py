@@ -14,6 +14,7 @@ from trainyard.api.compute import (
     Runtime,
     Serverless,
 )
+from trainyard.api.identity import FEDERATED, MODES, OIDC, OPERATOR_WIDE, FederatedIdentity, Identity
 from trainyard.api.mappings import (
     ADLSDestination,
     DataRoot,
@@ -85,33 +86,6 @@ class DatabricksTarget(ApiModel):
     ] = None
 
 
-class FederatedIdentity(ApiModel):
-    """A ServiceAccount token exchanged for a short-lived platform token; nothing is stored."""
-
-    service_account_name: Annotated[
-        Name,
-        Field(
-            description="ServiceAccount in the namespace of the run (not of the workspace, where they differ). It must "
-            "opt in with the annotation trainyard.dev/databricks-client-id, whose value is the application id of the "
-            "service principal that trusts it; for Azure ML with trainyard.dev/azure-client-id, or Azure's own "
-            "azure.workload.identity/client-id, whose value is the client id of the application or managed identity "
-            "that trusts it."
-        ),
-    ]
-
-
-class Identity(ApiModel):
-    """How the operator proves who is asking. Exactly one mode."""
-
-    federated: Annotated[
-        FederatedIdentity,
-        Field(
-            description="Exchange a ServiceAccount token of the namespace for a platform token (RFC 8693; at Entra a "
-            "client assertion, RFC 7523)."
-        ),
-    ]
-
-
 class Permission(ApiModel):
     """Who may see what the operator starts."""
 
@@ -168,13 +142,47 @@ _PLATFORM_RULES = (
         "!has(self.azureML) || !has(self.logDestination) || !has(self.logDestination.volume)",
         "logDestination.volume is of Databricks, and Azure ML can not write it: use s3 or adls, or remove it",
     ),
+    (
+        "!has(self.azureML) || ["
+        + ", ".join(f"has(self.identity.{mode}) && has(self.identity.{mode}.entra)" for mode in MODES)
+        + "].all(x, !x)",
+        "identity.*.entra is for Azure Databricks; Azure ML signs in with azureML.tenantId: remove it",
+    ),
+    (
+        "!has(self.azureML) || ["
+        + ", ".join(f"has(self.identity.{mode}) && has(self.identity.{mode}.policy)" for mode in (FEDERATED, OIDC))
+        + "].all(x, !x)",
+        "identity.*.policy is of Databricks' token exchange: remove it",
+    ),
+    (
+        "!has(self.azureML) || !has(self.identity.secretRef) || self.identity.secretRef.type.startsWith('Entra')",
+        "identity.secretRef.type is of Databricks: Azure ML takes EntraClientSecret or EntraCertificate",
+    ),
+    (
+        "!has(self.databricks) || !has(self.identity.secretRef) || "
+        "self.identity.secretRef.type.startsWith('Entra') == has(self.identity.secretRef.entra)",
+        "identity.secretRef.entra is needed by the types EntraClientSecret and EntraCertificate, and by no other",
+    ),
+    (
+        "!has(self.databricks) || ["
+        + ", ".join(f"has(self.identity.{mode}) && !has(self.identity.{mode}.entra)" for mode in sorted(OPERATOR_WIDE))
+        + "].all(x, !x)",
+        "identities of Azure need entra.tenantId for Azure Databricks: add entra to the mode",
+    ),
+)
+_OWN_RULES = (
+    (
+        " && ".join(f"!has(self.identity.{mode})" for mode in sorted(OPERATOR_WIDE)),
+        f"{' and '.join(sorted(OPERATOR_WIDE))} are the operator's own, which only an administrator may lend: use "
+        "them in a ClusterMLWorkspace, or another mode",
+    ),
 )
 
 
 class MLWorkspaceSpec(ApiModel):
     """Where to run, as whom, and the mappings from portable short names to what the platform has."""
 
-    model_config = ApiModel.model_config | {"json_schema_extra": rules(*_PLATFORM_RULES)}
+    model_config = ApiModel.model_config | {"json_schema_extra": rules(*_PLATFORM_RULES, *_OWN_RULES)}
 
     databricks: Annotated[
         DatabricksTarget | None,
@@ -269,7 +277,12 @@ class MLWorkspaceSpec(ApiModel):
 
 
 class ClusterMLWorkspaceSpec(MLWorkspaceSpec):
-    """A workspace shared by an administrator. Each namespace uses it with a ServiceAccount of its own."""
+    """A workspace shared by an administrator.
+
+    Each namespace uses it with a ServiceAccount or Secret of its own, or all with an identity of the operator's.
+    """
+
+    model_config = ApiModel.model_config | {"json_schema_extra": rules(*_PLATFORM_RULES)}
 
     allowed_namespaces: Annotated[
         list[Name],

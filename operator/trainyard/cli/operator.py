@@ -145,6 +145,7 @@ def operator(
     from trainyard.cli.wiring import run_operator  # late: kopf and kubernetes cost a second that --help need not pay
     from trainyard.controllers.settings import OperatorSettings, StorageEndpoints
     from trainyard.core.snapshot import Limits
+    from trainyard.identity.modes import IdentitySettings
     from trainyard.sources.git import GitLimits
 
     if not namespace and not all_namespaces:
@@ -156,7 +157,7 @@ def operator(
         kubeconfig=kubeconfig,
         allowed_hosts=tuple(_split(allowed_host)),
         allowed_token_hosts=tuple(_split(allowed_token_host)),
-        databricks_audience=databricks_audience,
+        identity=IdentitySettings(databricks_audience=databricks_audience),
         azure_clouds=tuple(Path(path) for path in _split(azure_cloud)),
         poll_seconds=poll_seconds,
         workspace_recheck_seconds=workspace_recheck_seconds,

@@ -21,9 +21,9 @@ from trainyard.controllers.operator import Operator
 from trainyard.controllers.sessions import Sessions
 from trainyard.controllers.settings import OperatorSettings
 from trainyard.identity import clouds
-from trainyard.identity.entra import EntraTokens
-from trainyard.identity.federated import FederatedTokens
+from trainyard.identity.broker import Broker
 from trainyard.identity.hosts import DEFAULT_ALLOWED, DEFAULT_TOKEN_HOSTS, HostPolicy
+from trainyard.identity.modes import modes
 from trainyard.sources.git import DEFAULT_GIT_HOSTS, GitFetcher
 from trainyard.telemetry import logs
 from trainyard.telemetry.metrics import REGISTRY
@@ -62,8 +62,8 @@ def _built(settings: OperatorSettings, stack: ExitStack) -> Operator:
     kube = Kube(_api_client(settings))
     kube.require_kinds(GROUP, VERSION, [kind.plural for kind in KINDS.values()])
     audit = AuditLog(sys.stdout) if settings.audit_file == "-" else AuditLog.to_file(_path(settings.audit_file))
-    tokens = FederatedTokens(kube, policy, settings.databricks_audience, audit)
-    sessions = Sessions(kube, policy, tokens, EntraTokens(kube, audit), audit, settings.poll_seconds)
+    broker = Broker(policy, modes(kube, policy, audit, settings.identity))
+    sessions = Sessions(broker, audit, settings.poll_seconds)
     destinations = Destinations(kube, audit, settings.storage)
     repositories = _repositories(settings, stack)
     return Operator(settings, kube, sessions, repositories, destinations, _cluster_name(settings, kube))

@@ -17,7 +17,7 @@ from trainyard.api.workspace import LogDestination
 from trainyard.audit.log import AuditLog
 from trainyard.audit.transport import Bounds
 from trainyard.controllers.settings import StorageEndpoints
-from trainyard.core.errors import PlatformError, Refused, TrainyardError, Unreachable
+from trainyard.core.errors import IdentityError, PlatformError, Refused, TrainyardError, Unreachable
 from trainyard.core.snapshot import RunSnapshot
 from trainyard.identity.assertion import mint
 from trainyard.identity.base import ServiceAccountRef, ServiceAccounts
@@ -177,7 +177,7 @@ class Destinations:
         """
         if destination is None:
             return None
-        account = ServiceAccountRef(run.namespace, attempt.service_account)
+        account = ServiceAccountRef(run.namespace, attempt.service_account or "")
         at = _Key(account, attempt.platform, attempt.host, attempt.principal, destination.model_dump_json())
 
         def store() -> LogStore | None:
@@ -219,6 +219,12 @@ class Destinations:
 
     def _assertions(self, key: _Key) -> Assertions:
         def assertion(audience: str) -> str:
+            if not key.account.name:
+                raise IdentityError(
+                    "logDestination: s3 and adls are written with a ServiceAccount's identity, and the workspace's "
+                    "identity mode has none: use volume, or the mode federated",
+                    reason="LogsNotKept",
+                )
             require_consent(self._accounts, key.account, key.platform, key.principal)
             return mint(self._accounts, key.account, audience).value
 

@@ -1,10 +1,12 @@
 """The few requests that the operator makes of the API server. Used by the controllers and, for tokens, by `identity`.
 
 Every call is synchronous, bounded in time and safe from several threads; controllers call it off the event loop.
-It reads no Secret but those that runs name for their git repositories, where a team has let it, and writes nothing but
-status, finalizers, events, run logs and token requests; it deletes finished runs whose time is over.
+It reads no Secret but those that runs name for their git repositories, and workspaces for their identity, where a team
+has let it, and writes nothing but status, finalizers, events, run logs and token requests; it deletes finished runs
+whose time is over.
 """
 
+import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -15,7 +17,7 @@ from urllib3.exceptions import HTTPError
 
 from trainyard.api.base import GROUP, VERSION
 from trainyard.core.errors import IdentityError, TrainyardError
-from trainyard.identity.base import ServiceAccountRef
+from trainyard.identity.base import SecretData, SecretRef, ServiceAccountRef
 
 # Connect and read, in seconds. An API server that is slower than this is retried by the queue.
 TIMEOUT = (3.05, 10.0)
@@ -224,6 +226,28 @@ class Kube:
             ) from error
         return dict(found.metadata.annotations or {})
 
+    def secret_data(self, secret: SecretRef) -> SecretData:
+        """A Secret that an identity is kept in. Raises IdentityError when it can not be read."""
+        try:
+            found = _asked(
+                lambda: self._core.read_namespaced_secret(secret.name, secret.namespace, _request_timeout=TIMEOUT)
+            )
+        except NotFoundError as error:
+            raise IdentityError(
+                f"Secret {secret.name} does not exist in namespace {secret.namespace}; create it, or have it synced",
+                reason="SecretNotFound",
+                waiting=True,
+            ) from error
+        except ForbiddenError as error:
+            role = f"trainyard-reads-{secret.name}"
+            raise IdentityError(
+                f"the operator may not read Secret {secret.namespace}/{secret.name}; allow it by a Role of that "
+                f"namespace (kubectl create role {role} -n {secret.namespace} --verb=get --resource=secrets "
+                f"--resource-name={secret.name}) and a RoleBinding of it to the operator's ServiceAccount",
+                reason="OperatorForbidden",
+            ) from error
+        return secret_of(found)
+
     def request_token(self, account: ServiceAccountRef, audience: str, seconds: int) -> str:
         """A token of the ServiceAccount for that audience. Raises IdentityError when it can not be had."""
         body: Any = {
@@ -246,6 +270,18 @@ class Kube:
                 reason="OperatorForbidden",
             ) from error
         return str(answer.status.token)
+
+
+def secret_of(found: Any) -> SecretData:
+    """What the API server's records say of a Secret and when its data changed."""
+    written = [
+        entry.time
+        for entry in found.metadata.managed_fields or []
+        if entry.time is not None and {"f:data", "f:stringData"} & (entry.fields_v1 or {}).keys()
+    ]
+    data = {key: base64.b64decode(value) for key, value in (found.data or {}).items()}
+    changed_at = max(written, default=found.metadata.creation_timestamp)
+    return SecretData(dict(found.metadata.annotations or {}), data, changed_at)
 
 
 def _no_account(account: ServiceAccountRef) -> IdentityError:

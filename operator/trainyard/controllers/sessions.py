@@ -4,8 +4,6 @@ The only place where identity, platform, lane and host policy meet: nothing reac
 """
 
 import asyncio
-import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,28 +12,20 @@ from typing import Any, TypeVar
 from trainyard.api.training_run import Attempt
 from trainyard.api.workspace import MLWorkspaceSpec
 from trainyard.audit.log import AuditLog
-from trainyard.core.errors import IdentityError, TrainyardError
+from trainyard.core.errors import TrainyardError
 from trainyard.core.remote import RemoteRun
 from trainyard.core.snapshot import Target
-from trainyard.identity import clouds
-from trainyard.identity.base import ServiceAccountRef, ServiceAccounts, TokenSource
-from trainyard.identity.consent import principal_named
-from trainyard.identity.entra import PLATFORM as AZUREML
-from trainyard.identity.entra import EntraTokens
-from trainyard.identity.federated import MODE, FederatedTokens
-from trainyard.identity.hosts import HostPolicy
+from trainyard.identity.base import TokenSource
+from trainyard.identity.broker import Broker
 from trainyard.observe.sweep import Sweep
 from trainyard.platforms.base import Account, Connection, Platform, TokensFor
 from trainyard.platforms.lane import Lane, Lanes
-from trainyard.platforms.registry import platform_name, platform_named
+from trainyard.platforms.registry import platform_named
 from trainyard.telemetry.metrics import PLATFORM_CALLS
 
 T = TypeVar("T")
 SeenBy = Callable[[str, RemoteRun | TrainyardError], None]
 
-# A ServiceAccount's opt-in is asked for again after this many seconds; each mint asks anyway.
-CONSENT_HOLDS = 30.0
-MOST_CONSENTS = 4096
 MOST_SESSIONS = 2048
 CHECK_SECONDS = 45.0
 
@@ -55,8 +45,9 @@ def target_of(attempt: Attempt) -> Target:
         attempt.host,
         attempt.principal,
         attempt.mode,
-        attempt.service_account,
+        attempt.service_account or "",
         attempt.tenant or "",
+        attempt.identity,
     )
 
 
@@ -100,33 +91,23 @@ class Sessions:
     """Every session of this operator, by what it is pinned to.
 
     Args:
-        accounts: reads ServiceAccounts.
-        policy: which hosts of Databricks may be talked to; those of Azure are what `identity.clouds` knows.
-        tokens: of Databricks.
-        entra: tokens of Azure.
+        broker: principals and tokens.
         log: the audit log.
         poll_seconds: pause between the looks of a sweep.
     """
 
     def __init__(
         self,
-        accounts: ServiceAccounts,
-        policy: HostPolicy,
-        tokens: FederatedTokens,
-        entra: EntraTokens,
+        broker: Broker,
         log: AuditLog,
         poll_seconds: float,
     ) -> None:
-        self._accounts = accounts
-        self._policy = policy
-        self._tokens = tokens
-        self._entra = entra
+        self._broker = broker
         self._log = log
         self._poll_seconds = poll_seconds
         self._lanes = Lanes()
         self._loads = Loads()
         self._sessions: dict[SessionKey, Session] = {}
-        self._consents: OrderedDict[tuple[ServiceAccountRef, str], tuple[str, float]] = OrderedDict()
         self._watched: dict[str, tuple[Session, str]] = {}  # uid of a run → where it is watched, as what
         self._watchers: dict[tuple[int, str], set[str]] = {}  # the same backwards
         self._seen: SeenBy | None = None
@@ -141,25 +122,15 @@ class Sessions:
         Raises:
             IdentityError: HostNotAllowed.
         """
-        if workspace.azure_ml is not None:
-            return clouds.workspace_at(workspace.azure_ml).url
-        if workspace.databricks is not None:
-            return self._policy.check(workspace.databricks.host)
-        raise IdentityError(
-            "the workspace names no platform; add spec.databricks or spec.azureML", reason="InvalidSpec"
-        )
+        return self._broker.check_host(workspace)
 
     async def target(self, workspace: MLWorkspaceSpec, namespace: str) -> Target:
         """Where a new attempt of that namespace would go and as whom. Mints nothing.
 
         Raises:
-            IdentityError: the host is not allowed, or the ServiceAccount is missing or has not opted in.
+            IdentityError: the host or the mode is not allowed, or what the mode needs is missing or has not opted in.
         """
-        host, platform = self.check_host(workspace), platform_name(workspace)
-        name = workspace.identity.federated.service_account_name
-        client_id = await self._client_id(ServiceAccountRef(namespace, name), platform)
-        tenant = workspace.azure_ml.tenant_id if workspace.azure_ml is not None else ""
-        return Target(platform, host, client_id, MODE, name, tenant)
+        return await asyncio.to_thread(self._broker.target, workspace, namespace)
 
     async def check(self, workspace: MLWorkspaceSpec, namespace: str) -> Account:
         """Proves that the namespace's identity works in the workspace. Raises the errors of `core.errors`."""
@@ -176,10 +147,7 @@ class Sessions:
         Raises:
             IdentityError: HostNotAllowed.
         """
-        if target.platform == AZUREML:
-            clouds.workspace_of(target.host)
-        else:
-            self._policy.check(target.host)
+        self._broker.check_target(target)
         return self._session(SessionKey(target, namespace))
 
     def watch(self, session: Session, uid: str, attempt: Attempt) -> None:
@@ -227,17 +195,12 @@ class Sessions:
         return session
 
     def _tokens_for(self, key: SessionKey) -> TokensFor:
-        """Tokens by scope. Those of Azure go only where the attempt's cloud says, those of Databricks to its host."""
-        target, account = key.target, ServiceAccountRef(key.namespace, key.target.service_account)
-        if target.platform == AZUREML:
-            cloud = clouds.of(target.host)
+        """Tokens by scope, for the target that the session is pinned to."""
 
-            def entra(scope: str) -> TokenSource:
-                return self._entra.source(cloud, target.tenant, account, target.principal, scope)
+        def tokens(scope: str) -> TokenSource:
+            return self._broker.source(key.target, key.namespace, scope)
 
-            return entra
-        source = self._tokens.source(target.host, account, target.principal)
-        return lambda _scope: source
+        return tokens
 
     def _drop_unused(self) -> None:
         """Keeps the sessions bounded: whoever may annotate a ServiceAccount can ask for new ones for ever."""
@@ -252,16 +215,3 @@ class Sessions:
                     self._seen(uid, what)
 
         return tell
-
-    async def _client_id(self, account: ServiceAccountRef, platform: str) -> str:
-        """The principal that the ServiceAccount has opted in to, on that platform."""
-        known = self._consents.get((account, platform))
-        if known is not None and time.monotonic() < known[1]:
-            return known[0]
-        annotations = await asyncio.to_thread(self._accounts.annotations, account)
-        self._consents.pop((account, platform), None)
-        client_id = principal_named(annotations, account, platform)
-        self._consents[account, platform] = (client_id, time.monotonic() + CONSENT_HOLDS)
-        while len(self._consents) > MOST_CONSENTS:
-            self._consents.popitem(last=False)
-        return client_id

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from trainyard.core.snapshot import Limits
+from trainyard.identity.modes import IdentitySettings
 from trainyard.sources.git import GitLimits
 
 
@@ -32,8 +33,8 @@ class OperatorSettings:
     allowed_token_hosts: tuple[str, ...] = ()
     """Hosts beyond a workspace's own and the public clouds' account hosts that may serve a token endpoint."""
 
-    databricks_audience: str = "trainyard-databricks"
-    """Audience of assertions for Databricks. One fixed word, so that no resource can choose it."""
+    identity: IdentitySettings = field(default_factory=IdentitySettings)
+    """What the identity modes are told; the reasons are in identity.modes."""
 
     azure_clouds: tuple[Path, ...] = ()
     """Files that each describe a cloud beside Azure's own (see identity.clouds): the only way in which a host beyond

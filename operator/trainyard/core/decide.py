@@ -235,7 +235,8 @@ def intend(known: Known) -> Decision | None:
         host=target.host,
         principal=target.principal,
         mode=target.mode,
-        service_account=target.service_account,
+        service_account=target.service_account or None,
+        identity=target.identity,
         tenant=target.tenant or None,
         spec_digest=run.spec_digest,
         code_digest=ready.code_digest,
@@ -245,7 +246,9 @@ def intend(known: Known) -> Decision | None:
         intended_at=stamp(known.now),
     )
     identity = RemoteIdentity(
-        submitted_as=target.principal, mode=target.mode, service_account=f"{run.namespace}/{target.service_account}"
+        submitted_as=target.principal,
+        mode=target.mode,
+        service_account=f"{run.namespace}/{target.service_account}" if target.service_account else None,
     )
     status = enter(
         known,

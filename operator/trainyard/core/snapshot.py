@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from trainyard.api.identity import Identity
 from trainyard.api.training_run import MLTrainingRunSpec, MLTrainingRunStatus, Plan
 from trainyard.core.remote import Observed
 
@@ -17,8 +18,10 @@ class Target:
     host: str
     principal: str
     mode: str
-    service_account: str
+    service_account: str  # empty where the mode has none
     tenant: str = ""  # of an Entra identity
+    # What else the mode needs to get tokens; None is federated, by the ServiceAccount alone.
+    identity: Identity | None = None
 
 
 @dataclass(frozen=True, slots=True)

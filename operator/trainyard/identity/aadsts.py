@@ -43,7 +43,7 @@ class SignIn:
     tenant: str
     client_id: str
     scope: str
-    assertion: Assertion
+    assertion: Assertion | None
 
 
 def refusal(answer: Answer, tried: SignIn) -> TrainyardError:
@@ -53,11 +53,12 @@ def refusal(answer: Answer, tried: SignIn) -> TrainyardError:
         return Throttled(f"Entra asks for fewer sign-ins: {said}", retry_after=TOO_OFTEN_SECONDS)
     if number in _TRANSIENT or error == "temporarily_unavailable":
         return Unreachable(f"Entra can not answer now: {said}")
-    if number.startswith(_NO_MATCH):
-        return _no_match(number, tried)
+    if number.startswith(_NO_MATCH) and tried.assertion is not None:
+        return _no_match(number, tried, tried.assertion)
     if number in _PRINCIPAL_UNKNOWN | _PRINCIPAL_DISABLED | _TENANT_UNKNOWN:
         return _unknown(number, said, tried)
-    if number in _ISSUER_UNREACHABLE | _NOT_IN_TIME | _ASSERTION_REFUSED or number.startswith(_INVALID_JWT):
+    not_believed = number in _ISSUER_UNREACHABLE | _NOT_IN_TIME | _ASSERTION_REFUSED or number.startswith(_INVALID_JWT)
+    if not_believed and tried.assertion is not None:
         return _not_believed(number, said, tried.assertion)
     return IdentityError(
         f"Entra refused a token of {tried.client_id} for {tried.scope} in tenant {tried.tenant}: {said}",
@@ -65,8 +66,7 @@ def refusal(answer: Answer, tried: SignIn) -> TrainyardError:
     )
 
 
-def _no_match(number: str, tried: SignIn) -> IdentityError:
-    assertion = tried.assertion
+def _no_match(number: str, tried: SignIn, assertion: Assertion) -> IdentityError:
     credential = {
         "name": "trainyard",
         "issuer": assertion.issuer,

@@ -6,6 +6,7 @@ ServiceAccount has consented. The assertion lives in the caller's memory for one
 
 import base64
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,10 @@ class Assertion:
     subject: str
     audience: str
     jti: str | None
+
+
+# A fresh assertion, each time it is called; what it may do before that (consent, reading a Secret) is its own affair.
+Prove = Callable[[], Assertion]
 
 
 def mint(accounts: ServiceAccounts, account: ServiceAccountRef, audience: str) -> Assertion:

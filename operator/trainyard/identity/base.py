@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from trainyard.api.identity import Identity
+from trainyard.core.snapshot import Target
+
 # The annotation by which a ServiceAccount opts in; its value is the application id of the Databricks service principal.
 DATABRICKS_CLIENT_ID = "trainyard.dev/databricks-client-id"
 # The same for Azure: the client id of an application or of a user-assigned managed identity. The second is the one that
@@ -39,6 +42,61 @@ class ServiceAccounts(Protocol):
 
     def request_token(self, account: ServiceAccountRef, audience: str, seconds: int) -> str:
         """A token for the ServiceAccount with just that audience (TokenRequest)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretRef:
+    """A Secret."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SecretData:
+    """A Secret as it is now; never kept longer than one sign-in takes.
+
+    `changed_at` is when its data last changed, as far as the API server's own records tell.
+    """
+
+    annotations: Mapping[str, str]
+    data: Mapping[str, bytes] = field(repr=False)
+    changed_at: datetime
+
+
+class Secrets(Protocol):
+    """What identity needs of Kubernetes to read a Secret. Bounded in time; raises IdentityError."""
+
+    def secret_data(self, secret: SecretRef) -> SecretData:
+        """The Secret now, read by its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """Whom a mode speaks for, before anything is minted."""
+
+    principal: str
+    service_account: str = ""
+
+
+class Mode(Protocol):
+    """One way to prove who is asking. Called in a thread; both methods are cheap and mint nothing.
+
+    `identity.broker` holds one of each and checks, before either is called, that the mode may be used at all.
+    """
+
+    def speaker(self, identity: Identity, namespace: str, platform: str) -> Speaker:
+        """Whom the identity speaks for when that namespace asks. May read from the API server.
+
+        Raises:
+            IdentityError: what has to be there is not, or has not opted in.
+        """
+
+    def source(self, target: Target, namespace: str, scope: str) -> "TokenSource":
+        """A new source of tokens for the target; `scope` is one of the cloud's, or empty for Databricks' own tokens.
+
+        Sends nothing. Raises IdentityError if the target can not be spoken for at all.
+        """
 
 
 class TokenSource(Protocol):

@@ -1,8 +1,8 @@
-"""Federated identity at Entra: a ServiceAccount token as client assertion (RFC 7523) for an Azure token.
+"""Sign-in at Entra for a token of Azure or of Azure Databricks: by assertion (RFC 7523), secret or certificate.
 
-Made by the session controller through `EntraTokens`, asked by `platforms.azureml` at each request, in a lane's thread.
-The vendor's `ClientAssertionCredential` makes the request, unmodified, through our own session: audited, bounded, never
-repeated by itself, never redirected. The authority comes from `identity.clouds` alone.
+Made by the modes, asked by the platforms at each request, in a lane's thread. The vendor's credential makes the
+request, unmodified, through our own session: audited, bounded, never repeated by itself, never redirected. The
+authority comes from `identity.clouds` alone.
 
 The credential and its own cache live for one exchange. What is kept is kept by `CachedToken`, as azure-identity asks
 once for each thread that finds nothing (get_token_mixin.py has no lock) and could not be told to forget.
@@ -11,8 +11,10 @@ once for each thread that finds nothing (get_token_mixin.py has no lock) and cou
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 import requests
 
@@ -20,15 +22,12 @@ from trainyard.audit.log import AuditLog
 from trainyard.audit.transport import Answer, Bounds
 from trainyard.core.errors import IdentityError, Refused, TrainyardError, Unreachable
 from trainyard.identity.aadsts import SignIn, refusal
-from trainyard.identity.assertion import Assertion, mint
-from trainyard.identity.base import AccessToken, ServiceAccountRef, ServiceAccounts
-from trainyard.identity.cached import CachedToken, Sources, utc_now
+from trainyard.identity.assertion import Assertion
+from trainyard.identity.base import AccessToken
+from trainyard.identity.cached import CachedToken, utc_now
 from trainyard.identity.clouds import Cloud
-from trainyard.identity.consent import require_consent
 from trainyard.identity.wire import EXCHANGE_BOUNDS, token_session
 
-MODE = "federated"
-PLATFORM = "azureml"
 # What Entra asks of every assertion from outside ("Workload identity federation"). Fixed: no resource and no flag can
 # have a token minted for somebody else.
 AUDIENCE = "api://AzureADTokenExchange"
@@ -36,6 +35,34 @@ AUDIENCE = "api://AzureADTokenExchange"
 # told by our own error.
 logging.getLogger("azure.identity").setLevel(logging.CRITICAL)
 _TENANT = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What stands for a principal in one sign-in.
+
+    `credential` makes the vendor's credential of it: called with the tenant, the client id and its keyword options
+    (authority, transport, retry_total). `assertion` is what it signs in with, if it is one, for what refusals say.
+    """
+
+    credential: Callable[..., Any] = field(repr=False)
+    assertion: Assertion | None = None
+
+    @property
+    def jti(self) -> str | None:
+        """The assertion's id, for the audit records."""
+        return self.assertion.jti if self.assertion is not None else None
+
+
+def asserted(assertion: Assertion) -> Proof:
+    """Proof by an assertion of somebody whom one of the principal's federated credentials trusts."""
+
+    def credential(tenant: str, client_id: str, **options: Any) -> Any:
+        from azure.identity import ClientAssertionCredential
+
+        return ClientAssertionCredential(tenant, client_id, lambda: assertion.value, **options)
+
+    return Proof(credential, assertion)
 
 
 class EntraDialect:
@@ -60,9 +87,9 @@ class EntraToken:
         cloud: whose authority is asked.
         tenant: id of the Entra tenant, or a domain of it.
         scope: `RESOURCE/.default`.
-        account: the ServiceAccount that speaks for the principal.
-        client_id: of the application or managed identity; the ServiceAccount's annotation must name the same.
-        accounts: reads ServiceAccounts and requests their tokens.
+        client_id: of the application or managed identity.
+        prove: makes what stands for it, each time; see `Proof`.
+        facts: mode and, where it has one, service_account, for the audit records.
         log: the audit log.
         now: the clock.
         bounds: limits of each HTTP request.
@@ -76,10 +103,10 @@ class EntraToken:
         cloud: Cloud,
         tenant: str,
         scope: str,
-        account: ServiceAccountRef,
         client_id: str,
+        prove: Callable[[], Proof],
+        facts: Mapping[str, str],
         *,
-        accounts: ServiceAccounts,
         log: AuditLog,
         now: Callable[[], datetime] = utc_now,
         bounds: Bounds = EXCHANGE_BOUNDS,
@@ -92,9 +119,9 @@ class EntraToken:
         self._cloud = cloud
         self._tenant = tenant
         self._scope = scope
-        self._account = account
         self._client_id = client_id
-        self._accounts = accounts
+        self._prove = prove
+        self._told = {"principal": client_id, **facts}
         self._log = log
         self._now = now
         self._bounds = bounds
@@ -111,39 +138,35 @@ class EntraToken:
 
     def describe(self) -> dict[str, str]:
         """Who asks for what, for the audit records of the requests that carry the token."""
-        service_account = f"{self._account.namespace}/{self._account.name}"
-        return {"principal": self._client_id, "mode": MODE, "service_account": service_account}
+        return dict(self._told)
 
     def forget(self) -> None:
         """Drops the token, after the platform has refused it."""
         self._cache.forget()
 
     def _exchange(self) -> AccessToken:
-        require_consent(self._accounts, self._account, PLATFORM, self._client_id)
-        assertion = mint(self._accounts, self._account, AUDIENCE)
-        dialect = EntraDialect(SignIn(self._tenant, self._client_id, self._scope, assertion))
-        facts = {**self.describe(), "assertion_jti": assertion.jti}
+        proof = self._prove()
+        dialect = EntraDialect(SignIn(self._tenant, self._client_id, self._scope, proof.assertion))
+        facts = {**self._told, "assertion_jti": proof.jti}
         with token_session(self._log, dialect, facts, self._bounds) as session:
-            return self._signed_in(session, assertion)
+            return self._signed_in(session, proof)
 
-    def _signed_in(self, session: requests.Session, assertion: Assertion) -> AccessToken:
+    def _signed_in(self, session: requests.Session, proof: Proof) -> AccessToken:
         # Imported here: most operators' first minutes, and many operators' whole life, need no Azure.
         from azure.core.exceptions import AzureError
         from azure.core.pipeline.transport import RequestsTransport
-        from azure.identity import ClientAssertionCredential
 
         asked_at, began = self._now(), time.time()
         try:
-            credential = ClientAssertionCredential(
+            credential = proof.credential(
                 self._tenant,
                 self._client_id,
-                lambda: assertion.value,
                 authority=self._cloud.authority,
                 transport=RequestsTransport(session=session, session_owner=False),
                 retry_total=0,
             )
             found = credential.get_token_info(self._scope)
-            return _access_token(found.token, asked_at, found.expires_on - began, assertion)
+            return _access_token(found.token, asked_at, found.expires_on - began, proof.jti)
         except Refused as error:
             raise IdentityError(error.message, reason=error.reason) from error
         except (AzureError, LookupError, TypeError, ValueError, AttributeError, OverflowError):
@@ -153,52 +176,8 @@ class EntraToken:
             ) from None
 
 
-def _access_token(value: object, asked_at: datetime, life: float, assertion: Assertion) -> AccessToken:
+def _access_token(value: object, asked_at: datetime, life: float, jti: str | None) -> AccessToken:
     """The token. Raises ValueError if it is none that a header can carry, or already over."""
     if not isinstance(value, str) or not value.isascii() or not value.isprintable() or not value or life <= 0:
         raise ValueError("no token")
-    return AccessToken(value, asked_at + timedelta(seconds=life), assertion.jti)
-
-
-class EntraTokens:
-    """Every token source of this operator for Azure: one per cloud, tenant, ServiceAccount, principal and scope.
-
-    Bounded: the longest unused source is dropped, which costs its user one more exchange.
-    """
-
-    def __init__(
-        self,
-        accounts: ServiceAccounts,
-        log: AuditLog,
-        *,
-        bound: int = 2000,
-        now: Callable[[], datetime] = utc_now,
-    ) -> None:
-        self._accounts = accounts
-        self._log = log
-        self._now = now
-        self._sources: Sources[tuple[Cloud, str, ServiceAccountRef, str, str], EntraToken] = Sources(bound)
-
-    def source(self, cloud: Cloud, tenant: str, account: ServiceAccountRef, client_id: str, scope: str) -> EntraToken:
-        """The source for that scope. Sends nothing.
-
-        Raises:
-            ValueError: the scope is none of the cloud's.
-            IdentityError: TenantUnknown.
-        """
-        if scope not in (cloud.arm_scope, cloud.ml_scope):
-            raise ValueError(f"{scope} is no scope of {cloud.name}")
-        key = (cloud, tenant, account, client_id, scope)
-        return self._sources.get(
-            key,
-            lambda: EntraToken(
-                cloud,
-                tenant,
-                scope,
-                account,
-                client_id,
-                accounts=self._accounts,
-                log=self._log,
-                now=self._now,
-            ),
-        )
+    return AccessToken(value, asked_at + timedelta(seconds=life), jti)

@@ -1,6 +1,6 @@
 """The wire of Databricks' token exchange: discovery documents, the form, answers and refusals.
 
-Called by `identity.federated`. Read in: RFC 8414 (discovery), RFC 8693 (exchange), RFC 6749 section 5.2 (errors),
+Called by `identity.exchange`. Read in: RFC 8414 (discovery), RFC 8693 (exchange), RFC 6749 section 5.2 (errors),
 databricks-sdk oidc.py and oauth.py (fields and paths that the platform knows).
 """
 
@@ -73,15 +73,15 @@ def _document(session: requests.Session, url: str) -> dict[str, Any]:
     return document
 
 
-def form(assertion: Assertion, client_id: str) -> dict[str, str]:
-    """The body of the exchange."""
-    return {
+def form(assertion: Assertion, client_id: str | None) -> dict[str, str]:
+    """The body of the exchange. Without a client id it is a policy of the account that finds the principal."""
+    fields = {
         "grant_type": GRANT_TYPE,
         "subject_token_type": SUBJECT_TOKEN_TYPE,
         "subject_token": assertion.value,
         "scope": "all-apis",
-        "client_id": client_id,
     }
+    return fields if client_id is None else {**fields, "client_id": client_id}
 
 
 def access_token(response: requests.Response, asked_at: datetime, assertion: Assertion) -> AccessToken:

@@ -8,7 +8,6 @@ from trainyard.platforms.databricks.connection import DatabricksConnection
 from trainyard.platforms.limits import Quota
 
 # What tokens of the exchange are good for (databricks-sdk oidc.py).
-SCOPE = "all-apis"
 
 
 class Databricks:
@@ -46,4 +45,4 @@ class Databricks:
 
     def connect(self, target: Target, tokens_for: TokensFor, log: AuditLog) -> Connection:
         """A connection to target.host as target.principal. Sends nothing."""
-        return DatabricksConnection(target, tokens_for(SCOPE), log)
+        return DatabricksConnection(target, tokens_for(""), log)

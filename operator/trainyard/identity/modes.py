@@ -1,0 +1,41 @@
+"""Every identity mode that this process has, by name. Called by the wiring and by the doctor."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from trainyard.api.identity import FEDERATED
+from trainyard.audit.log import AuditLog
+from trainyard.identity.audience import DEFAULT_AUDIENCE
+from trainyard.identity.base import Mode, Secrets, ServiceAccounts
+from trainyard.identity.cached import utc_now
+from trainyard.identity.federated import Federated
+from trainyard.identity.hosts import HostPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class IdentitySettings:
+    """What flags and the operator's own environment say about identities; no resource can change any of it."""
+
+    databricks_audience: str = DEFAULT_AUDIENCE
+    """Audience of assertions for Databricks. One fixed word, so that no resource can choose it."""
+
+
+class Cluster(ServiceAccounts, Secrets, Protocol):
+    """What modes need of Kubernetes."""
+
+
+def modes(
+    cluster: Cluster,
+    hosts: HostPolicy,
+    log: AuditLog,
+    settings: IdentitySettings,
+    now: Callable[[], datetime] = utc_now,
+) -> dict[str, Mode]:
+    """The modes. Sends nothing.
+
+    Raises:
+        ValueError: a setting can not be used; names the flag.
+    """
+    return {FEDERATED: Federated(cluster, hosts, settings.databricks_audience, log, now)}
