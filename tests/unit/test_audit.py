@@ -1,5 +1,6 @@
 """The audit log and the transport that feeds it, against small servers that misbehave in their own way."""
 
+import base64
 import io
 import json
 import socket
@@ -286,6 +287,18 @@ def test_a_platform_that_quotes_only_a_part_of_the_token_does_not_get_it_into_an
         session.mount("http://", AuditedAdapter(AuditLog(io.StringIO()), DatabricksDialect(), dict, BOUNDS))
         error = error_of(lambda: session.get(f"{server.url}/api/2.2/jobs/runs/get", headers=headers))
     assert error.message == "signature [token] of [token]"
+
+
+def test_a_provider_that_echoes_a_clients_secret_does_not_get_it_into_an_error(server: Server) -> None:
+    """As it was sent (form-encoded, RFC 6749 2.3.1), as it is, and with the client's id in Base64."""
+    header = "Basic " + base64.b64encode(b"client:s%2Bcret+words").decode()
+    server.answer("400 Bad Request", error_body("X", f"s+cret words, s%2Bcret+words, {header}, and hidden-form"))
+    with requests.Session() as session:
+        session.mount("http://", AuditedAdapter(AuditLog(io.StringIO()), DatabricksDialect(), dict, BOUNDS))
+        data = {"client_secret": "hidden-form"}
+        url = f"{server.url}/api/2.2/jobs/runs/get"
+        error = error_of(lambda: session.post(url, data=data, headers={"Authorization": header}))
+    assert error.message == "[token], [token], Basic [token], and [token]"
 
 
 def test_a_platform_that_echoes_a_shared_access_signature_does_not_get_it_into_an_error(

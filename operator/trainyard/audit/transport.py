@@ -5,6 +5,7 @@ of `core.errors`, so that no SDK above recognises something to retry by itself. 
 not go where nobody checked.
 """
 
+import base64
 import io
 import json
 import re
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, unquote_to_bytes, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -264,13 +265,14 @@ SHORTEST_PART = 16
 def _without_secrets(body: bytes, request: requests.PreparedRequest, sent: bytes) -> bytes:
     """An error's body without the tokens that the request carried: a platform or proxy may echo what it refuses."""
     secrets = [
-        str(value).removeprefix("Bearer ").encode()
+        secret
         for name, value in request.headers.items()
         # Azure ML takes a token in a header of its own beside it (x-azureml-token).
         if name.lower() == "authorization" or name.lower().endswith("-token")
+        for secret in _secrets_of(str(value))
     ]
     if request.headers.get("Content-Type") == "application/x-www-form-urlencoded":
-        secrets += [value for name, value in parse_qsl(sent) if name.endswith((b"_token", b"_assertion"))]
+        secrets += [value for name, value in parse_qsl(sent) if name.endswith((b"_token", b"_assertion", b"_secret"))]
     # Whole first, then what makes a JWT a secret: an answer may quote only its signature.
     parts = [part for secret in secrets for part in secret.split(b".")[1:] if len(part) >= SHORTEST_PART]
     for signature in _SIGNATURE.findall(urlsplit(request.url or "").query):
@@ -278,6 +280,15 @@ def _without_secrets(body: bytes, request: requests.PreparedRequest, sent: bytes
     for secret in filter(None, [*secrets, *parts]):
         body = body.replace(secret, b"[token]")
     return body
+
+
+def _secrets_of(header: str) -> list[bytes]:
+    """What a header proves its sender by: a token, or a client's secret as it is sent and as it is (RFC 6749, 2.3.1)."""
+    if not header.startswith("Basic "):
+        return [header.removeprefix("Bearer ").encode()]
+    encoded = header.removeprefix("Basic ")
+    _, _, secret = base64.b64decode(encoded).partition(b":")
+    return [encoded.encode(), secret, unquote_to_bytes(secret.replace(b"+", b" "))]
 
 
 def _cause(error: BaseException) -> str:
