@@ -8,10 +8,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from crdgen.chart import render_chart_crds, render_rights
+from crdgen.chart import render_chart_crds
 from crdgen.crds import KINDS, render_crd
 from crdgen.portability import render_portability
 from crdgen.reference import render_reference
+from crdgen.rights import render_rights, render_rights_page
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -22,7 +23,9 @@ def generated_files() -> dict[Path, str]:
     files |= {Path("docs/reference") / f"{kind.name.lower()}.md": render_reference(kind) for kind in KINDS}
     files[Path("charts/trainyard/templates/crds.yaml")] = render_chart_crds(KINDS)
     files[Path("docs/portability.md")] = render_portability()
-    files[Path("hack/rbac.yaml")] = render_rights(ROOT / "charts/trainyard/files/rbac")
+    rights = ROOT / "charts/trainyard/files/rbac"
+    files[Path("hack/rbac.yaml")] = render_rights(rights)
+    files[Path("docs/reference/rbac.md")] = render_rights_page(rights)
     return files
 
 
@@ -48,7 +51,7 @@ def _text(path: Path) -> str | None:
 def main() -> int:
     """Exit code 0, or 1 when `--check` found drift."""
     parser = argparse.ArgumentParser(
-        description="Generate CRDs and their pages, the page on portability, the chart's CRDs and the rights of tests."
+        description="Generate CRDs and their pages, the page on portability, the chart's CRDs, the operator's rights."
     )
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a generated file has drifted")
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this one)")

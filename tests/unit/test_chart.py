@@ -10,19 +10,68 @@ import pytest
 import typer
 import yaml
 
+from crdgen.rights import rights_in
+from trainyard.api.identity import AZURE_WORKLOAD_IDENTITY, FEDERATED, MANAGED_IDENTITY, MODES, OIDC, SECRET_REF
 from trainyard.cli.main import app
 from trainyard.identity import clouds
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "trainyard"
-RULES = [rule for file in sorted((CHART / "files/rbac").glob("*.yaml")) for rule in yaml.safe_load(file.read_text())]
+RIGHTS = CHART / "files/rbac"
+MODE_FILES = sorted((RIGHTS / "modes").glob("*.yaml"))
+RULES = [rule for file in sorted(RIGHTS.glob("*.yaml")) for rule in yaml.safe_load(file.read_text())]
+ALL_RULES = RULES + [rule for file in MODE_FILES for rule in yaml.safe_load(file.read_text())]
 WITHOUT_TEMPLATE = re.compile(r"^\s*\{\{.*\}\}\n", re.MULTILINE)
 
 
-def test_the_operator_has_no_wildcard_and_no_secrets() -> None:
-    granted = {word for rule in RULES for words in rule.values() for word in words}
+def test_the_operator_has_no_wildcard_and_without_an_identity_that_needs_one_no_secret() -> None:
     assert RULES
-    assert not {"*", "secrets", "impersonate", "escalate", "bind"} & granted
+    assert not {"secrets", "serviceaccounts", "serviceaccounts/token"} & words_of(RULES)
+    assert not {"*", "impersonate", "escalate", "bind"} & words_of(ALL_RULES)
+
+
+def words_of(rules: list[dict[str, Any]]) -> set[str]:
+    return {word for rule in rules for words in rule.values() for word in words}
+
+
+def rules_of(mode: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load((RIGHTS / "modes" / f"{mode}.yaml").read_text())
+    return found
+
+
+def test_each_identity_mode_has_a_file_of_what_it_needs() -> None:
+    assert {file.stem for file in MODE_FILES} == set(MODES)
+
+
+def test_the_rights_to_secrets_are_the_same_whichever_mode_reads_them_and_bound_by_name() -> None:
+    """One template grants them for both modes, from identity.secrets alone."""
+    assert rules_of(OIDC) == rules_of(SECRET_REF)
+    template = (CHART / "templates/rbac-identity.yaml").read_text()
+    before, _, granted = template.partition("{{- range $secret := .Values.identity.secrets }}")
+    assert "modes/secretRef.yaml" not in before
+    assert '(dict "resourceNames" (list $secret.name))' in granted
+    assert "namespace: {{ $secret.namespace }}" in granted
+    assert "ClusterRole" not in granted
+    assert yaml.safe_load((CHART / "values.yaml").read_text())["identity"]["secrets"] == []
+
+
+def test_no_identity_lists_or_watches_secrets_or_service_accounts() -> None:
+    held = {verb for file in MODE_FILES for rule in yaml.safe_load(file.read_text()) for verb in rule["verbs"]}
+    assert held == {"get", "create"}
+    assert rules_of(FEDERATED)
+    assert rules_of(AZURE_WORKLOAD_IDENTITY) == rules_of(MANAGED_IDENTITY) == []
+
+
+def test_a_rule_that_does_not_say_what_it_is_for_is_no_rule(tmp_path: Path) -> None:
+    (tmp_path / "mute.yaml").write_text('- apiGroups: [""]\n  resources: [pods]\n  verbs: [get]\n')
+    with pytest.raises(ValueError, match="what for"):
+        rights_in(tmp_path / "mute.yaml")
+
+
+def test_the_tests_operator_has_what_the_chart_grants_and_no_secret() -> None:
+    """Federation is bound for every ServiceAccount; Secrets by name only, where a test needs one."""
+    documents = yaml.safe_load_all((ROOT / "hack" / "rbac.yaml").read_text())
+    assert [rule for each in documents for rule in each.get("rules", [])] == RULES + rules_of(FEDERATED)
 
 
 def test_secrets_are_granted_only_where_an_administrator_says_so_and_are_never_listed() -> None:
@@ -60,14 +109,16 @@ def test_the_operator_writes_only_what_it_owns() -> None:
         ("mltrainingruns", "delete"),
         ("mlrunlogs", "create"),
         ("events", "create"),
-        ("serviceaccounts/token", "create"),
     }
 
 
-def test_tokens_are_granted_apart_from_everything_else() -> None:
-    token = yaml.safe_load((CHART / "files/rbac/token.yaml").read_text())
-    assert [rule for rule in RULES if "serviceaccounts/token" in rule["resources"]] == token
-    assert [rule["resources"] for rule in token] == [["serviceaccounts/token"]]
+def test_tokens_are_granted_by_name_unless_all_are_allowed() -> None:
+    template = (CHART / "templates/rbac-identity.yaml").read_text()
+    everyone, _, named = template.partition("{{- else }}\n")
+    assert everyone.count("modes/federated.yaml") == 1
+    assert "{{- if .Values.identity.allServiceAccounts }}" in everyone
+    assert '(dict "resourceNames" (list $account.name))' in named
+    assert [rule["resources"] for rule in rules_of(FEDERATED)] == [["serviceaccounts"], ["serviceaccounts/token"]]
 
 
 def test_every_value_is_in_the_values_schema_and_no_other_is_accepted() -> None:

@@ -221,7 +221,8 @@ class Kube:
             raise _no_account(account) from error
         except ForbiddenError as error:
             raise IdentityError(
-                f"the operator may not read ServiceAccount {account.namespace}/{account.name}; grant it 'get' there",
+                f"the operator may not read ServiceAccount {account.namespace}/{account.name}; grant it 'get' on "
+                "serviceaccounts there (chart value identity.serviceAccounts)",
                 reason="OperatorForbidden",
             ) from error
         return dict(found.metadata.annotations or {})
@@ -243,7 +244,8 @@ class Kube:
             raise IdentityError(
                 f"the operator may not read Secret {secret.namespace}/{secret.name}; allow it by a Role of that "
                 f"namespace (kubectl create role {role} -n {secret.namespace} --verb=get --resource=secrets "
-                f"--resource-name={secret.name}) and a RoleBinding of it to the operator's ServiceAccount",
+                f"--resource-name={secret.name}) and a RoleBinding of it to the operator's ServiceAccount, or by the chart "
+                "value identity.secrets",
                 reason="OperatorForbidden",
             ) from error
         return secret_of(found)
