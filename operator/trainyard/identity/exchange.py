@@ -20,6 +20,7 @@ from trainyard.identity.base import AccessToken
 from trainyard.identity.cached import CachedToken, utc_now
 from trainyard.identity.hosts import HostPolicy
 from trainyard.identity.oauth import OAuthDialect, access_token, form, refusal, token_endpoint
+from trainyard.identity.whoami import require_principal
 from trainyard.identity.wire import EXCHANGE_BOUNDS, token_session
 
 # Token endpoints hardly ever move; asking once an hour keeps two requests out of each refresh.
@@ -35,7 +36,8 @@ class ExchangedToken:
         prove: makes an assertion that stands for it; called only once the token endpoint is known to be allowed.
         facts: mode and, where it has one, service_account, for the audit records.
         hosts: the allow-list.
-        policy: the kind of federation policy; one of the account finds the principal itself, and is not told it.
+        policy: the kind of federation policy; one of the account finds the principal itself, and is not told it. The
+            workspace is then asked whom it found before the token is used.
         log: the audit log.
         now: the clock.
         bounds: limits of each HTTP request.
@@ -96,7 +98,10 @@ class ExchangedToken:
         assertion = self._prove()
         self._facts["assertion_jti"] = assertion.jti
         try:
-            return self._post(endpoint, assertion)
+            token = self._post(endpoint, assertion)
+            if self._named is None:
+                require_principal(self._session, self._hosts.check(self._host), token, self._client_id)
+            return token
         finally:
             del self._facts["assertion_jti"]
 
