@@ -283,7 +283,7 @@ def _without_secrets(body: bytes, request: requests.PreparedRequest, sent: bytes
 
 
 def _secrets_of(header: str) -> list[bytes]:
-    """What a header proves its sender by: a token, or a client's secret as it is sent and as it is (RFC 6749, 2.3.1)."""
+    """What a header proves its sender by: a token, or a secret as it is sent and as it is (RFC 6749, 2.3.1)."""
     if not header.startswith("Basic "):
         return [header.removeprefix("Bearer ").encode()]
     encoded = header.removeprefix("Basic ")
