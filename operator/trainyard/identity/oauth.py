@@ -84,23 +84,24 @@ def form(assertion: Assertion, client_id: str | None) -> dict[str, str]:
     return fields if client_id is None else {**fields, "client_id": client_id}
 
 
-def access_token(response: requests.Response, asked_at: datetime, assertion: Assertion) -> AccessToken:
+def access_token(response: requests.Response, asked_at: datetime, assertion: Assertion | None = None) -> AccessToken:
     """The token in a good answer.
 
     Raises:
-        Unreachable: the answer is not what RFC 8693 section 2.2.1 says.
+        Unreachable: the answer is not what RFC 6749 section 5.1 and RFC 8693 section 2.2.1 say.
     """
     document = response.json()
     if isinstance(document, dict):
         value, life = document.get("access_token"), document.get("expires_in")
         if isinstance(value, str) and value and isinstance(life, int | float) and life > 0:
-            return AccessToken(value, asked_at + timedelta(seconds=life), assertion.jti)
+            jti = assertion.jti if assertion is not None else None
+            return AccessToken(value, asked_at + timedelta(seconds=life), jti)
     raise Unreachable("the token endpoint's answer holds no token with a life", reason="PlatformAnswerMalformed")
 
 
 def refusal(response: requests.Response, assertion: Assertion, client_id: str) -> IdentityError:
     """What a refused exchange means, and what to mend."""
-    code, said = _error_of(response)
+    code, said = error_of(response)
     if code == "invalid_client":
         return IdentityError(
             f"the workspace does not know service principal {client_id} ({said}). Correct the ServiceAccount's "
@@ -116,7 +117,8 @@ def refusal(response: requests.Response, assertion: Assertion, client_id: str) -
     )
 
 
-def _error_of(response: requests.Response) -> tuple[str, str]:
+def error_of(response: requests.Response) -> tuple[str, str]:
+    """OAuth's error code, or the platform's own, and the words; empty and the status where the answer has none."""
     try:
         document = response.json()
     except ValueError:
