@@ -6,7 +6,6 @@ has let it, and writes nothing but status, finalizers, events, run logs and toke
 whose time is over.
 """
 
-import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -18,6 +17,7 @@ from urllib3.exceptions import HTTPError
 from trainyard.api.base import GROUP, VERSION
 from trainyard.core.errors import IdentityError, TrainyardError
 from trainyard.identity.base import SecretData, SecretRef, ServiceAccountRef
+from trainyard.identity.secret_object import secret_of
 
 # Connect and read, in seconds. An API server that is slower than this is retried by the queue.
 TIMEOUT = (3.05, 10.0)
@@ -244,8 +244,8 @@ class Kube:
             raise IdentityError(
                 f"the operator may not read Secret {secret.namespace}/{secret.name}; allow it by a Role of that "
                 f"namespace (kubectl create role {role} -n {secret.namespace} --verb=get --resource=secrets "
-                f"--resource-name={secret.name}) and a RoleBinding of it to the operator's ServiceAccount, or by the chart "
-                "value identity.secrets",
+                f"--resource-name={secret.name}) and a RoleBinding of it to the operator's ServiceAccount; or add it "
+                "to the chart value identity.secrets",
                 reason="OperatorForbidden",
             ) from error
         return secret_of(found)
@@ -272,18 +272,6 @@ class Kube:
                 reason="OperatorForbidden",
             ) from error
         return str(answer.status.token)
-
-
-def secret_of(found: Any) -> SecretData:
-    """What the API server's records say of a Secret and when its data changed."""
-    written = [
-        entry.time
-        for entry in found.metadata.managed_fields or []
-        if entry.time is not None and {"f:data", "f:stringData"} & (entry.fields_v1 or {}).keys()
-    ]
-    data = {key: base64.b64decode(value) for key, value in (found.data or {}).items()}
-    changed_at = max(written, default=found.metadata.creation_timestamp)
-    return SecretData(dict(found.metadata.annotations or {}), data, changed_at)
 
 
 def _no_account(account: ServiceAccountRef) -> IdentityError:
