@@ -1,8 +1,9 @@
-"""What Entra's refusals of an assertion mean, and what mends them. Pure; called by `identity.entra`.
+"""What Entra's refusals of an assertion, secret or certificate mean, and what mends them. Pure.
 
-Entra answers 400 or 401 with `error`, `error_description` ("AADSTS<number>: ... Trace ID: ...") and `error_codes`. Read
-in: Microsoft's "Microsoft Entra authentication and authorization error codes", and, for numbers that it does not list
-(70021x, 90061, 50166), the answers quoted in the issues and the troubleshooting page of Azure/azure-workload-identity.
+Called by `identity.entra`. Entra answers 400 or 401 with `error`, `error_description` ("AADSTS<number>: ... Trace ID:
+...") and `error_codes`. Read in: Microsoft's "Microsoft Entra authentication and authorization error codes", and, for
+numbers that it does not list (70021x, 90061, 50166), the answers quoted in the issues and the troubleshooting page of
+Azure/azure-workload-identity.
 """
 
 import json
@@ -26,6 +27,8 @@ _NOT_IN_TIME = frozenset({"700024", "500133"})
 # The signature or another claim is not as the issuer's documents say; also every number that begins with 50027.
 _ASSERTION_REFUSED = frozenset({"50012", "50013", "50048", "700027", "900384"})
 _INVALID_JWT = "50027"
+# Of what a Secret holds: no such secret of the application, one that has expired, no such certificate.
+_SECRET_WRONG, _SECRET_EXPIRED, _CERTIFICATE_UNKNOWN = "7000215", "7000222", "700027"
 _TRANSIENT = frozenset({"50033", "90006", "90012", "90024", "90033", "90036"})
 # The same request again and again (50196), or too many of the tenant (90055).
 _TOO_OFTEN = frozenset({"50196", "90055"})
@@ -38,20 +41,24 @@ _PASSING = re.compile(r"\s*(Trace ID|Correlation ID|Timestamp): .*", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """A sign-in that was tried: of which principal, in which tenant, for what, with which assertion."""
+    """A sign-in that was tried: of which principal, in which tenant, for what, with which assertion.
+
+    `kept` names the key and the Secret that hold what it was tried with instead: "key KEY of Secret NAMESPACE/NAME".
+    """
 
     tenant: str
     client_id: str
     scope: str
     assertion: Assertion | None
+    kept: str = ""
 
 
 def refusal(answer: Answer, tried: SignIn) -> TrainyardError:
     """What a 4xx answer of the token endpoint means."""
-    error, number, said = _said(answer)
+    code, number, said = _said(answer)
     if number in _TOO_OFTEN:
         return Throttled(f"Entra asks for fewer sign-ins: {said}", retry_after=TOO_OFTEN_SECONDS)
-    if number in _TRANSIENT or error == "temporarily_unavailable":
+    if number in _TRANSIENT or code == "temporarily_unavailable":
         return Unreachable(f"Entra can not answer now: {said}")
     if number.startswith(_NO_MATCH) and tried.assertion is not None:
         return _no_match(number, tried, tried.assertion)
@@ -60,6 +67,8 @@ def refusal(answer: Answer, tried: SignIn) -> TrainyardError:
     not_believed = number in _ISSUER_UNREACHABLE | _NOT_IN_TIME | _ASSERTION_REFUSED or number.startswith(_INVALID_JWT)
     if not_believed and tried.assertion is not None:
         return _not_believed(number, said, tried.assertion)
+    if tried.kept and (error := _kept_refused(number, said, tried)) is not None:
+        return error
     return IdentityError(
         f"Entra refused a token of {tried.client_id} for {tried.scope} in tenant {tried.tenant}: {said}",
         reason="TokenExchangeRefused",
@@ -100,9 +109,10 @@ def _unknown(number: str, said: str, tried: SignIn) -> IdentityError:
             f"application {tried.client_id} is disabled in tenant {tried.tenant} ({said}). Have it enabled.",
             reason="ServicePrincipalDisabled",
         )
+    named_by = f"the client id that goes with {tried.kept}" if tried.kept else "the ServiceAccount's annotation"
     return IdentityError(
-        f"tenant {tried.tenant} has no service principal of {tried.client_id} ({said}). Correct the ServiceAccount's "
-        "annotation or azureML.tenantId, or add the application to the tenant (az ad sp create --id "
+        f"tenant {tried.tenant} has no service principal of {tried.client_id} ({said}). Correct {named_by} or "
+        "azureML.tenantId, or add the application to the tenant (az ad sp create --id "
         f"{shlex.quote(tried.client_id)}); a new one takes some minutes to be known.",
         reason="ServicePrincipalUnknown",
         waiting=True,
@@ -129,6 +139,36 @@ def _not_believed(number: str, said: str, assertion: Assertion) -> IdentityError
         "with, also after a rotation.",
         reason="AssertionRefused",
     )
+
+
+def _kept_refused(number: str, said: str, tried: SignIn) -> IdentityError | None:
+    """What a refusal of a client secret or certificate means; None for one that is of neither."""
+    reset = f"az ad app credential reset --id {shlex.quote(tried.client_id)} --append"
+    if number == _SECRET_WRONG:
+        return IdentityError(
+            f"{tried.kept} is no secret of application {tried.client_id} ({said}). Put a secret's value there, not its "
+            f"id; a new one is made by {reset}, and takes a moment to be known.",
+            reason="ClientSecretWrong",
+        )
+    if number == _SECRET_EXPIRED:
+        return IdentityError(
+            f"the secret of application {tried.client_id} in {tried.kept} has expired ({said}). Make a new one "
+            f"({reset}) and put it there.",
+            reason="ClientSecretExpired",
+        )
+    if number == _CERTIFICATE_UNKNOWN:
+        return IdentityError(
+            f"application {tried.client_id} does not have the certificate in {tried.kept} ({said}). Add it: {reset} "
+            "--cert @certificate.pem (the certificate without its key); it takes a moment to be known.",
+            reason="CertificateUnknown",
+        )
+    if number in _NOT_IN_TIME:
+        return IdentityError(
+            f"Entra says that what was signed just now with {tried.kept} is not yet, or no more, valid ({said}). "
+            "Correct the clock of the operator's machine.",
+            reason="AssertionRefused",
+        )
+    return None
 
 
 def _said(answer: Answer) -> tuple[str, str, str]:

@@ -32,8 +32,9 @@ from trainyard.identity.wire import EXCHANGE_BOUNDS, token_session
 # have a token minted for somebody else.
 AUDIENCE = "api://AzureADTokenExchange"
 # It logs each failure with the answer's whole body (get_token_mixin.py), in which there may be a token. What failed is
-# told by our own error.
+# told by our own error. MSAL below it logs an answer that is no JSON (oauth2cli/oauth2.py).
 logging.getLogger("azure.identity").setLevel(logging.CRITICAL)
+logging.getLogger("msal").setLevel(logging.CRITICAL)
 _TENANT = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 
@@ -42,11 +43,13 @@ class Proof:
     """What stands for a principal in one sign-in.
 
     `credential` makes the vendor's credential of it: called with the tenant, the client id and its keyword options
-    (authority, transport, retry_total). `assertion` is what it signs in with, if it is one, for what refusals say.
+    (authority, transport, retry_total). For what refusals say: `assertion` is what it signs in with, if it is one;
+    `kept` names the key and the Secret of what it signs in with otherwise.
     """
 
     credential: Callable[..., Any] = field(repr=False)
     assertion: Assertion | None = None
+    kept: str = ""
 
     @property
     def jti(self) -> str | None:
@@ -63,6 +66,30 @@ def asserted(assertion: Assertion) -> Proof:
         return ClientAssertionCredential(tenant, client_id, lambda: assertion.value, **options)
 
     return Proof(credential, assertion)
+
+
+def by_secret(value: str, kept: str) -> Proof:
+    """Proof by a client secret of the application."""
+
+    def credential(tenant: str, client_id: str, **options: Any) -> Any:
+        from azure.identity import ClientSecretCredential
+
+        return ClientSecretCredential(tenant, client_id, value, disable_instance_discovery=True, **options)
+
+    return Proof(credential, kept=kept)
+
+
+def by_certificate(pem: bytes, kept: str) -> Proof:
+    """Proof by a certificate of the application: PEM, the certificate and its RSA key without a password."""
+
+    def credential(tenant: str, client_id: str, **options: Any) -> Any:
+        from azure.identity import CertificateCredential
+
+        return CertificateCredential(
+            tenant, client_id, certificate_data=pem, disable_instance_discovery=True, **options
+        )
+
+    return Proof(credential, kept=kept)
 
 
 class EntraDialect:
@@ -146,9 +173,9 @@ class EntraToken:
 
     def _exchange(self) -> AccessToken:
         proof = self._prove()
-        dialect = EntraDialect(SignIn(self._tenant, self._client_id, self._scope, proof.assertion))
+        dialect = EntraDialect(SignIn(self._tenant, self._client_id, self._scope, proof.assertion, proof.kept))
         facts = {**self._told, "assertion_jti": proof.jti}
-        with token_session(self._log, dialect, facts, self._bounds) as session:
+        with token_session(self._log, dialect, facts, self._bounds, only=self._cloud.authority) as session:
             return self._signed_in(session, proof)
 
     def _signed_in(self, session: requests.Session, proof: Proof) -> AccessToken:
@@ -167,13 +194,22 @@ class EntraToken:
             )
             found = credential.get_token_info(self._scope)
             return _access_token(found.token, asked_at, found.expires_on - began, proof.jti)
-        except Refused as error:
-            raise IdentityError(error.message, reason=error.reason) from error
-        except (AzureError, LookupError, TypeError, ValueError, AttributeError, OverflowError):
+        except (Refused, AzureError) as error:
+            # MSAL's half of the SDK wraps what our transport raises on purpose (decorators.py wrap_exceptions).
+            cause = error.__cause__ if isinstance(error, AzureError) else error
+            if isinstance(cause, Refused):
+                raise IdentityError(cause.message, reason=cause.reason) from error
+            if isinstance(cause, TrainyardError):
+                raise cause from None
+            raise self._malformed() from None
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
             # The SDK reads an answer without looking at its shape first. Nothing of the answer is told: it may be one.
-            raise Unreachable(
-                f"{self._cloud.authority} answered with something else than a token", reason="PlatformAnswerMalformed"
-            ) from None
+            raise self._malformed() from None
+
+    def _malformed(self) -> Unreachable:
+        return Unreachable(
+            f"{self._cloud.authority} answered with something else than a token", reason="PlatformAnswerMalformed"
+        )
 
 
 def _access_token(value: object, asked_at: datetime, life: float, jti: str | None) -> AccessToken:

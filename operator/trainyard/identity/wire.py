@@ -5,6 +5,7 @@ Used by `identity.federated` and `identity.entra`.
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -15,10 +16,17 @@ from trainyard.core.errors import IdentityError
 EXCHANGE_BOUNDS = Bounds(connect=3.0, read=10.0, total=15.0, body=1024 * 1024)
 
 
-def token_session(log: AuditLog, dialect: Dialect, facts: Mapping[str, Any], bounds: Bounds) -> requests.Session:
-    """A session. `facts` are read anew at each request, for the audit records."""
+def token_session(
+    log: AuditLog, dialect: Dialect, facts: Mapping[str, Any], bounds: Bounds, only: str = ""
+) -> requests.Session:
+    """A session. `facts` are read anew at each request, for the audit records.
+
+    `only` is the one origin that is asked, where a library and not we choose the URLs; empty: any.
+    """
     session = requests.Session()
-    session.mount("https://", AuditedAdapter(log, dialect, lambda: dict(facts), bounds))
+    session.mount(f"{only}/" if only else "https://", AuditedAdapter(log, dialect, lambda: dict(facts), bounds))
+    if only:
+        session.mount("https://", _Elsewhere(only))
     session.mount("http://", _Plaintext())
     # Without an auth of its own, requests would send what ~/.netrc holds for the host.
     session.auth = _no_auth
@@ -27,6 +35,24 @@ def token_session(log: AuditLog, dialect: Dialect, facts: Mapping[str, Any], bou
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
+
+
+class _Elsewhere(requests.adapters.BaseAdapter):
+    """Refuses every other origin, whatever a discovery document or an environment variable says."""
+
+    def __init__(self, only: str) -> None:
+        super().__init__()
+        self._only = only
+
+    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+        raise IdentityError(
+            f"{self._only} names {urlsplit(request.url or '').netloc[:255]} as the place to get tokens, which is "
+            "another host; nothing is sent there",
+            reason="TokenEndpointNotAllowed",
+        )
+
+    def close(self) -> None:
+        """Nothing to close."""
 
 
 class _Plaintext(requests.adapters.BaseAdapter):
