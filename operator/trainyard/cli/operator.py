@@ -11,6 +11,10 @@ HOST_HELP = "Host that assertions may go to beside the public clouds': HOST, HOS
 ENDPOINT_HOST_HELP = (
     "Host, beside a workspace's own and the public clouds' account hosts, that may serve a token endpoint. Repeatable."
 )
+ISSUER_HELP = (
+    "OpenID provider whose tokens workspaces may use (identity.oidc): its issuer URL, or HOST, HOST:PORT or *.SUFFIX "
+    "for every issuer there. Repeatable. Absent: none."
+)
 CLOUD_HELP = "File (JSON) that describes an Azure cloud beside the public, US government and China ones. Repeatable."
 GIT_HOST_HELP = (
     "Host, beside the public forges', that source code may be fetched from: HOST, HOST:PORT or *.SUFFIX. Repeatable."
@@ -39,6 +43,9 @@ def operator(
     allowed_host: Annotated[list[str] | None, typer.Option(envvar="TRAINYARD_ALLOWED_HOSTS", help=HOST_HELP)] = None,
     allowed_token_host: Annotated[
         list[str] | None, typer.Option(envvar="TRAINYARD_ALLOWED_TOKEN_HOSTS", help=ENDPOINT_HOST_HELP)
+    ] = None,
+    allowed_issuer: Annotated[
+        list[str] | None, typer.Option(envvar="TRAINYARD_ALLOWED_ISSUERS", help=ISSUER_HELP)
     ] = None,
     databricks_audience: Annotated[
         str, typer.Option(envvar="TRAINYARD_DATABRICKS_AUDIENCE", help="Audience of assertions for Databricks.")
@@ -157,7 +164,11 @@ def operator(
         kubeconfig=kubeconfig,
         allowed_hosts=tuple(_split(allowed_host)),
         allowed_token_hosts=tuple(_split(allowed_token_host)),
-        identity=IdentitySettings(databricks_audience=databricks_audience),
+        identity=IdentitySettings(
+            databricks_audience=databricks_audience,
+            allowed_issuers=tuple(_split(allowed_issuer)),
+            issuer_token_hosts=tuple(_split(allowed_token_host)),
+        ),
         azure_clouds=tuple(Path(path) for path in _split(azure_cloud)),
         poll_seconds=poll_seconds,
         workspace_recheck_seconds=workspace_recheck_seconds,

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from trainyard.api.identity import FEDERATED
+from trainyard.api.identity import FEDERATED, OIDC
 from trainyard.audit.log import AuditLog
 from trainyard.identity.audience import DEFAULT_AUDIENCE
 from trainyard.identity.base import Mode, Secrets, ServiceAccounts
 from trainyard.identity.cached import utc_now
 from trainyard.identity.federated import Federated
 from trainyard.identity.hosts import HostPolicy
+from trainyard.identity.oidc import Oidc
+from trainyard.identity.oidc_issuers import IssuerPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,13 @@ class IdentitySettings:
 
     databricks_audience: str = DEFAULT_AUDIENCE
     """Audience of assertions for Databricks. One fixed word, so that no resource can choose it."""
+
+    allowed_issuers: tuple[str, ...] = ()
+    """OpenID providers that clients' secrets may be sent to: issuer URLs, or patterns of hosts (identity.oidc_issuers).
+    Empty: the mode oidc can not be used."""
+
+    issuer_token_hosts: tuple[str, ...] = ()
+    """Hosts beyond a provider's own that may serve its token endpoint (--allowed-token-host)."""
 
 
 class Cluster(ServiceAccounts, Secrets, Protocol):
@@ -38,4 +47,8 @@ def modes(
     Raises:
         ValueError: a setting can not be used; names the flag.
     """
-    return {FEDERATED: Federated(cluster, hosts, settings.databricks_audience, log, now)}
+    issuers = IssuerPolicy(settings.allowed_issuers, settings.issuer_token_hosts)
+    return {
+        FEDERATED: Federated(cluster, hosts, settings.databricks_audience, log, now),
+        OIDC: Oidc(cluster, hosts, issuers, log, now),
+    }
