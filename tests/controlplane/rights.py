@@ -55,6 +55,7 @@ class Holder:
         config.load_kube_config(config_file=str(kubeconfig), client_configuration=settings)  # type: ignore[no-untyped-call]
         self.client = client.ApiClient(settings)
         self.kube = Kube(self.client)
+        self._bound: list[str] = []
 
     def hold(self, rules: list[Rule], *, everywhere: bool = False) -> Kube:
         """Binds the rules, in the namespace or in the whole cluster, and waits until they count."""
@@ -67,12 +68,18 @@ class Holder:
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name},
             "subjects": [{"kind": "ServiceAccount", "name": self.name, "namespace": self.namespace}],
         }
+        self._bound = [f"{where}/{kind.lower()}bindings/{name}", f"{where}/{kind.lower()}s/{name}"]
         self._api.call("POST", f"{where}/{kind.lower()}bindings", binding)
         deadline = time.monotonic() + SETTLES_SECONDS
         while not self.may("get", "trainyard.dev", "marker"):
             assert time.monotonic() < deadline, "the API server does not learn of the rights"
             time.sleep(0.02)
         return self.kube
+
+    def let_go(self) -> None:
+        """Takes its rights away again."""
+        for path in self._bound:
+            self._api.call("DELETE", path)
 
     def may(self, verb: str, group: str, resource: str) -> bool:
         """What the API server's authorizer answers of the namespace."""

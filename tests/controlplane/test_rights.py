@@ -4,14 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from trainyard_localcluster import LocalCluster
 
 ROOT = Path(__file__).resolve().parents[2]
-RBAC = "/apis/rbac.authorization.k8s.io/v1"
 OPERATOR = "system:serviceaccount:trainyard-system:trainyard"
-NAMED = "system:serviceaccount:trainyard-system:named"
 
 
 @pytest.fixture(scope="module")
@@ -58,16 +55,3 @@ def test_the_operator_may_do_what_it_needs_and_no_more(
     granted: LocalCluster, verb: str, resource: str, expected: bool
 ) -> None:
     assert allowed(granted, OPERATOR, verb, resource, "default") is expected
-
-
-def test_a_right_to_tokens_can_be_held_to_one_service_account(api: LocalCluster, namespace: str) -> None:
-    """The shape that the chart gives to identity.serviceAccounts: the token rule with resourceNames."""
-    [rule] = yaml.safe_load((ROOT / "charts/trainyard/files/rbac/token.yaml").read_text())
-    role = {"metadata": {"name": "token-trainer"}, "rules": [rule | {"resourceNames": ["trainer"]}]}
-    subject = {"kind": "ServiceAccount", "name": "named", "namespace": "trainyard-system"}
-    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "token-trainer"}
-    api.call("POST", f"{RBAC}/namespaces/{namespace}/roles", role)
-    binding = {"metadata": {"name": "token-trainer"}, "roleRef": reference, "subjects": [subject]}
-    api.call("POST", f"{RBAC}/namespaces/{namespace}/rolebindings", binding)
-    asked = [(namespace, "trainer"), (namespace, "default"), ("default", "trainer")]
-    assert [allowed(api, NAMED, "create", "/serviceaccounts/token", *where) for where in asked] == [True, False, False]

@@ -13,7 +13,7 @@ import pytest
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
-from tests.controlplane.rights import MARKER, RBAC, Holder, rules_of, without
+from tests.controlplane.rights import MARKER, Holder, rules_of, without
 from trainyard.api.base import GROUP, VERSION
 from trainyard.controllers.kube import CLUSTER_WORKSPACE, RUN, RUN_LOG, WORKSPACE, ForbiddenError, Kind, Kube
 from trainyard_localcluster import LocalCluster
@@ -47,7 +47,8 @@ def watched(kind: Kind) -> Callable[[Place], object]:
     """A watch as kopf opens it; ends by itself after a second."""
 
     def watch(place: Place) -> object:
-        ask, also = client.CustomObjectsApi(place.holder.client), {"watch": True, "timeout_seconds": 1}
+        ask = client.CustomObjectsApi(place.holder.client)
+        also: dict[str, Any] = {"watch": True, "timeout_seconds": 1}
         if kind.namespaced:
             return ask.list_namespaced_custom_object(GROUP, VERSION, place.namespace, kind.plural, **also)
         return ask.list_cluster_custom_object(GROUP, VERSION, kind.plural, **also)
@@ -122,10 +123,10 @@ def place(api: LocalCluster, namespace: str, tmp_path: Path) -> Iterator[Place]:
     }
     api.call("POST", f"{own}/mlrunlogs", _made(RUN_LOG, "kept", LOG))
     api.call("POST", f"/api/v1/namespaces/{namespace}/configmaps", {**_named("code"), "data": {"train.py": "pass"}})
-    yield Place(Holder(api, namespace, "operator", tmp_path), objects)
+    holder = Holder(api, namespace, "operator", tmp_path)
+    yield Place(holder, objects)
+    holder.let_go()
     api.call("DELETE", f"{API}/clustermlworkspaces/{namespace}")
-    for kind in ("clusterrolebindings", "clusterroles"):
-        api.call("DELETE", f"{RBAC}/{kind}/{namespace}-operator")
 
 
 def _made(kind: Kind, name: str, spec: dict[str, Any]) -> dict[str, Any]:
