@@ -75,6 +75,13 @@ class AzureControl:
         """Take a role away."""
         self.call("DELETE", "/azure/roles", {"client_id": client_id, "role": role, "scope": scope})
 
+    def assign_custom_role(
+        self, client_id: str, role: str, actions: Sequence[str], not_actions: Sequence[str] = ()
+    ) -> None:
+        """Give a role that is not built in, with these operations, on the workspace."""
+        body = {"client_id": client_id, "role": role, "actions": list(actions), "not_actions": list(not_actions)}
+        self.call("POST", "/azure/custom-roles", body)
+
     def issue_azure_token(self, client_id: str, audience: str, lifetime_seconds: float = 3599) -> str:
         """An access token without a sign-in; the audience is the resource manager's URL or the ML resource."""
         body = {"client_id": client_id, "audience": audience, "lifetime_seconds": lifetime_seconds}

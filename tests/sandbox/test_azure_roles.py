@@ -72,6 +72,18 @@ def test_a_role_reaches_everything_below_its_scope_and_nothing_beside(scope: str
     assert permits([RoleAssignment("Reader", scope)], f"{ML}/read", WORKSPACE) is reaches
 
 
+def test_a_custom_role_permits_what_it_lists_and_tells_so(control: SandboxControl, arm: Arm) -> None:
+    somebody = control.add_application("somebody")
+    control.assign_custom_role(somebody, "Only reads", [f"{ML}/read", f"{ML}/*/read"], [f"{ML}/models/*/read"])
+    assert arm(somebody, "GET", "", version=VERSION).status_code == 200
+    assert arm(somebody, "GET", "/jobs", version=VERSION).status_code == 200
+    assert arm(somebody, "GET", "/models/m/versions/1", version=VERSION).status_code == 403
+    told = arm(somebody, "GET", "/providers/Microsoft.Authorization/permissions", version="2022-04-01").json()
+    assert [role["notActions"] for role in told["value"]] == [[f"{ML}/models/*/read"]]
+    with pytest.raises(ControlError, match="built in"):
+        control.assign_custom_role(somebody, "Reader", [f"{ML}/read"])
+
+
 def test_who_lacks_a_role_is_told_so_in_arms_sentence(control: SandboxControl, arm: Arm) -> None:
     nobody = control.add_application("nobody")
     object_id = next(found["object_id"] for found in control.applications() if found["client_id"] == nobody)

@@ -10,10 +10,20 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from trainyard_sandbox.azure.datastores import Datastore
+from trainyard_sandbox.azure.roles import ROLES, Role, RoleAssignment
 from trainyard_sandbox.errors import invalid_parameter, not_found
-from trainyard_sandbox.schema import AnyJson, MapOf, Number, Obj, Str, json_body, query
+from trainyard_sandbox.schema import AnyJson, ListOf, MapOf, Number, Obj, Str, json_body, query
 from trainyard_sandbox.state import sandbox_state
 
+_CUSTOM_ROLE = Obj(
+    {
+        "client_id": Str(),
+        "role": Str(min_length=1),
+        "actions": ListOf(Str(min_length=1)),
+        "not_actions": ListOf(Str(min_length=1)),
+    },
+    required=("client_id", "role", "actions"),
+)
 KINDS = ("codes", "environments", "data", "models")
 _BLOB = Obj(
     {"datastore": Str(), "path": Str(min_length=1), "content": Str()}, required=("datastore", "path", "content")
@@ -40,6 +50,7 @@ def control_routes() -> list[Route]:
     """Mounted on the control API by server.py."""
     return [
         Route("/azure/workspace", change_workspace, methods=["PUT"]),
+        Route("/azure/custom-roles", assign_custom_role, methods=["POST"]),
         Route("/azure/datastores", add_datastore, methods=["POST"]),
         Route("/azure/blobs", put_blob, methods=["POST"]),
         Route("/azure/blobs", list_blobs, methods=["GET"]),
@@ -53,6 +64,18 @@ def control_routes() -> list[Route]:
 async def change_workspace(request: Request) -> Response:
     """PUT /azure/workspace: properties that the workspace shows instead of its own; {} for the truth again."""
     sandbox_state(request).azure.workspace_overrides = (await json_body(request, _WORKSPACE))["properties"]
+    return JSONResponse({})
+
+
+async def assign_custom_role(request: Request) -> Response:
+    """POST /azure/custom-roles: give a role that is not built in on the workspace."""
+    azure = sandbox_state(request).azure
+    given = await json_body(request, _CUSTOM_ROLE)
+    if given["role"] in ROLES:
+        raise invalid_parameter(f"{given['role']} is built in")
+    role = Role(tuple(given["actions"]), tuple(given.get("not_actions", ())))
+    principal = azure.directory.require(given["client_id"])
+    principal.assignments.append(RoleAssignment(given["role"], azure.workspace_scope, role))
     return JSONResponse({})
 
 

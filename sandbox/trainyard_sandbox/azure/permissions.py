@@ -10,7 +10,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from trainyard_sandbox.azure.arm import Action, AzureCall, arm_route
-from trainyard_sandbox.azure.roles import ROLES
 
 VERSIONS = ("2015-07-01", "2018-01-01-preview", "2022-04-01")
 
@@ -25,7 +24,7 @@ def routes() -> list[Route]:
 async def permissions(call: AzureCall) -> Response:
     """The roles that count for the caller here."""
     held = [given for given in call.principal.assignments if given.covers(call.azure.workspace_scope)]
-    roles = [ROLES[given.role] for given in held]
+    roles = [given.definition for given in held]
     return JSONResponse(
         {
             "value": [

@@ -82,10 +82,19 @@ ROLES = {
 
 @dataclass(frozen=True)
 class RoleAssignment:
-    """A role on a scope: a resource id such as `/subscriptions/S/resourceGroups/G`, or "/" for all."""
+    """A role on a scope: a resource id such as `/subscriptions/S/resourceGroups/G`, or "/" for all.
+
+    `custom` is the definition of a role that is not built in ("Azure custom roles").
+    """
 
     role: str
     scope: str
+    custom: Role | None = None
+
+    @property
+    def definition(self) -> Role:
+        """What the role permits."""
+        return self.custom or ROLES[self.role]
 
     def covers(self, scope: str) -> bool:
         """Whether the scope is this one or below it; resource ids are compared without regard to case."""
@@ -95,7 +104,7 @@ class RoleAssignment:
 
 def permits(assignments: Iterable[RoleAssignment], action: str, scope: str, *, data: bool = False) -> bool:
     """Whether any of the assignments permits the action on the scope."""
-    return any(given.covers(scope) and ROLES[given.role].permits(action, data=data) for given in assignments)
+    return any(given.covers(scope) and given.definition.permits(action, data=data) for given in assignments)
 
 
 @cache
