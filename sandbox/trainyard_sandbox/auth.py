@@ -2,9 +2,16 @@
 
 Every platform route but discovery and the token endpoint calls `caller`. It must never put a token into a message.
 
+A bearer is a Databricks token, a personal access token, or an Entra access token for Azure Databricks whose application
+is a service principal of the workspace (Azure Databricks documentation, "Get Microsoft Entra ID tokens for service
+principals" and "Troubleshoot Microsoft Entra ID access tokens": audience, issuer and times are checked).
+
 Wordings: "Credential was not sent or was of an unsupported type for this API." and "Unauthorized access to Org" are
 what workspaces answer (public issue threads of databricks/terraform-provider-databricks);
-the entitlement sentence follows Databricks documentation, "Manage entitlements".
+the entitlement sentence follows Databricks documentation, "Manage entitlements". Personal access tokens: 403 and the
+status as a number in databricks/databricks-sdk-go issues 873 and 917. Entra tokens: 400 for another audience in
+databricks/terraform-provider-databricks issue 4495, 401 "Token is expired" in databrickslabs/splunk-integration issue
+55, 403 for a service principal that the workspace does not have in DataThirstLtd/databricks.vsts.tools issue 20.
 """
 
 from __future__ import annotations
@@ -13,10 +20,11 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from trainyard_sandbox.azure.state import DATABRICKS_RESOURCE
 from trainyard_sandbox.errors import ApiError, permission_denied
 from trainyard_sandbox.principals import Principal
-from trainyard_sandbox.state import sandbox_state
-from trainyard_sandbox.tokens import IssuedToken
+from trainyard_sandbox.state import SandboxState, sandbox_state
+from trainyard_sandbox.tokens import PAT_PREFIX, IssuedToken
 
 
 @dataclass(frozen=True)
@@ -32,24 +40,24 @@ def _unauthenticated(message: str) -> ApiError:
     return ApiError(401, "UNAUTHENTICATED", message, headers)
 
 
+def _gateway(status: int, message: str) -> ApiError:
+    return ApiError(status, str(status), message, {"X-Databricks-Reason-Phrase": message})
+
+
 def caller(request: Request) -> Caller:
     """The caller of a workspace API.
 
     Raises:
-        ApiError: 401 without a live token; 403 when the principal is not in this workspace, when it lacks the
-            entitlement `workspace-access`, or when the request names another workspace.
+        ApiError: 401 without a live token (403 for a personal access token, 400 for an Entra token of another
+            audience); 403 when the principal is not in this workspace, when it lacks the entitlement
+            `workspace-access`, or when the request names another workspace.
     """
     state = sandbox_state(request)
-    scheme, _, value = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not value:
-        raise _unauthenticated("Credential was not sent or was of an unsupported type for this API.")
-    token = state.tokens.find(value)
-    if token is None:
-        raise _unauthenticated("Invalid access token.")
-    if token.expires_at <= state.now():
-        raise _unauthenticated("Invalid access token: the token is expired.")
+    token = bearer(request)
     request.state.application_id = token.application_id
-    principal = state.directory.get(token.application_id)
+    principal = state.directory.signed_in(token.application_id)
+    if principal is None and token.purpose == "entra":
+        raise _gateway(403, "User not authorized.")
     if principal is None:
         raise _unauthenticated("The principal of this access token no longer exists.")
     named = request.headers.get("x-databricks-workspace-id", state.workspace_id)
@@ -58,3 +66,42 @@ def caller(request: Request) -> Caller:
     if not principal.is_entitled("workspace-access"):
         raise permission_denied("This API is disabled for users without the workspace-access entitlement.")
     return Caller(principal, token)
+
+
+def bearer(request: Request) -> IssuedToken:
+    """The live token that a request shows, of whatever kind.
+
+    Raises:
+        ApiError: 400, 401 or 403; see `caller`.
+    """
+    state = sandbox_state(request)
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not value:
+        raise _unauthenticated("Credential was not sent or was of an unsupported type for this API.")
+    token = state.tokens.find(value) or _entra_token(state, value)
+    if token is None and value.startswith(PAT_PREFIX):
+        raise _gateway(403, "Invalid access token.")
+    if token is None:
+        raise _unauthenticated("Invalid access token.")
+    if token.expires_at <= state.now():
+        raise _expired(token)
+    return token
+
+
+def _expired(token: IssuedToken) -> ApiError:
+    if token.purpose == "pat":
+        return _gateway(403, "Invalid access token.")
+    if token.purpose == "entra":
+        return _gateway(401, "Token is expired")
+    return _unauthenticated("Invalid access token: the token is expired.")
+
+
+def _entra_token(state: SandboxState, value: str) -> IssuedToken | None:
+    """An access token of the tenant, as the platform takes it: whom it speaks for is its claim `appid`."""
+    token = state.azure.tokens.find(value)
+    if token is None:
+        return None
+    if token.audience != DATABRICKS_RESOURCE:
+        claim = f"Expected aud claim to be: {DATABRICKS_RESOURCE}, but was: {token.audience}."
+        raise _gateway(400, f"io.jsonwebtoken.IncorrectClaimException: {claim}")
+    return IssuedToken(value, token.client_id, "entra", token.issued_at, token.expires_at)

@@ -19,6 +19,7 @@ import httpx
 
 from trainyard_sandbox.azure_client import AzureControl
 from trainyard_sandbox.azure_jobs_client import AzureJobsControl
+from trainyard_sandbox.identity_client import IdentityControl
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class AzureAddress:
     workspace_name: str
     tenant_id: str
     region: str
+    imds: str
+    """The instance metadata service, plain http: what AZURE_POD_IDENTITY_AUTHORITY_HOST takes."""
 
     @property
     def workspace_scope(self) -> str:
@@ -61,6 +64,7 @@ class AzureAddress:
             workspace_name=document["workspaceName"],
             tenant_id=document["tenantId"],
             region=document["region"],
+            imds=document["imds"],
         )
 
 
@@ -75,6 +79,11 @@ class SandboxAddress:
     ca_file: Path
     pid: int
     azure: AzureAddress
+
+    @property
+    def imds(self) -> str:
+        """The instance metadata service; see `AzureAddress.imds`."""
+        return self.azure.imds
 
     @classmethod
     def read(cls, sandbox_json: Path) -> SandboxAddress:
@@ -113,7 +122,7 @@ class ControlError(Exception):
     """The control API refused."""
 
 
-class SandboxControl(AzureControl, AzureJobsControl):
+class SandboxControl(AzureControl, AzureJobsControl, IdentityControl):
     """One sandbox's control API. Use it as a context manager, or `close` it."""
 
     def __init__(self, sandbox_json: Path) -> None:

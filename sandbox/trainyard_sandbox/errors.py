@@ -15,6 +15,9 @@ from starlette.responses import JSONResponse, Response
 class ApiError(Exception):
     """A request refused with an HTTP status, Databricks' error code and a sentence.
 
+    A status as `error_code` is written as a number, as the gateway before the APIs does it
+    (databricks/databricks-sdk-go issue 873).
+
     `reason` is the machine-readable one of `google.rpc.ErrorInfo`, which a few APIs add (databricks-sdk
     `errors/details.py`).
     """
@@ -59,7 +62,8 @@ def already_exists(message: str) -> ApiError:
 async def render_api_error(_request: Request, error: Exception) -> Response:
     """Starlette exception handler: the JSON body that the SDK's deserializer reads."""
     assert isinstance(error, ApiError)  # noqa: S101 - registered for this class only
-    body: dict[str, object] = {"error_code": error.error_code, "message": error.message}
+    code = error.error_code
+    body: dict[str, object] = {"error_code": int(code) if code.isdigit() else code, "message": error.message}
     if error.reason is not None:
         kind = "type.googleapis.com/google.rpc.ErrorInfo"
         body["details"] = [{"@type": kind, "reason": error.reason, "domain": "databricks.com", "metadata": {}}]

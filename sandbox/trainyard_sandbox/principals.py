@@ -53,7 +53,7 @@ def normal_privilege(securable: str, privilege: str) -> str:
 
 @dataclass
 class NamedIdentity:
-    """A user or a group: it can be granted things and passes them on to its members; it cannot sign in here."""
+    """A user or a group: it can be granted things; a group passes them on to its members. Groups never sign in."""
 
     kind: IdentityKind
     name: str
@@ -213,6 +213,25 @@ class Directory:
     def get(self, application_id: str) -> Principal | None:
         """The principal with this application id."""
         return self._principals.get(application_id)
+
+    def signed_in(self, name: str) -> Principal | None:
+        """Who calls: the service principal with this application id, or the user with this name.
+
+        A user is shown as a principal whose application id is the user's name; both share what they were granted.
+        """
+        user = self.users.get(name)
+        if user is None or name in self._principals:
+            return self._principals.get(name)
+        return Principal(
+            application_id=user.name,
+            display_name=user.name,
+            scim_id=user.scim_id,
+            entitlements=user.entitlements,
+            groups=user.groups,
+            grants=user.grants,
+            directory=self,
+            kind="user",
+        )
 
     def require(self, application_id: str) -> Principal:
         """The principal with this application id, or 404 as the platform says it."""

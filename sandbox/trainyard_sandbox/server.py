@@ -1,4 +1,6 @@
-"""Assembles the sandbox: state, and the applications of Databricks, Azure and the control API, one https server each.
+"""Assembles the sandbox: state, and the applications of Databricks, Azure, instance metadata and the control API.
+
+Each has a server of its own, https except the metadata service.
 
 cli.py runs `serve`; tests may run it in a thread. The control API is a separate application on its own port and is
 never reachable through a platform's host.
@@ -30,6 +32,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trainyard_sandbox import azure_app, control, databricks
+from trainyard_sandbox.azure import imds
 from trainyard_sandbox.azure.state import STORAGE_SUFFIX
 from trainyard_sandbox.certificates import CertificateAuthority
 from trainyard_sandbox.engine.dispatch import Engine
@@ -178,6 +181,12 @@ def build_azure(state: SandboxState, connections: Connections) -> ASGIApp:
     return azure_app.AccountHosts(logged, state.azure)
 
 
+def build_imds(state: SandboxState, connections: Connections) -> ASGIApp:
+    """The instance metadata service behind the faults and the request log."""
+    faulty = FaultMiddleware(imds.build(state), state.faults, connections, imds.fault_body)
+    return RequestLogMiddleware(faulty, state)
+
+
 def build_state(settings: Settings, ca_file: Path) -> SandboxState:
     """A fresh sandbox's state."""
 
@@ -210,15 +219,16 @@ async def running(settings: Settings) -> AsyncIterator[SandboxState]:
     settings.directory.mkdir(parents=True, exist_ok=True)
     authority = CertificateAuthority(settings.directory / "ca.pem")
     state = build_state(settings, authority.ca_file)
-    platform_socket, azure_socket, control_socket = _loopback_socket(), _loopback_socket(), _loopback_socket()
+    platform_socket, azure_socket, imds_socket, control_socket = sockets = [_loopback_socket() for _ in range(4)]
     state.base_url, state.azure.url = _url(platform_socket), _url(azure_socket)
+    state.azure.imds_url = _url(imds_socket, "http")
     servers: list[_Server] = []
     platform = build_platform(state, lambda peer: servers[0].connection(peer))
     servers.append(_server(platform, authority))
     azure = build_azure(state, lambda peer: servers[1].connection(peer))
     servers.append(_server(azure, authority, f"*.blob.{STORAGE_SUFFIX}"))
+    servers.append(_server(build_imds(state, lambda peer: servers[2].connection(peer)), None))
     servers.append(_server(control.build(state, control_routes()), authority))
-    sockets = (platform_socket, azure_socket, control_socket)
     tasks = [asyncio.create_task(s._serve([sock])) for s, sock in zip(servers, sockets, strict=True)]
     try:
         for start in state.on_startup:
@@ -253,8 +263,9 @@ async def _until_started(servers: list[_Server], tasks: list[asyncio.Task[None]]
         await asyncio.sleep(0.005)
 
 
-def _server(app: ASGIApp, authority: CertificateAuthority, *names: str) -> _Server:
-    context = authority.server_context(*names)
+def _server(app: ASGIApp, authority: CertificateAuthority | None, *names: str) -> _Server:
+    """A server with a certificate, or of plain http without an authority."""
+    context = authority.server_context(*names) if authority else None
     config = uvicorn.Config(
         app,
         http="h11",
@@ -264,7 +275,7 @@ def _server(app: ASGIApp, authority: CertificateAuthority, *names: str) -> _Serv
         access_log=False,
         server_header=False,
         timeout_keep_alive=60,
-        ssl_context_factory=lambda _config, _default: context,
+        ssl_context_factory=(lambda _config, _default: context) if context else None,
     )
     return _Server(config)
 
@@ -276,8 +287,8 @@ def _loopback_socket() -> socket.socket:
     return sock
 
 
-def _url(sock: socket.socket) -> str:
-    return f"https://127.0.0.1:{sock.getsockname()[1]}"
+def _url(sock: socket.socket, scheme: str = "https") -> str:
+    return f"{scheme}://127.0.0.1:{sock.getsockname()[1]}"
 
 
 def _announce(directory: Path, state: SandboxState, control_url: str) -> None:

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from trainyard_sandbox.azure.state import AzureState
 from trainyard_sandbox.compute import Compute
 from trainyard_sandbox.engine.saved_jobs import JobStore
+from trainyard_sandbox.oauth_secrets import OAuthSecrets
 from trainyard_sandbox.principals import Directory, Principal
 from trainyard_sandbox.secret_scopes import SecretScopes
 from trainyard_sandbox.tokens import TokenStore
@@ -111,6 +112,7 @@ class SandboxState:
     azure: AzureState = field(init=False)
     compute: Compute = field(init=False)
     secret_scopes: SecretScopes = field(init=False)
+    oauth_secrets: OAuthSecrets = field(init=False)
     jobs: JobStore = field(init=False)
     files: WorkspaceFiles | None = None
     securables: Any = None
@@ -125,6 +127,7 @@ class SandboxState:
         self.azure = AzureState(self.data_dir / "azure", self.now)
         self.compute = Compute(self.now)
         self.secret_scopes = SecretScopes(self.now)
+        self.oauth_secrets = OAuthSecrets(self.now)
         self.jobs = JobStore(self.now)
 
     @property

@@ -1,36 +1,43 @@
 """Access tokens of the sandbox: issued, found again, expired, and never forgotten.
 
-oidc.py issues them in exchange for an assertion, the engines for a run's own code, the control API by hand; auth.py
-looks them up. Every token ever issued stays in the list, because the canary scan searches for all of them. The request
-log must never contain one.
+oidc.py issues them for an assertion or an OAuth secret, the engines for a run's own code, the control API by hand and
+as personal access tokens; auth.py looks them up. Every token ever issued stays in the list, because the canary scan
+searches for all of them. The request log must never contain one.
 
 A Databricks OAuth token is a JWT signed by the workspace's OIDC service (Databricks documentation, "Authorize service
-principal access with OAuth"): ours has that shape, so that a scan for JWT segments meets what it would meet there.
+principal access with OAuth"): ours has that shape, so that a scan for JWT segments meets what it would meet there. A
+personal access token is "dapi" and 32 hexadecimal digits.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
-Purpose = Literal["federation", "runtime", "manual"]
+Purpose = Literal["federation", "secret", "runtime", "manual", "pat", "entra"]
 PURPOSES: tuple[str, ...] = get_args(Purpose)
+PAT_PREFIX = "dapi"
 
 
 @dataclass
 class IssuedToken:
-    """One access token and whom it speaks for. `expires_at` and `issued_at` are Unix seconds of the sandbox's clock."""
+    """One access token and whom it speaks for: `application_id` is a service principal's, or a user's name.
+
+    Times are Unix seconds of the sandbox's clock; `token_id` names it where its value may not be. The purpose "entra"
+    is that of the tenant's tokens, which are not kept here.
+    """
 
     value: str
     application_id: str
     purpose: Purpose
     issued_at: float
     expires_at: float
+    token_id: str = field(default_factory=lambda: secrets.token_hex(16))
 
 
 class TokenStore:
@@ -64,6 +71,13 @@ class TokenStore:
         value = jwt.encode(claims, self._key, algorithm="ES256", headers={"typ": "at+jwt", "kid": "sandbox"})
         token = IssuedToken(value, application_id, purpose, issued_at, expires_at)
         self._tokens[value] = token
+        return token
+
+    def issue_pat(self, owner: str, lifetime_seconds: float) -> IssuedToken:
+        """A new personal access token of a service principal or a user."""
+        now = self._now()
+        token = IssuedToken(PAT_PREFIX + secrets.token_hex(16), owner, "pat", now, now + lifetime_seconds)
+        self._tokens[token.value] = token
         return token
 
     def find(self, value: str) -> IssuedToken | None:

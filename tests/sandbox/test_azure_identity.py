@@ -169,7 +169,7 @@ def test_what_entra_cannot_place_is_refused_by_name(
     refused(ask(grant_type="password"), 400, "unsupported_grant_type", 70003)
     refused(ask(scope=scope(control) + " openid"), 400, "invalid_scope", 70011)
     refused(ask(scope="https://ml.azure.com/user_impersonation"), 400, "invalid_scope", 1002012)
-    refused(ask(scope="https://graph.microsoft.com/.default"), 400, "invalid_resource", 500011)
+    refused(ask(scope="https://vault.azure.net/.default"), 400, "invalid_resource", 500011)
     refused(ask(client_assertion=None), 401, "invalid_client", 7000218)
     refused(ask(client_assertion="no.jwt.here"), 400, "invalid_request", 50027)
     refused(ask(resource="x"), 400, "invalid_request", 900144)

@@ -171,7 +171,9 @@ def test_an_unknown_client_and_other_grants_are_refused_in_oauths_words(
     unknown = exchange(control, assertion, client_id="nobody")
     assert (unknown.status_code, unknown.json()["error"]) == (401, "invalid_client")
     secret = post(control, "/oidc/v1/token", data={"grant_type": "client_credentials", "client_id": principal})
-    assert secret.json()["error"] == "unsupported_grant_type"
+    assert secret.json()["error"] == "invalid_scope"
+    other = post(control, "/oidc/v1/token", data={"grant_type": "password", "client_id": principal})
+    assert other.json()["error"] == "unsupported_grant_type"
     scope = exchange(control, assertion, client_id=principal, scope="sql")
     assert scope.json()["error"] == "invalid_scope"
     extra = exchange(control, assertion, client_id=principal, resource="x")

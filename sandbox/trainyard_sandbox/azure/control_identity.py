@@ -98,6 +98,8 @@ async def remove_application(request: Request) -> Response:
 async def add_credential(request: Request) -> Response:
     """POST .../federated-credentials: one more of at most 20; Entra may take a while to know it."""
     principal = _application(request)
+    if principal.kind == "system-assigned":
+        raise invalid_parameter("a system-assigned managed identity takes no federated credentials")
     given = await json_body(request, _CREDENTIAL)
     if len(principal.credentials) >= MAX_FEDERATED_CREDENTIALS:
         raise invalid_parameter(f"an application holds at most {MAX_FEDERATED_CREDENTIALS} federated credentials")
@@ -121,7 +123,7 @@ async def remove_credential(request: Request) -> Response:
 
 async def add_secret(request: Request) -> Response:
     """POST .../secrets: a client secret; its value is told only here."""
-    principal = _application(request)
+    principal = _own_credentials(request)
     given = await json_body(request, _SECRET)
     value = f"{secrets.token_urlsafe(3)}8Q~{secrets.token_urlsafe(24)}"
     expires_at = sandbox_state(request).now() + given.get("lifetime_seconds", 86400.0)
@@ -131,7 +133,7 @@ async def add_secret(request: Request) -> Response:
 
 async def add_certificate(request: Request) -> Response:
     """POST .../certificates: a certificate (PEM) whose key signs the application's own assertions."""
-    principal = _application(request)
+    principal = _own_credentials(request)
     pem = (await json_body(request, _CERTIFICATE))["pem"].encode()
     try:
         x509.load_pem_x509_certificate(pem)
@@ -210,11 +212,19 @@ def _application(request: Request) -> AzurePrincipal:
     return sandbox_state(request).azure.directory.require(request.path_params["client_id"])
 
 
+def _own_credentials(request: Request) -> AzurePrincipal:
+    principal = _application(request)
+    if principal.kind != "application":
+        raise invalid_parameter("a managed identity takes no secrets and certificates")
+    return principal
+
+
 def _shown(principal: AzurePrincipal) -> dict[str, Any]:
     return {
         "client_id": principal.client_id,
         "object_id": principal.object_id,
         "display_name": principal.display_name,
+        "kind": principal.kind,
         "federated_credentials": [
             {"name": c.name, "issuer": c.issuer, "subject": c.subject, "audiences": list(c.audiences)}
             for c in principal.credentials

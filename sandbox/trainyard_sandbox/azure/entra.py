@@ -27,7 +27,7 @@ from starlette.routing import Route
 
 from trainyard_sandbox.azure.errors import EntraError, iso_time
 from trainyard_sandbox.azure.principals import AzurePrincipal, ClientSecret, FederatedCredential
-from trainyard_sandbox.azure.state import ML_RESOURCE, STORAGE_RESOURCE, AzureState
+from trainyard_sandbox.azure.state import AzureState
 from trainyard_sandbox.issuers import AssertionRefusedError, IssuerUnreachableError, peek
 from trainyard_sandbox.state import SandboxState, sandbox_state
 
@@ -131,7 +131,7 @@ def _application(azure: AzureState, client_id: str) -> AzurePrincipal:
 
 
 def _resource(azure: AzureState, scope: str) -> str:
-    """The resource of a scope `<resource>/.default`: Azure Resource Manager, Azure ML or Azure Storage."""
+    """The resource of a scope `<resource>/.default`."""
     if " " in scope.strip():
         message = f"The provided value for the input parameter 'scope' is not valid. The scope {scope} is not valid."
         raise EntraError(400, "invalid_scope", 70011, message)
@@ -142,14 +142,18 @@ def _resource(azure: AzureState, scope: str) -> str:
         )
         raise EntraError(400, "invalid_scope", 1002012, message)
     resource = scope.removesuffix("/.default")
-    if resource.rstrip("/") not in (azure.url, ML_RESOURCE, STORAGE_RESOURCE):
-        message = (
-            f"The resource principal named {resource} was not found in the tenant named {azure.tenant_name}. This can "
-            "happen if the application has not been installed by the administrator of the tenant or consented to by "
-            "any user in the tenant. You might have sent your authentication request to the wrong tenant."
-        )
-        raise EntraError(400, "invalid_resource", 500011, message)
+    if not azure.knows_resource(resource):
+        raise EntraError(400, "invalid_resource", 500011, unknown_resource(azure, resource))
     return resource
+
+
+def unknown_resource(azure: AzureState, resource: str) -> str:
+    """What Entra says of a resource that the tenant does not have, without its number."""
+    return (
+        f"The resource principal named {resource} was not found in the tenant named {azure.tenant_name}. This can "
+        "happen if the application has not been installed by the administrator of the tenant or consented to by "
+        "any user in the tenant. You might have sent your authentication request to the wrong tenant."
+    )
 
 
 async def _authenticate(state: SandboxState, principal: AzurePrincipal, form: dict[str, str]) -> None:

@@ -12,6 +12,7 @@ import hashlib
 import secrets
 import uuid
 from dataclasses import dataclass, field
+from typing import Literal
 
 from trainyard_sandbox.azure.roles import RoleAssignment, permits
 from trainyard_sandbox.errors import not_found
@@ -47,11 +48,19 @@ class ClientSecret:
         return hashlib.sha256(value.encode()).digest()
 
 
+AzureKind = Literal["application", "system-assigned", "user-assigned"]
+
+
 @dataclass
 class AzurePrincipal:
-    """An application with its service principal (or a user-assigned managed identity, which has the same parts)."""
+    """An application with its service principal, or a managed identity, which has the same parts.
+
+    `assigned`: a managed identity that the virtual machine has.
+    """
 
     display_name: str
+    kind: AzureKind = "application"
+    assigned: bool = False
     client_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     object_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     credentials: list[FederatedCredential] = field(default_factory=list)

@@ -16,10 +16,13 @@ from trainyard_sandbox.azure.blob_sas import Signatures
 from trainyard_sandbox.azure.blob_store import AzureBlobs
 from trainyard_sandbox.azure.principals import AzureDirectory
 from trainyard_sandbox.azure.throttle import Throttle
-from trainyard_sandbox.azure.token_store import AzureTokens
+from trainyard_sandbox.azure.token_store import AzureToken, AzureTokens
 
 ML_RESOURCE = "https://ml.azure.com"
 STORAGE_RESOURCE = "https://storage.azure.com"
+DATABRICKS_RESOURCE = "2ff814a6-3304-4ab8-85cb-cd0e6f879c1d"
+"""Azure Databricks (databricks-sdk `environments.py`, ARM_DATABRICKS_RESOURCE_ID)."""
+GRAPH_RESOURCE = "https://graph.microsoft.com"
 STORAGE_SUFFIX = "core.sandbox.test"
 TOKEN_LIFETIME_SECONDS = 3599.0
 """What `expires_in` says to an application by default (Microsoft Entra documentation, client credentials flow)."""
@@ -37,7 +40,8 @@ class AzureState:
         data_dir: where the Azure half may keep files.
         now: the sandbox's clock, Unix seconds.
 
-    `url` is the one origin of all planes, without a slash at the end; set once the port is bound.
+    `url` is the one origin of all planes, `imds_url` that of the instance metadata service, without a slash at the end;
+    set once the ports are bound.
     """
 
     data_dir: Path
@@ -55,6 +59,9 @@ class AzureState:
     token_lifetime_seconds: float = TOKEN_LIFETIME_SECONDS
     directory: AzureDirectory = field(default_factory=AzureDirectory)
     tokens: AzureTokens = field(init=False)
+    imds_url: str = ""
+    imds_tokens: dict[tuple[str, str], AzureToken] = field(default_factory=dict)
+    """What the instance metadata service holds, by client id and resource."""
     throttle: Throttle = field(init=False)
     blobs: AzureBlobs = field(init=False)
     created_at: float = 0.0
@@ -82,6 +89,12 @@ class AzureState:
         self.throttle = Throttle(time.monotonic)
         self.blobs = AzureBlobs(self.data_dir / "blobs", self.storage_account, self.now)
 
+    def knows_resource(self, resource: str) -> bool:
+        """Whether the tenant gives tokens for it: the resource manager, Azure ML, Azure Storage, Azure Databricks and
+        Microsoft Graph."""
+        known = (self.url, ML_RESOURCE, STORAGE_RESOURCE, DATABRICKS_RESOURCE, GRAPH_RESOURCE)
+        return resource.rstrip("/") in known
+
     def signatures(self) -> Signatures:
         """Makes and checks shared access signatures, as of now."""
         return Signatures(self.blobs, f"{self.url}/blob/{self.storage_account}", self.now())
@@ -106,6 +119,10 @@ class AzureState:
         """Resource id of the workspace's storage account."""
         return f"{self.group_scope}/providers/Microsoft.Storage/storageAccounts/{self.storage_account}"
 
+    def identity_scope(self, name: str) -> str:
+        """Resource id of a user-assigned managed identity."""
+        return f"{self.group_scope}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
+
     def announcement(self) -> dict[str, Any]:
         """The part `azureML` of sandbox.json."""
         return {
@@ -119,4 +136,5 @@ class AzureState:
             "workspaceName": self.workspace_name,
             "tenantId": self.tenant_id,
             "region": self.region,
+            "imds": self.imds_url,
         }

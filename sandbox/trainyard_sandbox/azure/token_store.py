@@ -1,7 +1,8 @@
 """Access tokens of the sandbox's Entra tenant: issued, found again, expired, and never forgotten.
 
-entra.py issues them for a sign-in, the job engine for a run's own code, the control API by hand; arm.py looks them up.
-Every token ever issued stays in the list, because a canary scan searches for all of them.
+entra.py issues them for a sign-in, imds.py for a managed identity, the job engine for a run's own code, the control API
+by hand; arm.py and Databricks' auth.py look them up. Every token ever issued stays in the list, because a canary scan
+searches for all of them.
 
 Claims: Microsoft Entra documentation, "Access token claims reference" (v1.0 tokens, which Azure Resource Manager asks
 for: `appid`, `oid`, `tid`, `idtyp`, `aud` as the resource's URI).
@@ -17,7 +18,7 @@ from typing import Literal, get_args
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
-AzurePurpose = Literal["sign-in", "run", "manual"]
+AzurePurpose = Literal["sign-in", "managed-identity", "run", "manual"]
 AZURE_PURPOSES: tuple[str, ...] = get_args(AzurePurpose)
 
 

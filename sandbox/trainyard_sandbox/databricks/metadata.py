@@ -41,8 +41,8 @@ def _authorization_server_document(state: SandboxState) -> dict[str, object]:
         "issuer": issuer,
         "authorization_endpoint": f"{issuer}/v1/authorize",
         "token_endpoint": f"{issuer}/v1/token",
-        "grant_types_supported": ["urn:ietf:params:oauth:grant-type:token-exchange"],
-        "token_endpoint_auth_methods_supported": ["none"],
+        "grant_types_supported": ["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "none"],
         "scopes_supported": ["all-apis"],
         "response_types_supported": ["token"],
     }
