@@ -28,21 +28,13 @@ def require_principal(session: requests.Session, origin: str, token: AccessToken
         IdentityError: ClientIdMismatch: it is somebody else's; PrincipalNotTold: the workspace does not say whose.
         Unreachable, Throttled: no usable answer.
     """
-    headers = {"Accept": "application/json", "Authorization": f"Bearer {token.value}"}
-    try:
-        response = session.get(f"{origin}{ME}", headers=headers, allow_redirects=False)
-    except Refused as error:
-        raise IdentityError(error.message, reason=error.reason) from error
-    if response.status_code >= 400:
+    status, told = principal_of(session, origin, token)
+    if status >= 400:
         raise IdentityError(
-            f"{origin} does not say whose token the account's federation policy gave (status {response.status_code}), "
+            f"{origin} does not say whose token the account's federation policy gave (status {status}), "
             f"so it is not used. Add service principal {principal} to the workspace.",
             reason="PrincipalNotTold",
         )
-    document = response.json()
-    told = document.get("userName") if isinstance(document, dict) else None
-    if not isinstance(told, str) or not told:
-        raise Unreachable(f"{origin} does not say whose token it gave", reason="PlatformAnswerMalformed")
     if told.casefold() != principal.casefold():
         raise IdentityError(
             f"the account's federation policy takes the assertion for {told[:255]}, not for {principal}, which is "
@@ -50,3 +42,24 @@ def require_principal(session: requests.Session, origin: str, token: AccessToken
             "finds.",
             reason="ClientIdMismatch",
         )
+
+
+def principal_of(session: requests.Session, origin: str, token: AccessToken) -> tuple[int, str]:
+    """The status of the workspace's answer, and whose the token is; empty where the status is 400 or more.
+
+    Raises:
+        IdentityError: RedirectRefused.
+        Unreachable, Throttled: no usable answer.
+    """
+    headers = {"Accept": "application/json", "Authorization": f"Bearer {token.value}"}
+    try:
+        response = session.get(f"{origin}{ME}", headers=headers, allow_redirects=False)
+    except Refused as error:
+        raise IdentityError(error.message, reason=error.reason) from error
+    if response.status_code >= 400:
+        return response.status_code, ""
+    document = response.json()
+    told = document.get("userName") if isinstance(document, dict) else None
+    if not isinstance(told, str) or not told:
+        raise Unreachable(f"{origin} does not say whose token it gave", reason="PlatformAnswerMalformed")
+    return response.status_code, told
