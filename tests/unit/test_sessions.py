@@ -3,31 +3,34 @@
 import asyncio
 import io
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import pytest
 
-from trainyard.api.identity import FEDERATED
+from trainyard.api.identity import FEDERATED, MANAGED_IDENTITY, Identity
 from trainyard.api.training_run import Attempt
-from trainyard.api.workspace import MLWorkspaceSpec
+from trainyard.api.workspace import ClusterMLWorkspaceSpec, MLWorkspaceSpec
 from trainyard.audit.log import AuditLog
 from trainyard.controllers.sessions import Loads, Session, Sessions, target_of
 from trainyard.controllers.workspaces import _host
-from trainyard.core.errors import IdentityError
+from trainyard.core.errors import IdentityError, TrainyardError, Unreachable
 from trainyard.core.snapshot import Target
 from trainyard.identity import clouds
 from trainyard.identity.base import (
     AZURE_CLIENT_ID,
     AZURE_WORKLOAD_CLIENT_ID,
     DATABRICKS_CLIENT_ID,
+    SYSTEM_ASSIGNED,
     ServiceAccountRef,
+    Speaker,
     TokenSource,
 )
 from trainyard.identity.broker import Broker
 from trainyard.identity.federated import Federated
 from trainyard.identity.hosts import HostPolicy
-from trainyard.platforms.base import Connection, Platform, TokensFor
+from trainyard.platforms.base import Account, Connection, Platform, TokensFor
 from trainyard.platforms.lane import Lane
 
 SUBSCRIPTION = "3f2504e0-4f89-11d3-9a0c-0305e82c3301"
@@ -261,3 +264,84 @@ async def test_a_caller_who_gives_up_does_not_end_the_import_for_the_others() ->
     slow.there.set()
     await loads.loaded(cast(Platform, slow))
     assert slow.loads == 1
+
+
+class Standing:
+    """A mode whose principal only the platform can name."""
+
+    def speaker(self, _identity: Identity, _namespace: str, _platform: str) -> Speaker:
+        return Speaker(SYSTEM_ASSIGNED)
+
+    def source(self, _target: Target, _namespace: str, _scope: str) -> TokenSource:
+        raise AssertionError("the connection here asks for no tokens")
+
+
+class Telling:
+    """Databricks, which says who we are: somebody else each time, after a moment in which others may ask."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[Target] = []
+        self.error: TrainyardError | None = None
+        self._target: Target | None = None
+        monkeypatch.setattr("trainyard.platforms.databricks.platform.Databricks.load", lambda _: None)
+        monkeypatch.setattr("trainyard.platforms.databricks.platform.Databricks.connect", self.connect)
+
+    def connect(self, target: Target, _tokens: TokensFor, _log: AuditLog) -> Connection:
+        self._target = target
+        return cast(Connection, self)
+
+    def whoami(self) -> Account:
+        assert self._target is not None
+        self.asked.append(self._target)
+        time.sleep(0.05)
+        if self.error is not None:
+            raise self.error
+        return Account(f"app-{len(self.asked)}", "1")
+
+
+def lent(platform: Mapping[str, Any]) -> ClusterMLWorkspaceSpec:
+    entra = {"entra": {"tenantId": "contoso.com"}} if "databricks" in platform else {}
+    return ClusterMLWorkspaceSpec.model_validate(
+        {**platform, "identity": {MANAGED_IDENTITY: entra}, "computeClasses": {}, "allowedNamespaces": ["team", "two"]}
+    )
+
+
+def standing() -> Sessions:
+    log = AuditLog(io.StringIO())
+    return Sessions(Broker(HostPolicy(), {MANAGED_IDENTITY: Standing()}), log, 10)
+
+
+async def test_databricks_is_asked_who_a_stand_in_is_once_for_all_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders are named after the principal, and a lost run is found by who made it."""
+    telling, made = Telling(monkeypatch), standing()
+    spec = lent({"databricks": {"host": DATABRICKS}})
+    found = await asyncio.gather(*(made.target(spec, "team") for _ in range(50)))
+    assert {each.principal for each in found} == {"app-1"}
+    assert [each.principal for each in telling.asked] == [SYSTEM_ASSIGNED]
+    assert (await made.target(spec, "team")).identity == spec.identity
+
+
+async def test_what_databricks_says_of_a_stand_in_is_asked_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    telling, made = Telling(monkeypatch), standing()
+    spec = lent({"databricks": {"host": DATABRICKS}})
+    assert (await made.target(spec, "team")).principal == "app-1"
+    assert (await made.target(spec, "two")).principal == "app-2"
+    monkeypatch.setattr("trainyard.controllers.sessions.NAME_HOLDS", -1.0)
+    assert (await standing().target(spec, "team")).principal == "app-3"
+    late = standing()
+    assert [(await late.target(spec, "team")).principal for _ in range(2)] == ["app-4", "app-5"]
+    assert len(telling.asked) == 5
+
+
+async def test_a_run_waits_while_databricks_does_not_say_who_a_stand_in_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    telling, made = Telling(monkeypatch), standing()
+    telling.error = Unreachable("no answer")
+    with pytest.raises(Unreachable):
+        await made.target(lent({"databricks": {"host": DATABRICKS}}), "team")
+    telling.error = None
+    assert (await made.target(lent({"databricks": {"host": DATABRICKS}}), "team")).principal == "app-2"
+
+
+async def test_azure_ml_is_not_asked_who_a_stand_in_is() -> None:
+    where = {"subscriptionId": SUBSCRIPTION, "resourceGroup": "ml", "workspaceName": "wine", "tenantId": "contoso.com"}
+    assert (await standing().target(lent({"azureML": where}), "team")).principal == SYSTEM_ASSIGNED

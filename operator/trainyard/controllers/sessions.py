@@ -4,18 +4,20 @@ The only place where identity, platform, lane and host policy meet: nothing reac
 """
 
 import asyncio
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
 from trainyard.api.training_run import Attempt
 from trainyard.api.workspace import MLWorkspaceSpec
 from trainyard.audit.log import AuditLog
+from trainyard.controllers.flights import Flights
 from trainyard.core.errors import TrainyardError
 from trainyard.core.remote import RemoteRun
 from trainyard.core.snapshot import Target
-from trainyard.identity.base import TokenSource
+from trainyard.identity.base import TokenSource, is_stand_in
 from trainyard.identity.broker import Broker
 from trainyard.observe.sweep import Sweep
 from trainyard.platforms.base import Account, Connection, Platform, TokensFor
@@ -28,6 +30,8 @@ SeenBy = Callable[[str, RemoteRun | TrainyardError], None]
 
 MOST_SESSIONS = 2048
 CHECK_SECONDS = 45.0
+# Seconds for which the platform's word on who a stand-in stands for is good.
+NAME_HOLDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,8 @@ class Sessions:
         self._lanes = Lanes()
         self._loads = Loads()
         self._sessions: dict[SessionKey, Session] = {}
+        self._named: dict[SessionKey, tuple[str, float]] = {}  # whom a stand-in stands for, until when that is good
+        self._naming: Flights[SessionKey, tuple[str, float]] = Flights()
         self._watched: dict[str, tuple[Session, str]] = {}  # uid of a run → where it is watched, as what
         self._watchers: dict[tuple[int, str], set[str]] = {}  # the same backwards
         self._seen: SeenBy | None = None
@@ -125,12 +131,31 @@ class Sessions:
         return self._broker.check_host(workspace)
 
     async def target(self, workspace: MLWorkspaceSpec, namespace: str) -> Target:
-        """Where a new attempt of that namespace would go and as whom. Mints nothing.
+        """Where a new attempt of that namespace would go and as whom. Mints nothing, unless only Databricks can say.
+
+        Databricks names folders and experiments after the principal, and who made a run, so that a stand-in for it is
+        asked about first, and again after a while.
 
         Raises:
             IdentityError: the host or the mode is not allowed, or what the mode needs is missing or has not opted in.
+            PlatformError: Databricks could not be asked.
         """
-        return await asyncio.to_thread(self._broker.target, workspace, namespace)
+        target = await asyncio.to_thread(self._broker.target, workspace, namespace)
+        if target.platform != "databricks" or not is_stand_in(target.principal):
+            return target
+        key = SessionKey(target, namespace)
+        known = self._named.get(key)
+        if known is None or time.monotonic() >= known[1]:
+            known = await self._naming.join(key, lambda: self._asked_for_name(key))
+        return replace(target, principal=known[0])
+
+    async def _asked_for_name(self, key: SessionKey) -> tuple[str, float]:
+        session = self._session(key)
+        account = await session.call("whoami", session.connection.whoami, deadline=CHECK_SECONDS)
+        named = self._named[key] = (account.principal, time.monotonic() + NAME_HOLDS)
+        for stale in list(self._named)[: max(0, len(self._named) - MOST_SESSIONS)]:
+            del self._named[stale]
+        return named
 
     async def check(self, workspace: MLWorkspaceSpec, namespace: str) -> Account:
         """Proves that the namespace's identity works in the workspace. Raises the errors of `core.errors`."""

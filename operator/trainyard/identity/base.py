@@ -15,6 +15,16 @@ DATABRICKS_CLIENT_ID = "trainyard.dev/databricks-client-id"
 AZURE_CLIENT_ID = "trainyard.dev/azure-client-id"
 AZURE_WORKLOAD_CLIENT_ID = "azure.workload.identity/client-id"
 
+# Principals that stand for somebody whom only the platform can name: the machine's own managed identity, and whoever a
+# personal access token in the Secret after the slash is of. No principal of a platform has such a name.
+SYSTEM_ASSIGNED = "system-assigned"
+SECRET_PREFIX = "secret/"  # noqa: S105 - a prefix
+
+
+def is_stand_in(principal: str) -> bool:
+    """Whether the principal only stands for one that the platform has to name."""
+    return principal == SYSTEM_ASSIGNED or principal.startswith(SECRET_PREFIX)
+
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
@@ -73,7 +83,7 @@ class Secrets(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """Whom a mode speaks for, before anything is minted."""
+    """Whom a mode speaks for, before anything is minted. `principal` may be a stand-in, see `is_stand_in`."""
 
     principal: str
     service_account: str = ""
