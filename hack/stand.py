@@ -140,6 +140,15 @@ class Team:
     service_account: str = "trainer"
 
 
+def _namespace_with(namespace: str, account: str, annotations: Mapping[str, str]) -> list[dict[str, Any]]:
+    """A namespace with a ServiceAccount."""
+    metadata = {"name": account, "namespace": namespace, "annotations": dict(annotations)}
+    return [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
+    ]
+
+
 @dataclass
 class Stand:
     """A control plane with Trainyard's kinds, and a sandbox that trusts its issuer."""
@@ -170,6 +179,14 @@ class Stand:
         """kubectl apply."""
         self.cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump_all([dict(o) for o in objects]))
 
+    def allow_secret(self, namespace: str, name: str) -> None:
+        """Lets the operator read that Secret, there or not, as OperatorForbidden tells people to."""
+        role, where = f"trainyard-reads-{name}", ("-n", namespace)
+        operator = f"--serviceaccount={OPERATOR_NAMESPACE}:trainyard"
+        what = ("--verb=get", "--resource=secrets", f"--resource-name={name}")
+        self.cluster.kubectl("create", "role", role, *where, *what)
+        self.cluster.kubectl("create", "rolebinding", role, *where, f"--role={role}", operator)
+
     def get(self, kind: str, name: str, namespace: str) -> dict[str, Any]:
         """The object now."""
         found: dict[str, Any] = self.cluster.call(
@@ -183,6 +200,17 @@ class Stand:
 
     def team(self, namespace: str, *, service_account: str = "trainer", host: str | None = None, **spec: Any) -> Team:
         """A namespace whose ServiceAccount is federated, with a workspace called `databricks`."""
+        team, objects = self._federated(namespace, service_account)
+        self.apply(*objects, self.workspace(namespace, service_account, host, **spec))
+        return team
+
+    def newcomer(self, namespace: str, *, service_account: str = "trainer") -> Team:
+        """The same without a workspace."""
+        team, objects = self._federated(namespace, service_account)
+        self.apply(*objects)
+        return team
+
+    def _federated(self, namespace: str, service_account: str) -> tuple[Team, list[dict[str, Any]]]:
         principal = self.control.add_principal(
             f"{namespace}-trainer",
             entitlements=["workspace-access", "allow-cluster-create"],
@@ -191,13 +219,8 @@ class Stand:
         subject = f"system:serviceaccount:{namespace}:{service_account}"
         policy = self.control.add_policy(principal, self.cluster.issuer, subject, [AUDIENCE])
         annotations = {"trainyard.dev/databricks-client-id": principal}
-        metadata = {"name": service_account, "namespace": namespace, "annotations": annotations}
-        self.apply(
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
-            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
-            self.workspace(namespace, service_account, host, **spec),
-        )
-        return Team(namespace, principal, policy, service_account=service_account)
+        team = Team(namespace, principal, policy, service_account=service_account)
+        return team, _namespace_with(namespace, service_account, annotations)
 
     def workspace(
         self, namespace: str, service_account: str = "trainer", host: str | None = None, **spec: Any
@@ -234,18 +257,26 @@ class Stand:
 
         `roles` are what its application may do in the sandbox's Azure ML workspace.
         """
+        team, objects = self._azure_federated(namespace, service_account, roles)
+        self.apply(*objects, self.azure_workspace(namespace, service_account, **spec))
+        return team
+
+    def azure_newcomer(self, namespace: str, *, service_account: str = "trainer") -> Team:
+        """The same without a workspace."""
+        team, objects = self._azure_federated(namespace, service_account, ["AzureML Data Scientist"])
+        self.apply(*objects)
+        return team
+
+    def _azure_federated(
+        self, namespace: str, service_account: str, roles: Iterable[str]
+    ) -> tuple[Team, list[dict[str, Any]]]:
         self.control.add_azure_compute("cpu-cluster")
         client_id = self.control.add_application(f"{namespace}-trainer", roles={"workspace": list(roles)})
         subject = f"system:serviceaccount:{namespace}:{service_account}"
         credential = self.control.add_federated_credential(client_id, self.cluster.issuer, subject)
         annotations = {"trainyard.dev/azure-client-id": client_id}
-        metadata = {"name": service_account, "namespace": namespace, "annotations": annotations}
-        self.apply(
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
-            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
-            self.azure_workspace(namespace, service_account, **spec),
-        )
-        return Team(namespace, client_id, credential, workspace="azureml", service_account=service_account)
+        team = Team(namespace, client_id, credential, workspace="azureml", service_account=service_account)
+        return team, _namespace_with(namespace, service_account, annotations)
 
     def azure_workspace(self, namespace: str, service_account: str = "trainer", **spec: Any) -> dict[str, Any]:
         """An MLWorkspace that points at the sandbox's Azure ML workspace."""
@@ -321,14 +352,23 @@ class Stand:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         return {**kept, "REQUESTS_CA_BUNDLE": str(self.address.ca_file), "PYTHONUNBUFFERED": "1"}
 
-    def operator(self, name: str = "operator", kubeconfig: Path | None = None, **flags: str) -> Process:
-        """An operator that runs as its own ServiceAccount. Its log and audit lie in the stand's directory."""
+    def operator(
+        self,
+        name: str = "operator",
+        kubeconfig: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        **flags: str,
+    ) -> Process:
+        """An operator that runs as its own ServiceAccount, with `env` in its environment besides what it needs.
+
+        Its log and audit lie in the stand's directory.
+        """
         own = self.dir / f"{name}.kubeconfig"
         if kubeconfig is None:
             kubeconfig = self.cluster.service_account_kubeconfig(OPERATOR_NAMESPACE, "trainyard", own)
         require_local(kubeconfig)
         command = self.operator_command(kubeconfig, self.dir / f"{name}.audit", **flags)
-        return Process("the operator", command, self.dir / f"{name}.log", self.operator_env())
+        return Process("the operator", command, self.dir / f"{name}.log", {**self.operator_env(), **(env or {})})
 
     def audit(self, name: str = "operator") -> list[dict[str, Any]]:
         """The audit records so far."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import signal
 import socket
@@ -132,21 +133,30 @@ def test_a_dependent_is_collected_and_a_namespace_really_goes(cluster: LocalClus
     cluster.kubectl("delete", "namespace", name, "--timeout=60s")
 
 
-def test_the_audit_log_has_writes_and_token_requests_but_no_reads_and_no_tokens(
+def test_the_audit_log_has_writes_token_requests_and_looks_at_secrets_but_no_other_reads_and_no_values(
     cluster: LocalCluster, namespace: str, tmp_path: Path
 ) -> None:
     cluster.kubectl("create", "serviceaccount", "audited", "-n", namespace)
     cluster.kubectl("get", "serviceaccount", "audited", "-n", namespace)
     path = cluster.service_account_kubeconfig(namespace, "audited", tmp_path / "kubeconfig")
     token = yaml.safe_load(path.read_text())["users"][0]["user"]["token"]
+    value = uuid.uuid4().hex
+    cluster.kubectl("create", "secret", "generic", "audited", "-n", namespace, f"--from-literal=key={value}")
+    cluster.kubectl("get", "secret", "audited", "-n", namespace)
     text = cluster.audit_log.read_text()
     events = [yaml.safe_load(line) for line in text.splitlines() if namespace in line and '"audited"' in line]
-    assert [(event["verb"], event["objectRef"].get("subresource")) for event in events] == [
-        ("create", None),
-        ("create", "token"),
+    asked = [(e["verb"], e["objectRef"]["resource"], e["objectRef"].get("subresource")) for e in events]
+    assert asked == [
+        ("create", "serviceaccounts", None),
+        ("create", "serviceaccounts", "token"),
+        ("create", "secrets", None),
+        ("get", "secrets", None),
     ]
-    assert '"verb":"get"' not in text
+    reads = [line for line in text.splitlines() if '"verb":"get"' in line]
+    assert [line for line in reads if '"resource":"secrets"' not in line] == []
     assert token not in text
+    assert value not in text
+    assert base64.b64encode(value.encode()).decode() not in text
 
 
 def test_etcds_contents_can_be_searched_also_for_what_was_overwritten(

@@ -204,7 +204,7 @@ class Scene:
         self.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
 
     def api_requests(self, namespace: str) -> list[dict[str, Any]]:
-        """Writes and token requests in that namespace by the operator, from the API server's own audit log."""
+        """The operator's writes, token requests and looks at Secrets there, from the API server's own audit log."""
         lines = self.cluster.audit_log.read_text().splitlines()
         records = (json.loads(line) for line in lines if f"/namespaces/{namespace}/" in line)
         return [r for r in records if r["user"]["username"] == OPERATOR]

@@ -51,6 +51,9 @@ class AzureMLDriver:
     def team(self, namespace: str, service_account: str = "trainer", **spec: Any) -> Team:
         return self._stand.azure_team(namespace, service_account=service_account, **_portable(spec))
 
+    def newcomer(self, namespace: str, service_account: str = "trainer") -> Team:
+        return self._stand.azure_newcomer(namespace, service_account=service_account)
+
     def workspace(self, namespace: str, service_account: str = "trainer", **spec: Any) -> dict[str, Any]:
         return self._stand.azure_workspace(namespace, service_account, **_portable(spec))
 

@@ -103,6 +103,9 @@ class PlatformDriver(Protocol):
         the workspace.
         """
 
+    def newcomer(self, namespace: str, service_account: str = "trainer") -> Team:
+        """A namespace with a ServiceAccount that the platform trusts, and no workspace."""
+
     def workspace(self, namespace: str, service_account: str = "trainer", **spec: Any) -> dict[str, Any]:
         """The MLWorkspace of such a team, named as the platform; not applied."""
 

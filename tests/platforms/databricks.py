@@ -53,6 +53,9 @@ class DatabricksDriver:
     def team(self, namespace: str, service_account: str = "trainer", **spec: Any) -> Team:
         return self._stand.team(namespace, service_account=service_account, **_portable(spec))
 
+    def newcomer(self, namespace: str, service_account: str = "trainer") -> Team:
+        return self._stand.newcomer(namespace, service_account=service_account)
+
     def workspace(self, namespace: str, service_account: str = "trainer", **spec: Any) -> dict[str, Any]:
         return self._stand.workspace(namespace, service_account, **_portable(spec))
 

@@ -88,8 +88,8 @@ class LocalCluster:
     def start(cls, dir: Path, *, audit: bool = False, detach: bool = False) -> LocalCluster:
         """Start a control plane in `dir` (made if missing) and return when it is ready.
 
-        `audit` writes every write and every token request to `audit_log`, without bodies. `detach` leaves it running
-        when this process ends. Raises LocalClusterError (BuildError, AlreadyRunning) with what to do.
+        `audit` writes every write, token request and look at a Secret to `audit_log`, without bodies. `detach` leaves
+        it running when this process ends. Raises LocalClusterError (BuildError, AlreadyRunning) with what to do.
         """
         home = Home(dir.absolute())
         programs = find_programs()

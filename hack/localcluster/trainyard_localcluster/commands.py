@@ -33,6 +33,8 @@ AUDIT_POLICY: dict[str, Any] = {
     "rules": [
         # Metadata, never bodies: a TokenRequest's answer is the token.
         {"level": "Metadata", "resources": [{"group": "", "resources": ["serviceaccounts/token"]}]},
+        # Who has read a Secret is as much worth knowing as who has written one.
+        {"level": "Metadata", "resources": [{"group": "", "resources": ["secrets"]}]},
         {"level": "Metadata", "verbs": ["create", "update", "patch", "delete", "deletecollection"]},
         {"level": "None"},
     ],
