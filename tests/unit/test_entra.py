@@ -27,10 +27,10 @@ def refused(
 
 MEANINGS = [
     (70021, "TokenExchangeRefused", True),
-    (700211, "TokenExchangeRefused", True),
-    (700212, "TokenExchangeRefused", True),
-    (700213, "TokenExchangeRefused", True),
-    (7002138, "TokenExchangeRefused", True),
+    (700211, "IssuerNotTrusted", True),
+    (700212, "AudienceNotAccepted", True),
+    (700213, "SubjectNotTrusted", True),
+    (7002138, "SubjectNotTrusted", True),
     (70025, "TokenExchangeRefused", True),
     (700016, "ServicePrincipalUnknown", True),
     (7000112, "ServicePrincipalDisabled", False),
@@ -40,10 +40,11 @@ MEANINGS = [
     (50166, "IssuerUnreachable", True),
     (501661, "IssuerUnreachable", True),
     (700024, "AssertionRefused", False),
-    (50013, "AssertionRefused", False),
+    (50012, "SignatureRefused", True),
+    (50013, "SignatureRefused", True),
     (50027, "AssertionRefused", False),
     (500275, "AssertionRefused", False),
-    (700027, "AssertionRefused", False),
+    (700027, "SignatureRefused", True),
     (500011, "TokenExchangeRefused", False),
     (53003, "TokenExchangeRefused", False),
 ]

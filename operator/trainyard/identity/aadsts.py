@@ -10,22 +10,32 @@ import json
 import re
 import shlex
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from trainyard.audit.transport import Answer
 from trainyard.core.errors import IdentityError, Throttled, TrainyardError, Unreachable
+from trainyard.identity import clocks, refusals
 from trainyard.identity.assertion import Assertion
+from trainyard.identity.cached import utc_now
 
 # No federated credential has this issuer, subject and audience: 70021, and by what differs 700211, 700212, 700213;
 # longer ones (7002138) say that only the case of a letter does. 70025: there is none at all.
 _NO_MATCH = ("70021", "70025")
+_DIFFERS = {
+    "700211": refusals.issuer_not_trusted,
+    "700212": refusals.audience_not_accepted,
+    "700213": refusals.subject_not_trusted,
+}
 _PRINCIPAL_UNKNOWN = frozenset({"70001", "700011", "700016"})
 _PRINCIPAL_DISABLED = frozenset({"7000112"})
 _TENANT_UNKNOWN = frozenset({"90002", "90019", "90038", "900021", "900023"})
 # Entra could not fetch the issuer's discovery document or keys.
 _ISSUER_UNREACHABLE = frozenset({"90061", "50166", "501661"})
 _NOT_IN_TIME = frozenset({"700024", "500133"})
-# The signature or another claim is not as the issuer's documents say; also every number that begins with 50027.
-_ASSERTION_REFUSED = frozenset({"50012", "50013", "50048", "700027", "900384"})
+# The signature is not one of the keys that the issuer publishes.
+_SIGNATURE_REFUSED = frozenset({"50012", "50013", "500131", "700027"})
+# Another claim is not as the issuer's documents say; also every number that begins with 50027.
+_ASSERTION_REFUSED = frozenset({"50048", "900384"})
 _INVALID_JWT = "50027"
 # Of what a Secret holds: no such secret of the application, one that has expired, no such certificate.
 _SECRET_WRONG, _SECRET_EXPIRED, _CERTIFICATE_UNKNOWN = "7000215", "7000222", "700027"
@@ -35,6 +45,8 @@ _TOO_OFTEN = frozenset({"50196", "90055"})
 TOO_OFTEN_SECONDS = 60.0
 
 _NUMBER = re.compile(r"AADSTS(\d+)")
+# Entra's own clock, as 700024 tells it.
+_CURRENT_TIME = re.compile(r"Current time: ([0-9T:.+-]+Z?)")
 # What differs from one answer to the next, and must not stand in a status.
 _PASSING = re.compile(r"\s*(Trace ID|Correlation ID|Timestamp): .*", re.DOTALL)
 
@@ -53,8 +65,8 @@ class SignIn:
     kept: str = ""
 
 
-def refusal(answer: Answer, tried: SignIn) -> TrainyardError:
-    """What a 4xx answer of the token endpoint means."""
+def refusal(answer: Answer, tried: SignIn, now: datetime | None = None) -> TrainyardError:
+    """What a 4xx answer of the token endpoint means. `now` is the machine's clock, unless a test has another."""
     code, number, said = _said(answer)
     if number in _TOO_OFTEN:
         return Throttled(f"Entra asks for fewer sign-ins: {said}", retry_after=TOO_OFTEN_SECONDS)
@@ -64,9 +76,9 @@ def refusal(answer: Answer, tried: SignIn) -> TrainyardError:
         return _no_match(number, tried, tried.assertion)
     if number in _PRINCIPAL_UNKNOWN | _PRINCIPAL_DISABLED | _TENANT_UNKNOWN:
         return _unknown(number, said, tried)
-    not_believed = number in _ISSUER_UNREACHABLE | _NOT_IN_TIME | _ASSERTION_REFUSED or number.startswith(_INVALID_JWT)
-    if not_believed and tried.assertion is not None:
-        return _not_believed(number, said, tried.assertion)
+    not_believed = _ISSUER_UNREACHABLE | _NOT_IN_TIME | _SIGNATURE_REFUSED | _ASSERTION_REFUSED
+    if (number in not_believed or number.startswith(_INVALID_JWT)) and tried.assertion is not None:
+        return _not_believed(answer, number, tried, tried.assertion, now or utc_now())
     if tried.kept and (error := _kept_refused(number, said, tried)) is not None:
         return error
     return IdentityError(
@@ -87,15 +99,14 @@ def _no_match(number: str, tried: SignIn, assertion: Assertion) -> IdentityError
     application = f"az ad app federated-credential create --id {shlex.quote(tried.client_id)} --parameters {parameters}"
     identity = (
         "az identity federated-credential create --name trainyard --identity-name IDENTITY --resource-group GROUP "
-        f"--issuer {issuer} --subject {subject} --audiences {assertion.audience}"
+        f"--issuer {issuer} --subject {subject} --audiences {shlex.quote(assertion.audience)}"
     )
-    return IdentityError(
-        f"{tried.client_id} has no federated credential with issuer {assertion.issuer}, subject {assertion.subject} "
-        f"and audience {assertion.audience} (AADSTS{number}); a new one takes some minutes to be known. "
-        f"For an application: {application}. For a managed identity: {identity}",
-        reason="TokenExchangeRefused",
-        waiting=True,
-    )
+    remedy = f"For an application: {application}. For a managed identity: {identity}"
+    return _DIFFERS.get(number[:6], refusals.none_fits)(_case(f"AADSTS{number}", tried, assertion, remedy))
+
+
+def _case(said: str, tried: SignIn, assertion: Assertion, remedy: str = "") -> refusals.Case:
+    return refusals.Case("Entra", tried.client_id, said, "federated credential", remedy, assertion)
 
 
 def _unknown(number: str, said: str, tried: SignIn) -> IdentityError:
@@ -119,26 +130,33 @@ def _unknown(number: str, said: str, tried: SignIn) -> IdentityError:
     )
 
 
-def _not_believed(number: str, said: str, assertion: Assertion) -> IdentityError:
+def _not_believed(answer: Answer, number: str, tried: SignIn, assertion: Assertion, now: datetime) -> IdentityError:
+    _, _, said = _said(answer)
     if number in _ISSUER_UNREACHABLE:
-        return IdentityError(
-            f"Entra can not read {assertion.issuer.rstrip('/')}/.well-known/openid-configuration or the keys that it "
-            f"names ({said}). Make both reachable from the internet.",
-            reason="IssuerUnreachable",
-            waiting=True,
-        )
-    if number in _NOT_IN_TIME:
-        return IdentityError(
-            f"Entra says that a new ServiceAccount token is not yet, or no more, valid ({said}). Correct the clock of "
-            "the API server's machines.",
-            reason="AssertionRefused",
-        )
+        return refusals.issuer_unreachable(_case(said, tried, assertion))
+    if number in _SIGNATURE_REFUSED:
+        return refusals.signature_refused(_case(said, tried, assertion))
+    # Of its words only the number is told: they name the time, and would be others in each status.
+    told = refusals.not_in_time(_case(f"AADSTS{number}", tried, assertion), _entras_time(answer), now)
+    if number in _NOT_IN_TIME and told is not None:
+        return told
     return IdentityError(
-        f"Entra does not believe the ServiceAccount's token ({said}). Check that the keys which "
-        f"{assertion.issuer.rstrip('/')}/.well-known/openid-configuration names are those that the API server signs "
-        "with, also after a rotation.",
+        f"Entra does not believe the token of {assertion.issuer} ({said}). Check its claims against what "
+        f"{assertion.issuer.rstrip('/')}/.well-known/openid-configuration says, and the clock of the machines that "
+        "issue it.",
         reason="AssertionRefused",
     )
+
+
+def _entras_time(answer: Answer) -> datetime | None:
+    found = _CURRENT_TIME.search(_said(answer)[2])
+    try:
+        moment = datetime.fromisoformat(found[1]) if found else None
+    except ValueError:
+        moment = None
+    if moment is None:
+        return clocks.told_now(answer.headers)
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _kept_refused(number: str, said: str, tried: SignIn) -> IdentityError | None:

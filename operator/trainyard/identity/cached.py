@@ -16,11 +16,14 @@ from trainyard.identity.base import AccessToken
 K = TypeVar("K", bound=Hashable)
 S = TypeVar("S")
 
-# A token is not handed out in its last seconds: the request that carries it has to arrive as well.
-LAST_SECONDS = timedelta(seconds=30)
+# A token is not handed out in its last seconds: the request that carries it has to arrive as well, and Databricks has
+# been seen to refuse one half a minute before its end (databricks/databricks-vscode issue 583).
+LAST_SECONDS = timedelta(seconds=45)
 # After a failed refresh, how long the failure answers for itself: the callers who waited for the same flight share it,
 # and a live token is used on instead of asking again at each request.
 FAILURE_HOLDS = timedelta(seconds=5)
+# How long it does where a live token is used on: a token endpoint that hangs then holds up one caller now and again.
+REFRESH_AGAIN = timedelta(seconds=30)
 # How long a token that replaces a refused one is kept, whoever refuses it: where the platform refuses every token, a
 # new one for each request would have the issuer refuse them too.
 FORGET_HOLDS = timedelta(seconds=5)
@@ -43,6 +46,9 @@ class CachedToken:
         self._mint = mint
         self._now = now
         self._flight = threading.Lock()
+        # Guards the change of `_cached`; never held while anything is asked.
+        self._changing = threading.Lock()
+        self._given = threading.local()
         self._cached: tuple[AccessToken, datetime] | None = None
         self._failed: tuple[TrainyardError, datetime] | None = None
         self._forgotten: datetime | None = None
@@ -50,24 +56,42 @@ class CachedToken:
     def get(self) -> AccessToken:
         """A token that is good for a while.
 
-        A live token keeps working when it can not be refreshed, for example because the ServiceAccount went away with
-        its namespace: stopping the remote run may need just that (invariant 8). Raises what `mint` raises.
+        A live token keeps working while it is refreshed, and when it can not be, for example because the ServiceAccount
+        went away with its namespace: stopping the remote run may need just that (invariant 8). Raises what `mint`
+        raises.
         """
+        token = self._given.token = self._found()
+        return token
+
+    def forget(self) -> None:
+        """Drops the token that the calling thread was given last, after the platform has refused it.
+
+        Does nothing if another thread has replaced it meanwhile, or if it is itself what replaced one just now: however
+        many requests were under way with a refused token, it leads to one mint.
+        """
+        with self._changing:
+            cached, given = self._cached, getattr(self._given, "token", None)
+            if cached is None or (given is not None and given is not cached[0]):
+                return
+            now = self._now()
+            if self._forgotten is None or now >= self._forgotten + FORGET_HOLDS:
+                self._forgotten = now
+                self._cached = None
+
+    def _found(self) -> AccessToken:
         fresh = self._fresh()
         if fresh is not None:
             return fresh
-        with self._flight:
-            fresh = self._fresh()
-            if fresh is not None:
-                return fresh
-            return self._refresh()
-
-    def forget(self) -> None:
-        """Drops the token, after the platform has refused it; but not one that was got for the same reason just now."""
-        now = self._now()
-        if self._forgotten is None or now >= self._forgotten + FORGET_HOLDS:
-            self._forgotten = now
-            self._cached = None
+        if not self._flight.acquire(blocking=False):
+            # Somebody refreshes it already. What lives is used on meanwhile, so that one thread waits and not all.
+            live = self._live()
+            if live is not None:
+                return live
+            self._flight.acquire()
+        try:
+            return self._fresh() or self._refresh()
+        finally:
+            self._flight.release()
 
     def _fresh(self) -> AccessToken | None:
         cached = self._cached
@@ -80,7 +104,7 @@ class CachedToken:
         try:
             token = self._mint()
         except TrainyardError as error:
-            holds = FAILURE_HOLDS
+            holds = max(FAILURE_HOLDS, min(REFRESH_AGAIN, self._left()))
             if isinstance(error, Throttled):
                 # The pause is the issuer's, whichever lane asks next.
                 holds = max(holds, timedelta(seconds=error.retry_after))
@@ -90,7 +114,8 @@ class CachedToken:
         # Spread over a tenth of the life, so that tokens made together are not all renewed in the same second.
         refresh_at = self._now() + life * (0.7 + 0.1 * random.random())  # noqa: S311 - jitter, not a secret
         self._failed = None
-        self._cached = (token, min(refresh_at, token.expires_at - LAST_SECONDS))
+        with self._changing:
+            self._cached = (token, min(refresh_at, token.expires_at - LAST_SECONDS))
         return token
 
     def _again(self, error: TrainyardError, until: datetime) -> TrainyardError:
@@ -100,10 +125,19 @@ class CachedToken:
         return error.with_traceback(None)
 
     def _live_or_raise(self, error: TrainyardError) -> AccessToken:
+        live = self._live()
+        if live is None:
+            raise error
+        return live
+
+    def _live(self) -> AccessToken | None:
         cached = self._cached
-        if cached is not None and self._now() < cached[0].expires_at - LAST_SECONDS:
-            return cached[0]
-        raise error
+        return cached[0] if cached is not None and self._left() > timedelta() else None
+
+    def _left(self) -> timedelta:
+        """How long the token may still be handed out; nothing if there is none."""
+        cached = self._cached
+        return timedelta() if cached is None else cached[0].expires_at - LAST_SECONDS - self._now()
 
 
 class Sources(Generic[K, S]):

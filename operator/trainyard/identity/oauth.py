@@ -4,6 +4,8 @@ Called by `identity.exchange`. Read in: RFC 8414 (discovery), RFC 8693 (exchange
 databricks-sdk oidc.py and oauth.py (fields and paths that the platform knows).
 """
 
+import json
+import shlex
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,8 +13,10 @@ import requests
 
 from trainyard.audit.transport import Answer
 from trainyard.core.errors import IdentityError, Refused, TrainyardError, Unreachable
+from trainyard.identity import clocks, refusals
 from trainyard.identity.assertion import Assertion
 from trainyard.identity.base import AccessToken
+from trainyard.identity.cached import utc_now
 from trainyard.identity.hosts import HostPolicy
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -99,8 +103,22 @@ def access_token(response: requests.Response, asked_at: datetime, assertion: Ass
     raise Unreachable("the token endpoint's answer holds no token with a life", reason="PlatformAnswerMalformed")
 
 
-def refusal(response: requests.Response, assertion: Assertion, client_id: str) -> IdentityError:
-    """What a refused exchange means, and what to mend."""
+def refusal(
+    response: requests.Response,
+    assertion: Assertion,
+    client_id: str,
+    *,
+    account: bool = False,
+    now: datetime | None = None,
+) -> IdentityError:
+    """What a refused exchange means, and what to mend.
+
+    Databricks publishes no sentences, so that the code, the clocks and then the words lead, as far as they do.
+
+    Args:
+        account: whether a federation policy of the account was asked for, and not one of the service principal.
+        now: the machine's clock, unless a test has another.
+    """
     code, said = error_of(response)
     if code == "invalid_client":
         return IdentityError(
@@ -108,13 +126,25 @@ def refusal(response: requests.Response, assertion: Assertion, client_id: str) -
             "annotation, or add the service principal to the workspace.",
             reason="ServicePrincipalUnknown",
         )
-    return IdentityError(
-        f"the token exchange for service principal {client_id} was refused: {said}. It needs a federation policy with "
-        f"issuer {assertion.issuer}, subject {assertion.subject} and audience {assertion.audience}; a new one takes "
-        "some minutes to be known.",
-        reason="TokenExchangeRefused",
-        waiting=code in _MAY_APPEAR,
+    case = _case(said, assertion, client_id, account=account)
+    return (
+        refusals.clock_skew(case, clocks.told_now(response.headers), now or utc_now())
+        or refusals.by_words(case)
+        or refusals.not_told(case, waiting=code in _MAY_APPEAR)
     )
+
+
+def _case(said: str, assertion: Assertion, client_id: str, *, account: bool) -> refusals.Case:
+    rule = {"issuer": assertion.issuer, "audiences": [assertion.audience]}
+    if account:
+        whom, command = "the account", "databricks account federation-policy create"
+        policy = {"oidc_policy": {**rule, "subject_claim": "sub"}}
+    else:
+        whom = f"service principal {client_id}"
+        command = "databricks account service-principal-federation-policy create SERVICE_PRINCIPAL_NUMBER"
+        policy = {"oidc_policy": {**rule, "subject": assertion.subject}}
+    remedy = f"{command} --json {shlex.quote(json.dumps(policy, separators=(',', ':')))}"
+    return refusals.Case("Databricks", whom, said, "federation policy", remedy, assertion)
 
 
 def error_of(response: requests.Response) -> tuple[str, str]:
