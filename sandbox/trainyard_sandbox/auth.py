@@ -54,18 +54,38 @@ def caller(request: Request) -> Caller:
     """
     state = sandbox_state(request)
     token = bearer(request)
-    request.state.application_id = token.application_id
-    principal = state.directory.signed_in(token.application_id)
-    if principal is None and token.purpose == "entra":
-        raise _gateway(403, "User not authorized.")
-    if principal is None:
-        raise _unauthenticated("The principal of this access token no longer exists.")
+    principal = _principal(request, token)
     named = request.headers.get("x-databricks-workspace-id", state.workspace_id)
     if not principal.workspace_access or named != state.workspace_id:
         raise permission_denied(f"Unauthorized access to Org: {named}")
     if not principal.is_entitled("workspace-access"):
         raise permission_denied("This API is disabled for users without the workspace-access entitlement.")
     return Caller(principal, token)
+
+
+def account_admin(request: Request) -> Caller:
+    """The caller of the account's API, which is for account admins.
+
+    Raises:
+        ApiError: as `caller`; 401 for a token of a workspace and a personal access token, 403 for who is no admin.
+    """
+    token = bearer(request)
+    if not token.for_account and token.purpose != "entra":
+        raise _unauthenticated("Credential was not sent or was of an unsupported type for this API.")
+    principal = _principal(request, token)
+    if principal.name not in sandbox_state(request).directory.account_admins:
+        raise permission_denied("This API is only for account admins.")
+    return Caller(principal, token)
+
+
+def _principal(request: Request, token: IssuedToken) -> Principal:
+    request.state.application_id = token.application_id
+    principal = sandbox_state(request).directory.signed_in(token.application_id)
+    if principal is None and token.purpose == "entra":
+        raise _gateway(403, "User not authorized.")
+    if principal is None:
+        raise _unauthenticated("The principal of this access token no longer exists.")
+    return principal
 
 
 def bearer(request: Request) -> IssuedToken:

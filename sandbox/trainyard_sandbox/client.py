@@ -73,6 +73,7 @@ class SandboxAddress:
     """What `sandbox.json` says."""
 
     host: str
+    account_host: str
     workspace_id: str
     account_id: str
     control_url: str
@@ -92,6 +93,7 @@ class SandboxAddress:
         databricks = document["databricks"]
         return cls(
             host=databricks["host"],
+            account_host=databricks["accountHost"],
             workspace_id=databricks["workspaceId"],
             account_id=databricks["accountId"],
             control_url=document["control"]["url"],
@@ -219,9 +221,12 @@ class SandboxControl(AzureControl, AzureJobsControl, IdentityControl):
         subject: str | None,
         audiences: Sequence[str] = (),
         subject_claim: str = "sub",
+        **keys: str,
     ) -> str:
-        """A federation policy, account-wide without an application id; returns its id."""
+        """A federation policy, account-wide without an application id; returns its id. `jwks_json` or `jwks_uri` say
+        where the issuer's keys are, unless its discovery document does."""
         body: dict[str, Any] = {"issuer": issuer, "audiences": list(audiences), "subject_claim": subject_claim}
+        body |= keys
         body |= {} if application_id is None else {"application_id": application_id}
         body |= {} if subject is None else {"subject": subject}
         policy_id: str = self.call("POST", "/policies", body)["policy_id"]

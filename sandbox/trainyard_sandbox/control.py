@@ -19,13 +19,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from trainyard_sandbox import control_runs
+from trainyard_sandbox import control_runs, federation
 from trainyard_sandbox.errors import ApiError, invalid_parameter, not_found, render_api_error
 from trainyard_sandbox.faults import FAULT_KINDS, Fault
 from trainyard_sandbox.principals import (
     ENTITLEMENTS,
-    MAX_FEDERATION_POLICIES,
-    FederationPolicy,
     Principal,
     new_scim_id,
     normal_privilege,
@@ -53,6 +51,8 @@ _POLICY = Obj(
         "audiences": ListOf(Str(min_length=1)),
         "subject": Str(min_length=1),
         "subject_claim": Str(min_length=1),
+        "jwks_json": Str(min_length=1),
+        "jwks_uri": Str(min_length=1),
     },
     required=("issuer",),
 )
@@ -191,28 +191,8 @@ async def change_group(request: Request) -> Response:
 
 async def add_policy(request: Request) -> Response:
     """POST /policies: of one service principal, or account-wide without an application id."""
-    state = sandbox_state(request)
     given = await json_body(request, _POLICY)
-    application_id = given.get("application_id")
-    if not given["issuer"].startswith("https://"):
-        raise invalid_parameter("The issuer must be an https URL.")
-    if application_id is None and "subject" in given:
-        raise invalid_parameter("An account-wide policy has no subject: its subject claim names the principal.")
-    if application_id is not None:
-        state.directory.require(application_id)
-        if "subject" not in given:
-            raise invalid_parameter("A service principal's policy needs a subject.")
-    existing = [policy for policy in state.directory.policies if policy.application_id == application_id]
-    if len(existing) >= MAX_FEDERATION_POLICIES:
-        raise invalid_parameter(f"At most {MAX_FEDERATION_POLICIES} federation policies are allowed.")
-    policy = FederationPolicy(
-        issuer=given["issuer"],
-        audiences=tuple(given.get("audiences") or [state.account_id]),
-        application_id=application_id,
-        subject=given.get("subject"),
-        subject_claim=given.get("subject_claim", "sub"),
-    )
-    state.directory.policies.append(policy)
+    policy = federation.add_policy(sandbox_state(request), given)
     return JSONResponse(dataclasses.asdict(policy))
 
 
@@ -240,6 +220,13 @@ async def trust_issuer(request: Request) -> Response:
     except ValueError as error:
         raise invalid_parameter(str(error)) from error
     return JSONResponse(state.issuers.trusted())
+
+
+async def forget_issuer(request: Request) -> Response:
+    """POST /issuers/forget: an issuer's keys are fetched again, as after their five minutes, also by Entra."""
+    given = await json_body(request, Obj({"issuer": Str()}, required=("issuer",)))
+    sandbox_state(request).issuers.forget_keys(given["issuer"])
+    return JSONResponse({})
 
 
 async def add_fault(request: Request) -> Response:
@@ -353,6 +340,7 @@ def build(state: Any, extra: list[BaseRoute]) -> Starlette:
         Route("/policies", add_policy, methods=["POST"]),
         Route("/policies/{policy_id}", remove_policy, methods=["DELETE"]),
         Route("/issuers", trust_issuer, methods=["POST"]),
+        Route("/issuers/forget", forget_issuer, methods=["POST"]),
         Route("/faults", list_faults, methods=["GET"]),
         Route("/faults", add_fault, methods=["POST"]),
         Route("/faults", clear_faults, methods=["DELETE"]),

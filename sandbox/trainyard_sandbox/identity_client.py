@@ -62,6 +62,14 @@ class IdentityControl:
         """Make or change a user of the Databricks workspace: `entitlements`, and the `groups` it is in."""
         self.call("PUT", f"/users/{name}", {key: list(value) for key, value in fields.items()})
 
+    def account_admin(self, name: str, admin: bool = True) -> None:
+        """Make a service principal (application id) or a user an admin of the Databricks account, or no longer."""
+        self.call("PUT" if admin else "DELETE", f"/account-admins/{name}")
+
+    def forget_issuer_keys(self, issuer: str) -> None:
+        """Have Databricks and Entra fetch an issuer's keys again, as they do after five minutes."""
+        self.call("POST", "/issuers/forget", {"issuer": issuer})
+
     def add_managed_identity(
         self,
         name: str,

@@ -10,6 +10,7 @@ Read in: OpenID Connect Discovery 1.0 sections 4.1 and 4.3 (issuer must match ex
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 import time
 from dataclasses import dataclass, field
@@ -51,8 +52,8 @@ class IssuerTrust:
 
     def __init__(self) -> None:
         self._ca_files: dict[str, Path] = {}
-        self._keys: dict[str, _Keys] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._keys: dict[tuple[str, str | None], _Keys] = {}
+        self._locks: dict[tuple[str, str | None], asyncio.Lock] = {}
 
     def trust(self, issuer: str, ca_file: Path) -> None:
         """From now on, only certificates signed by the CAs in `ca_file` (PEM) speak for `issuer`.
@@ -67,19 +68,35 @@ class IssuerTrust:
         except (OSError, ssl.SSLError) as error:
             raise ValueError(f"no CA certificate for {issuer} in {ca_file}: {error}") from error
         self._ca_files[issuer] = ca_file
-        self._keys.pop(issuer, None)
+        self.forget_keys(issuer)
+
+    def forget_keys(self, issuer: str) -> None:
+        """Fetch the issuer's keys again at the next assertion, as the passing of five minutes does."""
+        for source in [source for source in self._keys if source[0] == issuer]:
+            del self._keys[source]
 
     def trusted(self) -> dict[str, str]:
         """Configured CA files by issuer."""
         return {issuer: str(path) for issuer, path in self._ca_files.items()}
 
-    async def verify(self, assertion: str, issuer: str, audiences: tuple[str, ...], now: float) -> dict[str, Any]:
+    async def verify(
+        self,
+        assertion: str,
+        issuer: str,
+        audiences: tuple[str, ...],
+        now: float,
+        *,
+        jwks_json: str | None = None,
+        jwks_uri: str | None = None,
+    ) -> dict[str, Any]:
         """The claims of an assertion, once its signature, times, issuer and audience are verified.
+
+        Its key is one of `jwks_json`, or of the document at `jwks_uri`, or as the issuer's discovery document says.
 
         Raises:
             AssertionRefusedError: for every reason not to accept it.
         """
-        key = await self._key(issuer, _key_id(assertion))
+        key = await self._key(issuer, _key_id(assertion), jwks_json, jwks_uri)
         options: Options = {
             "require": ["exp", "iat", "iss", "sub", "aud"],
             "verify_exp": False,
@@ -97,34 +114,33 @@ class IssuerTrust:
         _check_times(claims, now)
         return claims
 
-    async def _key(self, issuer: str, key_id: str) -> jwt.PyJWK:
-        lock = self._locks.setdefault(issuer, asyncio.Lock())
+    async def _key(self, issuer: str, key_id: str, jwks_json: str | None, jwks_uri: str | None) -> jwt.PyJWK:
+        known = await self._fetched(issuer, key_id, jwks_uri) if jwks_json is None else parse_jwks(jwks_json)
+        if key_id not in known:
+            raise AssertionRefusedError(f"the issuer {issuer} has no signing key '{key_id}'")
+        return known[key_id]
+
+    async def _fetched(self, issuer: str, key_id: str, jwks_uri: str | None) -> dict[str, jwt.PyJWK]:
+        source = issuer, jwks_uri
+        lock = self._locks.setdefault(source, asyncio.Lock())
         async with lock:
-            keys = self._keys.get(issuer)
+            keys = self._keys.get(source)
             age = time.monotonic() - keys.fetched_at if keys else float("inf")
             stale = age > KEYS_MAX_AGE_SECONDS
             unknown = keys is None or (key_id not in keys.by_id and age > MIN_REFETCH_SECONDS)
             if keys is None or stale or unknown:
-                keys = await self._fetch(issuer)
-                self._keys[issuer] = keys
-        if key_id not in keys.by_id:
-            raise AssertionRefusedError(f"the issuer {issuer} has no signing key '{key_id}'")
-        return keys.by_id[key_id]
+                keys = await self._fetch(issuer, jwks_uri)
+                self._keys[source] = keys
+        return keys.by_id
 
-    async def _fetch(self, issuer: str) -> _Keys:
+    async def _fetch(self, issuer: str, jwks_uri: str | None) -> _Keys:
         ca_file = self._ca_files.get(issuer)
         context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
         try:
             async with httpx.AsyncClient(
                 verify=context, follow_redirects=False, timeout=FETCH_TIMEOUT_SECONDS, trust_env=False
             ) as client:
-                discovery = await _get_json(client, f"{issuer.rstrip('/')}/.well-known/openid-configuration")
-                if discovery.get("issuer") != issuer:
-                    raise IssuerUnreachableError(f"the discovery document of {issuer} names another issuer")
-                jwks_uri = str(discovery.get("jwks_uri", ""))
-                if not jwks_uri.startswith("https://"):
-                    raise IssuerUnreachableError(f"the discovery document of {issuer} has no https jwks_uri")
-                document = await _get_json(client, jwks_uri)
+                document = await _get_json(client, jwks_uri or await _discovered(client, issuer))
         except httpx.HTTPError as error:
             raise IssuerUnreachableError(
                 f"the issuer {issuer} cannot be reached: {type(error).__name__}: {error}"
@@ -167,6 +183,17 @@ def _check_times(claims: dict[str, Any], now: float) -> None:
         raise AssertionRefusedError("the token is not valid yet")
 
 
+async def _discovered(client: httpx.AsyncClient, issuer: str) -> str:
+    """Where the issuer says that its keys are."""
+    discovery = await _get_json(client, f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+    if discovery.get("issuer") != issuer:
+        raise IssuerUnreachableError(f"the discovery document of {issuer} names another issuer")
+    jwks_uri = str(discovery.get("jwks_uri", ""))
+    if not jwks_uri.startswith("https://"):
+        raise IssuerUnreachableError(f"the discovery document of {issuer} has no https jwks_uri")
+    return jwks_uri
+
+
 async def _get_json(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
     response = await client.get(url)
     if response.status_code != httpx.codes.OK:
@@ -178,6 +205,21 @@ async def _get_json(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise IssuerUnreachableError(f"GET {url} did not answer a JSON object")
     return document
+
+
+def parse_jwks(text: str) -> dict[str, jwt.PyJWK]:
+    """The signing keys of a JWKS document by key id.
+
+    Raises:
+        AssertionRefusedError: it is none.
+    """
+    try:
+        document = json.loads(text)
+    except ValueError:
+        raise AssertionRefusedError("it is not JSON") from None
+    if not isinstance(document, dict) or not isinstance(document.get("keys"), list):
+        raise AssertionRefusedError("it has no array of keys")
+    return _parse_keys(document)
 
 
 def _parse_keys(document: dict[str, Any]) -> dict[str, jwt.PyJWK]:

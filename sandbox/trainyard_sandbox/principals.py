@@ -163,7 +163,12 @@ class FederationPolicy:
     application_id: str | None
     subject: str | None
     subject_claim: str = "sub"
+    jwks_json: str | None = None
+    jwks_uri: str | None = None
+    description: str = ""
+    created_at: float = 0.0
     policy_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    uid: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
 class Directory:
@@ -176,6 +181,8 @@ class Directory:
         for name in ("users", "admins"):
             self.add_group(name)
         self.policies: list[FederationPolicy] = []
+        self.account_admins: set[str] = set()
+        """Names of service principals and users that administer the account."""
 
     def add(self, principal: Principal) -> None:
         """Add or replace a principal, with the groups it names."""
@@ -243,6 +250,7 @@ class Directory:
     def remove(self, application_id: str) -> None:
         """Delete a principal with its policies."""
         self._principals.pop(application_id, None)
+        self.account_admins.discard(application_id)
         self.policies = [policy for policy in self.policies if policy.application_id != application_id]
 
     def all(self) -> list[Principal]:

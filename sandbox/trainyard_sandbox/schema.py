@@ -209,14 +209,14 @@ class Obj(Shape):
                 raise invalid_parameter(f"Missing required field: {prefix}{key}")
 
 
-async def json_body(request: Request, shape: Obj) -> dict[str, Any]:
+async def json_body(request: Request, shape: Obj, *, takes_query: bool = False) -> dict[str, Any]:
     """The request's JSON body, validated.
 
     Raises:
         ApiError: 400 MALFORMED_REQUEST when it is not JSON, INVALID_PARAMETER_VALUE when the shape does not fit,
-            also for query parameters beside a body (the platform's POST endpoints take none).
+            also for query parameters beside a body (most of the platform's POST endpoints take none).
     """
-    if request.url.query:
+    if request.url.query and not takes_query:
         raise invalid_parameter(f"{request.method} {request.url.path} takes no query parameters.")
     raw = await request.body()
     try:

@@ -31,7 +31,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from trainyard_sandbox import azure_app, control, databricks
+from trainyard_sandbox import account, azure_app, control, databricks
 from trainyard_sandbox.azure import imds
 from trainyard_sandbox.azure.state import STORAGE_SUFFIX
 from trainyard_sandbox.certificates import CertificateAuthority
@@ -142,10 +142,10 @@ async def _internal_error(_request: Request, error: Exception) -> Response:
     return JSONResponse(body, status_code=500)
 
 
-def platform_modules() -> list[ModuleType]:
-    """Every module of the databricks package."""
-    names = sorted(info.name for info in pkgutil.iter_modules(databricks.__path__))
-    return [importlib.import_module(f"{databricks.__name__}.{name}") for name in names]
+def platform_modules(package: ModuleType = databricks) -> list[ModuleType]:
+    """Every module of a package: that of the workspace, or of the account."""
+    names = sorted(info.name for info in pkgutil.iter_modules(package.__path__))
+    return [importlib.import_module(f"{package.__name__}.{name}") for name in names]
 
 
 def control_routes() -> list[BaseRoute]:
@@ -154,10 +154,10 @@ def control_routes() -> list[BaseRoute]:
     return added + azure_app.control_routes()
 
 
-def build_platform(state: SandboxState, connections: Connections) -> ASGIApp:
-    """The platform's application: all Databricks modules behind the faults and the request log."""
+def build_platform(state: SandboxState, connections: Connections, package: ModuleType = databricks) -> ASGIApp:
+    """The application of a workspace or of the account: all its modules behind the faults and the request log."""
     routes: list[BaseRoute] = []
-    for module in platform_modules():
+    for module in platform_modules(package):
         if hasattr(module, "attach"):
             module.attach(state)
         if hasattr(module, "routes"):
@@ -201,7 +201,7 @@ def build_state(settings: Settings, ca_file: Path) -> SandboxState:
         data_dir=settings.directory,
         ca_file=ca_file,
         directory=directory,
-        tokens=TokenStore(now, lambda: f"{state.base_url}/oidc"),
+        tokens=TokenStore(now, lambda account: state.account_issuer if account else f"{state.base_url}/oidc"),
         faults=FaultPlan(),
         request_log=RequestLog(),
         issuers=issuers,
@@ -219,15 +219,16 @@ async def running(settings: Settings) -> AsyncIterator[SandboxState]:
     settings.directory.mkdir(parents=True, exist_ok=True)
     authority = CertificateAuthority(settings.directory / "ca.pem")
     state = build_state(settings, authority.ca_file)
-    platform_socket, azure_socket, imds_socket, control_socket = sockets = [_loopback_socket() for _ in range(4)]
-    state.base_url, state.azure.url = _url(platform_socket), _url(azure_socket)
-    state.azure.imds_url = _url(imds_socket, "http")
+    sockets = [_loopback_socket() for _ in range(5)]
+    state.base_url, state.azure.url, state.account_url, control_url = map(_url, (*sockets[:3], sockets[4]))
+    state.azure.imds_url = _url(sockets[3], "http")
     servers: list[_Server] = []
     platform = build_platform(state, lambda peer: servers[0].connection(peer))
     servers.append(_server(platform, authority))
     azure = build_azure(state, lambda peer: servers[1].connection(peer))
     servers.append(_server(azure, authority, f"*.blob.{STORAGE_SUFFIX}"))
-    servers.append(_server(build_imds(state, lambda peer: servers[2].connection(peer)), None))
+    servers.append(_server(build_platform(state, lambda peer: servers[2].connection(peer), account), authority))
+    servers.append(_server(build_imds(state, lambda peer: servers[3].connection(peer)), None))
     servers.append(_server(control.build(state, control_routes()), authority))
     tasks = [asyncio.create_task(s._serve([sock])) for s, sock in zip(servers, sockets, strict=True)]
     try:
@@ -236,7 +237,7 @@ async def running(settings: Settings) -> AsyncIterator[SandboxState]:
         await _until_started(servers, tasks)
         if state.mlflow is not None and not settings.lazy_mlflow:
             await state.mlflow.backend.ready()
-        _announce(settings.directory, state, _url(control_socket))
+        _announce(settings.directory, state, control_url)
         yield state
     finally:
         await _stop(state, servers, tasks)
@@ -294,7 +295,12 @@ def _url(sock: socket.socket, scheme: str = "https") -> str:
 def _announce(directory: Path, state: SandboxState, control_url: str) -> None:
     """Write sandbox.json in one step, so that a reader sees all of it or nothing."""
     document = {
-        "databricks": {"host": state.base_url, "workspaceId": state.workspace_id, "accountId": state.account_id},
+        "databricks": {
+            "host": state.base_url,
+            "accountHost": state.account_url,
+            "workspaceId": state.workspace_id,
+            "accountId": state.account_id,
+        },
         "azureML": state.azure.announcement(),
         "control": {"url": control_url},
         "caFile": str(state.ca_file.resolve()),

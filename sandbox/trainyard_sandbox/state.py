@@ -92,7 +92,7 @@ class HostOverrides:
 
 @dataclass
 class SandboxState:
-    """One sandbox. `base_url` is set once the port is bound, before the first request."""
+    """One sandbox. `base_url` and `account_url` are set once the ports are bound, before the first request."""
 
     data_dir: Path
     ca_file: Path
@@ -103,6 +103,7 @@ class SandboxState:
     issuers: IssuerTrust
     runs: RunStore
     base_url: str = ""
+    account_url: str = ""
     workspace_id: str = field(default_factory=lambda: str(secrets.randbelow(9 * 10**15) + 10**15))
     account_id: str = ""
     max_token_lifetime_seconds: float = 3600.0
@@ -129,6 +130,11 @@ class SandboxState:
         self.secret_scopes = SecretScopes(self.now)
         self.oauth_secrets = OAuthSecrets(self.now)
         self.jobs = JobStore(self.now)
+
+    @property
+    def account_issuer(self) -> str:
+        """The OIDC endpoint of the account's host."""
+        return f"{self.account_url}/oidc/accounts/{self.account_id}"
 
     @property
     def azure_url(self) -> str:

@@ -28,8 +28,9 @@ PAT_PREFIX = "dapi"
 class IssuedToken:
     """One access token and whom it speaks for: `application_id` is a service principal's, or a user's name.
 
-    Times are Unix seconds of the sandbox's clock; `token_id` names it where its value may not be. The purpose "entra"
-    is that of the tenant's tokens, which are not kept here.
+    A token `for_account` is good for the account's API and for the workspace, any other for the workspace only. Times
+    are Unix seconds of the sandbox's clock; `token_id` names it where its value may not be. The purpose "entra" is that
+    of the tenant's tokens, which are not kept here.
     """
 
     value: str
@@ -37,6 +38,7 @@ class IssuedToken:
     purpose: Purpose
     issued_at: float
     expires_at: float
+    for_account: bool = False
     token_id: str = field(default_factory=lambda: secrets.token_hex(16))
 
 
@@ -45,22 +47,26 @@ class TokenStore:
 
     Args:
         now: the sandbox's clock, Unix seconds.
-        issuer: called for the `iss` claim, since the URL is known only once the port is bound.
+        issuer: called for the `iss` claim, with whether it is the account's, since the URLs are known only once the
+            ports are bound.
     """
 
-    def __init__(self, now: Callable[[], float], issuer: Callable[[], str]) -> None:
+    def __init__(self, now: Callable[[], float], issuer: Callable[[bool], str]) -> None:
         self._now = now
         self._issuer = issuer
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._tokens: dict[str, IssuedToken] = {}
 
-    def issue(self, application_id: str, lifetime_seconds: float, purpose: Purpose) -> IssuedToken:
+    def issue(
+        self, application_id: str, lifetime_seconds: float, purpose: Purpose, *, for_account: bool = False
+    ) -> IssuedToken:
         """A new token for the service principal, valid for `lifetime_seconds` from now."""
+        issuer = self._issuer(for_account)
         issued_at = self._now()
         expires_at = issued_at + lifetime_seconds
         claims = {
-            "iss": self._issuer(),
-            "aud": self._issuer(),
+            "iss": issuer,
+            "aud": issuer,
             "sub": application_id,
             "client_id": application_id,
             "scope": "all-apis",
@@ -69,7 +75,7 @@ class TokenStore:
             "jti": secrets.token_hex(16),
         }
         value = jwt.encode(claims, self._key, algorithm="ES256", headers={"typ": "at+jwt", "kid": "sandbox"})
-        token = IssuedToken(value, application_id, purpose, issued_at, expires_at)
+        token = IssuedToken(value, application_id, purpose, issued_at, expires_at, for_account)
         self._tokens[value] = token
         return token
 

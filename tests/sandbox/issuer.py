@@ -72,11 +72,15 @@ class TestIssuer:
         return JSONResponse(self.discovery)
 
     async def _jwks(self, _request: Request) -> Response:
+        return JSONResponse(self.jwks())
+
+    def jwks(self) -> dict[str, Any]:
+        """The document of the keys that are published."""
         keys = []
         for key_id, key in self._keys.items():
             document = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key()))
             keys.append(document | {"kid": key_id, "use": "sig", "alg": "RS256"})
-        return JSONResponse({"keys": keys})
+        return {"keys": keys}
 
     def assertion(self, subject: str, audience: str, lifetime: float = 600, **claims: Any) -> str:
         """A signed assertion."""

@@ -33,6 +33,7 @@ def control_routes() -> list[Route]:
         Route("/personal-access-tokens", add_pat, methods=["POST"]),
         Route("/personal-access-tokens/{token_id}", revoke_pat, methods=["DELETE"]),
         Route("/users/{name}", change_user, methods=["PUT"]),
+        Route("/account-admins/{name}", account_admin, methods=["PUT", "DELETE"]),
     ]
 
 
@@ -96,3 +97,16 @@ async def change_user(request: Request) -> Response:
     user.entitlements = set(given.get("entitlements", user.entitlements))
     user.groups = {"users", *(directory.add_group(name).name for name in given.get("groups", user.groups))}
     return JSONResponse({"name": user.name, "entitlements": sorted(user.entitlements), "groups": sorted(user.groups)})
+
+
+async def account_admin(request: Request) -> Response:
+    """PUT makes a service principal (by application id) or a user (by name) an account admin, DELETE ends it."""
+    directory = sandbox_state(request).directory
+    name = request.path_params["name"]
+    if directory.signed_in(name) is None:
+        raise not_found(f"No service principal or user is called {name}.")
+    if request.method == "PUT":
+        directory.account_admins.add(name)
+    else:
+        directory.account_admins.discard(name)
+    return JSONResponse({"account_admins": sorted(directory.account_admins)})

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from trainyard_sandbox.state import SandboxState, sandbox_state
+from trainyard_sandbox.state import sandbox_state
 
 
 async def host_metadata(request: Request) -> Response:
@@ -32,11 +32,11 @@ async def host_metadata(request: Request) -> Response:
 async def authorization_server(request: Request) -> Response:
     """GET {oidc_endpoint}/.well-known/oauth-authorization-server (and /openid-configuration, the same document)."""
     state = sandbox_state(request)
-    return JSONResponse(_authorization_server_document(state) | (state.overrides.oidc or {}))
+    return JSONResponse(authorization_server_document(f"{state.base_url}/oidc") | (state.overrides.oidc or {}))
 
 
-def _authorization_server_document(state: SandboxState) -> dict[str, object]:
-    issuer = f"{state.base_url}/oidc"
+def authorization_server_document(issuer: str) -> dict[str, object]:
+    """RFC 8414's document of an OIDC endpoint, that of the workspace or of the account."""
     return {
         "issuer": issuer,
         "authorization_endpoint": f"{issuer}/v1/authorize",

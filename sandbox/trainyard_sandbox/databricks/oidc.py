@@ -62,8 +62,13 @@ def _client_unknown() -> OAuthError:
 
 async def token(request: Request) -> Response:
     """POST /oidc/v1/token."""
+    return await answer(request, for_account=False)
+
+
+async def answer(request: Request, *, for_account: bool) -> Response:
+    """A token of the workspace or of the account, or the refusal."""
     try:
-        issued = await _issue(request)
+        issued = await _issue(request, for_account)
     except OAuthError as refused:
         body = {"error": refused.error, "error_description": refused.description}
         challenge = {"WWW-Authenticate": 'Basic realm="Databricks"'} if refused.status == 401 else {}
@@ -71,16 +76,16 @@ async def token(request: Request) -> Response:
     return JSONResponse(issued, headers=_NO_STORE)
 
 
-async def _issue(request: Request) -> dict[str, Any]:
+async def _issue(request: Request, for_account: bool) -> dict[str, Any]:
     form = await _read_form(request)
     if form.get("grant_type") == CLIENT_CREDENTIALS:
-        return _client_credentials(request, form)
+        return _client_credentials(request, form, for_account)
     if form.get("grant_type") == TOKEN_EXCHANGE:
-        return await _exchange(request, form)
+        return await _exchange(request, form, for_account)
     raise OAuthError(400, "unsupported_grant_type", "Only token exchange and client credentials are offered here.")
 
 
-def _client_credentials(request: Request, form: dict[str, Any]) -> dict[str, Any]:
+def _client_credentials(request: Request, form: dict[str, Any], for_account: bool) -> dict[str, Any]:
     """A token for the service principal whose OAuth secret the Authorization header shows."""
     state = sandbox_state(request)
     extra = sorted(set(form) & {"subject_token", "subject_token_type"})
@@ -92,7 +97,7 @@ def _client_credentials(request: Request, form: dict[str, Any]) -> dict[str, Any
         raise _client_unknown()
     request.state.application_id = principal.application_id
     lifetime = min(SECRET_TOKEN_SECONDS, state.max_token_lifetime_seconds)
-    issued = state.tokens.issue(principal.application_id, lifetime, "secret")
+    issued = state.tokens.issue(principal.application_id, lifetime, "secret", for_account=for_account)
     return {
         "access_token": issued.value,
         "token_type": "Bearer",
@@ -114,7 +119,7 @@ def _basic(request: Request) -> tuple[str, str]:
     return client_id, secret
 
 
-async def _exchange(request: Request, form: dict[str, Any]) -> dict[str, Any]:
+async def _exchange(request: Request, form: dict[str, Any], for_account: bool) -> dict[str, Any]:
     state = sandbox_state(request)
     if "subject_token" not in form or form.get("subject_token_type") != JWT_TYPE:
         raise OAuthError(400, "invalid_request", f"subject_token of subject_token_type {JWT_TYPE} is required.")
@@ -127,7 +132,7 @@ async def _exchange(request: Request, form: dict[str, Any]) -> dict[str, Any]:
     request.state.application_id = principal.application_id
     now = state.now()
     lifetime = min(float(claims["exp"]) - now, state.max_token_lifetime_seconds)
-    issued = state.tokens.issue(principal.application_id, lifetime, "federation")
+    issued = state.tokens.issue(principal.application_id, lifetime, "federation", for_account=for_account)
     return {
         "access_token": issued.value,
         "token_type": "Bearer",
@@ -160,9 +165,10 @@ async def _authenticate(state: SandboxState, client_id: str | None, assertion: s
         raise _client_unknown()
     unverified = peek(assertion)
     policy = _matching_policy(state, client_id, unverified)
-    claims = await state.issuers.verify(assertion, policy.issuer, policy.audiences, state.now())
+    keys = {"jwks_json": policy.jwks_json, "jwks_uri": policy.jwks_uri}
+    claims = await state.issuers.verify(assertion, policy.issuer, policy.audiences, state.now(), **keys)
     application_id = policy.application_id or str(claims.get(policy.subject_claim, ""))
-    principal = state.directory.get(application_id)
+    principal = state.directory.signed_in(application_id)
     if principal is None:
         raise AssertionRefusedError(f"no principal is named '{application_id}' in this account")
     return principal, claims
