@@ -154,6 +154,7 @@ def error_body(code: str, message: str = "words") -> bytes:
     return json.dumps({"error_code": code, "message": message}).encode()
 
 
+GATEWAY_TOKEN = b'{"error_code": 403, "message": "Invalid access token. [ReqId: 0-1]"}'
 # What an API gateway says of a path that it does not know.
 GATEWAY = b'{"statusCode": 404, "message": "Resource not found"}'
 GET_RUN = "/api/2.2/jobs/runs/get?run_id=1"
@@ -163,6 +164,25 @@ ANSWERS: list[tuple[str, str, bytes, type[TrainyardError], str]] = [
     ("/x", "403 Forbidden", error_body("PERMISSION_DENIED"), Denied, "PermissionDenied"),
     ("/x", "400 Bad Request", error_body("PERMISSION_DENIED"), Denied, "PermissionDenied"),
     ("/x", "403 Forbidden", b"<html>blocked</html>", Denied, "PermissionDenied"),
+    # What the gateway says of a token that has ended or was revoked; an API's own word for a right is another one.
+    ("/x", "403 Forbidden", GATEWAY_TOKEN, Unauthenticated, "Unauthenticated"),
+    (
+        "/x",
+        "403 Forbidden",
+        b'{"error_code": 403, "message": "Token is expiring."}',
+        Unauthenticated,
+        "Unauthenticated",
+    ),
+    (
+        "/x",
+        "403 Forbidden\r\nX-Databricks-Reason-Phrase: Invalid access token.",
+        b"",
+        Unauthenticated,
+        "Unauthenticated",
+    ),
+    ("/x", "403 Forbidden", b'{"error_code": 403, "message": "Unauthorized"}', Denied, "PermissionDenied"),
+    ("/x", "403 Forbidden", error_body("PERMISSION_DENIED", "Invalid access token of git"), Denied, "PermissionDenied"),
+    ("/x", "400 Bad Request", error_body("X", "Invalid access token"), Refused, "RequestRefused"),
     ("/x", "404 Not Found", error_body("RESOURCE_DOES_NOT_EXIST"), Missing, "NotFound"),
     ("/x", "404 Not Found", error_body("CATALOG_DOES_NOT_EXIST"), Missing, "NotFound"),
     ("/x", "404 Not Found", error_body("ENDPOINT_NOT_FOUND"), Refused, "EndpointNotFound"),
@@ -221,6 +241,23 @@ def test_each_answer_is_its_own_error(
     assert (type(raised), raised.reason) == (error, reason)
     assert server.served == 1
     assert records(stream)[1]["error"] == f"{error.__name__}/{reason}"
+
+
+def test_what_differs_from_answer_to_answer_is_left_out(server: Server, ask: Callable[..., requests.Response]) -> None:
+    server.answer("403 Forbidden", GATEWAY_TOKEN)
+    assert error_of(ask).message == "Invalid access token."
+
+
+@pytest.mark.parametrize("code", ["PERMISSION_DENIED", "403"])
+def test_who_may_not_use_the_workspace_is_told_what_gives_it(
+    server: Server, ask: Callable[..., requests.Response], code: str
+) -> None:
+    server.answer("403 Forbidden", error_body(code, "Unauthorized access to Org: 1"))
+    told = error_of(lambda: ask("/api/2.0/preview/scim/v2/Me")).message
+    assert told.startswith("Unauthorized access to Org: 1 ")
+    assert "databricks account workspace-assignment update WORKSPACE_ID" in told
+    assert "workspace-access" in told
+    assert error_of(lambda: ask("/api/2.0/jobs")).message == "Unauthorized access to Org: 1"
 
 
 def test_answers_with_nan_or_nothing_are_fine(server: Server, ask: Callable[..., requests.Response]) -> None:

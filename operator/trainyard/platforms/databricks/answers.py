@@ -29,12 +29,25 @@ _MISSING = re.compile(r"(NOT_FOUND|[A-Z_]*DOES_NOT_EXIST|[A-Z_]*_NOT_FOUND)")
 # The platform says 400 INVALID_PARAMETER_VALUE of a run that is not there (databricks-sdk errors/overrides.py).
 _NO_SUCH_RUN = re.compile(r"Run \d+ does not exist|Run: \S+ in job: \S+ doesn't exist")
 _DELETED_TOKEN = re.compile(r"(?=.*idempotency)(?=.*delet)", re.IGNORECASE | re.DOTALL)
+# What the gateway before the APIs says of a token that it does not take: 403, and the status for a code
+# (databricks/databricks-sdk-go issue 873, n8n-io/n8n issue 34147, databricks/databricks-vscode issue 583).
+_TOKEN_REFUSED = re.compile(r"invalid access token|token is expir|token (has )?expired", re.IGNORECASE)
+_REASON_PHRASE = "X-Databricks-Reason-Phrase"
+# The id that it puts behind its words is another one each time.
+_REQUEST_ID = re.compile(r"\s*\[ReqId: [^\]]*\]")
 _QUOTA = frozenset({"QUOTA_EXCEEDED", "RESOURCE_EXHAUSTED", "RESOURCE_LIMIT_EXCEEDED"})
 _AGAIN = frozenset({"ABORTED", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL_ERROR", "UNKNOWN"})
 # Quotas free up when runs end, not within seconds.
 QUOTA_RETRY_AFTER = 60.0
 
+# Of an identity that may not use the workspace (Databricks CLI: account workspace-assignment, service-principals).
+WORKSPACE_ACCESS = (
+    "Assign the service principal to this workspace: databricks account workspace-assignment update WORKSPACE_ID "
+    """SERVICE_PRINCIPAL_NUMBER --json '{"permissions":["USER"]}'; and give it, or a group that it is in, """
+    "the entitlement workspace-access: Settings > Identity and access > Service principals > Entitlements."
+)
 RUNS = "/jobs/runs/"
+ME = "/scim/v2/Me"
 FILES = "/api/2.0/fs/"
 
 
@@ -48,7 +61,11 @@ class DatabricksDialect:
             return _unexplained(answer)
         code = str(document.get("error_code") or "")
         words = _words(document, answer)
-        return _by_code(answer, code, words) or _by_status(answer, code, words)
+        error = _by_code(answer, code, words) or _by_status(answer, code, words)
+        if isinstance(error, Denied) and answer.path.endswith(ME):
+            # Whoever may use the workspace at all may ask who they are.
+            return Denied(f"{words} {WORKSPACE_ACCESS}")
+        return error
 
     def remote_id(self, answer: Answer) -> str | None:
         """The run's id, for requests about runs."""
@@ -70,7 +87,7 @@ class DatabricksDialect:
 
 def _by_code(answer: Answer, code: str, words: str) -> PlatformError | None:
     """What the error code says; it is more exact than the status."""
-    if answer.status == 401:
+    if answer.status == 401 or (code in ("", "403") and _token_refused(answer, words)):
         return Unauthenticated(words)
     if code == "ENDPOINT_NOT_FOUND":
         return Refused(f"{words} Check that host is a Databricks workspace.", reason="EndpointNotFound")
@@ -90,6 +107,11 @@ def _by_code(answer: Answer, code: str, words: str) -> PlatformError | None:
     if code in _AGAIN:
         return Unreachable(words)
     return None
+
+
+def _token_refused(answer: Answer, words: str) -> bool:
+    said = answer.headers.get(_REASON_PHRASE) or words
+    return answer.status == 403 and _TOKEN_REFUSED.search(said) is not None
 
 
 def _missing(answer: Answer, code: str, words: str) -> bool:
@@ -114,8 +136,8 @@ def _by_status(answer: Answer, code: str, words: str) -> PlatformError:
 def _unexplained(answer: Answer) -> PlatformError:
     """An error that is not Databricks' own. A proxy's 404 must never pass for a run that is gone."""
     host = urlsplit(answer.url).netloc
-    if answer.status == 401:
-        return Unauthenticated(f"{host} answered 401")
+    if answer.status == 401 or _token_refused(answer, ""):
+        return Unauthenticated(f"{host} answered {answer.status}")
     if answer.status == 403:
         return Denied(f"{host} answered 403 without saying why; a proxy or an IP access list may stand in between")
     if answer.status == 404 and answer.method == "HEAD" and answer.path.startswith(FILES):
@@ -127,5 +149,5 @@ def _unexplained(answer: Answer) -> PlatformError:
 def _words(document: dict[str, Any], answer: Answer) -> str:
     # SCIM has `detail` where the rest of the platform has `message`; the OIDC server has `error_description`.
     said = document.get("message") or document.get("detail") or document.get("error_description")
-    text = " ".join(str(said or "").split())[:500]
+    text = _REQUEST_ID.sub("", " ".join(str(said or "").split()))[:500]
     return text or f"{urlsplit(answer.url).netloc} answered {answer.status}"
