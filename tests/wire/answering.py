@@ -1,4 +1,4 @@
-"""An HTTPS server that answers as a test says: for what a stand-in of a cloud does not do by itself."""
+"""A server that answers as a test says: for what a stand-in of a cloud does not do by itself."""
 
 import ssl
 import threading
@@ -39,17 +39,18 @@ class Answering:
     answer: Callable[[Asked], Told] = lambda asked: Told(404)
     asked: list[Asked] = field(default_factory=list)
     port: int = 0
+    scheme: str = "https"
 
     @property
     def origin(self) -> str:
-        return f"https://localhost:{self.port}"
+        return f"{self.scheme}://localhost:{self.port}"
 
 
 @contextmanager
-def serve_answers(folder: Path) -> Iterator[Answering]:
-    """Serves until the block ends."""
+def serve_answers(folder: Path, *, plain: bool = False) -> Iterator[Answering]:
+    """Serves until the block ends; without TLS where it is `plain`."""
     authority = trustme.CA()
-    answering = Answering(folder / "ca.pem")
+    answering = Answering(folder / "ca.pem", scheme="http" if plain else "https")
     authority.cert_pem.write_to_path(str(answering.ca_file))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
@@ -80,7 +81,8 @@ def serve_answers(folder: Path) -> Iterator[Answering]:
             """The requests are in `asked`."""
 
     server = Server(("127.0.0.1", 0), Handler)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
+    if not plain:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     answering.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

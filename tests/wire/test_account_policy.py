@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from tests.sandbox.conftest import AUDIENCE
 from tests.sandbox.issuer import TestIssuer
-from tests.wire.conftest import ACCOUNT, AUDIENCE, BOUNDS, Accounts, Clock, Trail
+from tests.wire.conftest import ACCOUNT, BOUNDS, Accounts, Clock, Trail
 from trainyard.api.identity import Identity
 from trainyard.audit.transport import Bounds
 from trainyard.core.errors import IdentityError, TrainyardError, Unreachable
