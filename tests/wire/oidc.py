@@ -77,7 +77,7 @@ class World:
         self, provider: Provider, control: SandboxControl, vault: Vault, audit: Trail, clock: Clock, cloud: Cloud
     ) -> None:
         self.provider, self.control, self.vault, self.audit, self.clock = provider, control, vault, audit, clock
-        self._cloud = cloud
+        self.cloud = cloud
         self.principals: dict[str, str] = {}
         self.allow(provider.issuer)
 
@@ -121,7 +121,7 @@ class World:
                     "resourceGroup": azure.resource_group,
                     "workspaceName": azure.workspace_name,
                     "tenantId": azure.tenant_id,
-                    "cloud": self._cloud.name,
+                    "cloud": self.cloud.name,
                 }
             }
         given = {name: value for name, value in oidc.items() if value is not None}

@@ -120,7 +120,11 @@ def _unknown(number: str, said: str, tried: SignIn) -> IdentityError:
             f"application {tried.client_id} is disabled in tenant {tried.tenant} ({said}). Have it enabled.",
             reason="ServicePrincipalDisabled",
         )
-    named_by = f"the client id that goes with {tried.kept}" if tried.kept else "the ServiceAccount's annotation"
+    named_by = (
+        refusals.names_principal(tried.assertion)
+        if tried.assertion is not None
+        else f"the client id that goes with {tried.kept}"
+    )
     return IdentityError(
         f"tenant {tried.tenant} has no service principal of {tried.client_id} ({said}). Correct {named_by} or "
         "azureML.tenantId, or add the application to the tenant (az ad sp create --id "
@@ -182,8 +186,8 @@ def _kept_refused(number: str, said: str, tried: SignIn) -> IdentityError | None
         )
     if number in _NOT_IN_TIME:
         return IdentityError(
-            f"Entra says that what was signed just now with {tried.kept} is not yet, or no more, valid ({said}). "
-            "Correct the clock of the operator's machine.",
+            f"Entra says that what was signed just now with {tried.kept} is not yet, or no more, valid "
+            f"(AADSTS{number}). Correct the clock of the operator's machine.",
             reason="AssertionRefused",
         )
     return None

@@ -71,7 +71,7 @@ def _document(session: requests.Session, url: str) -> dict[str, Any]:
         return {}
     if response.status_code >= 400:
         raise IdentityError(f"{url} answered {response.status_code}", reason="DiscoveryFailed")
-    document = response.json()
+    document = response.json() if response.content else None
     if not isinstance(document, dict):
         raise Unreachable(f"{url} is not a JSON object", reason="PlatformAnswerMalformed")
     return document
@@ -94,7 +94,7 @@ def access_token(response: requests.Response, asked_at: datetime, assertion: Ass
     Raises:
         Unreachable: the answer is not what RFC 6749 section 5.1 and RFC 8693 section 2.2.1 say.
     """
-    document = response.json()
+    document = response.json() if response.content else None
     if isinstance(document, dict):
         value, life = document.get("access_token"), document.get("expires_in")
         if isinstance(value, str) and value and isinstance(life, int | float) and life > 0:
@@ -122,8 +122,8 @@ def refusal(
     code, said = error_of(response)
     if code == "invalid_client":
         return IdentityError(
-            f"the workspace does not know service principal {client_id} ({said}). Correct the ServiceAccount's "
-            "annotation, or add the service principal to the workspace.",
+            f"the workspace does not know service principal {client_id} ({said}). Correct "
+            f"{refusals.names_principal(assertion)}, or add the service principal to the workspace.",
             reason="ServicePrincipalUnknown",
         )
     case = _case(said, assertion, client_id, account=account)

@@ -12,12 +12,11 @@ from typing import Any
 import jwt
 
 from trainyard.core.errors import IdentityError
-from trainyard.identity.assertion import Assertion
+from trainyard.identity.assertion import Assertion, times_of
 from trainyard.identity.audience import checked_audience
+from trainyard.identity.clocks import TOLERATED
 from trainyard.identity.entra import AUDIENCE as ENTRA_AUDIENCE
 
-# Seconds by which the provider's clock may be off ours.
-CLOCKS_DIFFER = 60
 # Databricks: "signed using the RS256 or ES256 algorithm" ("Authenticate access using OAuth token federation"). Entra
 # supports RS256, and says that others may work ("Important considerations ... for federated identity credentials").
 DATABRICKS_ALGORITHMS = ("RS256", "ES256")
@@ -37,7 +36,7 @@ def assertion_of(token: str, issuer: str, audience: str | None, now: datetime, *
     Raises:
         IdentityError: AssertionUnusable, ClockSkew.
     """
-    claims = _claims(token, issuer, ENTRA_ALGORITHMS if for_entra else DATABRICKS_ALGORITHMS)
+    header, claims = _parts(token, issuer, ENTRA_ALGORITHMS if for_entra else DATABRICKS_ALGORITHMS)
     if claims.get("iss") != issuer:
         raise _unusable(
             issuer, f"names another issuer ({_shown(claims.get('iss'))}); correct identity.oidc.issuer to what it names"
@@ -47,17 +46,22 @@ def assertion_of(token: str, issuer: str, audience: str | None, now: datetime, *
         raise _unusable(issuer, "has no subject (sub), which a federation policy needs")
     _check_times(claims, issuer, now.timestamp())
     wanted = ENTRA_AUDIENCE if for_entra else audience
-    jti = claims.get("jti")
+    jti, key_id = claims.get("jti"), header.get("kid")
+    issued_at, expires_at = times_of(claims)
     return Assertion(
         value=token,
         issuer=issuer,
         subject=subject,
         audience=_audience(claims, issuer, wanted, for_entra=for_entra),
         jti=jti[:128] if isinstance(jti, str) else None,
+        key_id=key_id[:128] if isinstance(key_id, str) else None,
+        issued_at=issued_at,
+        expires_at=expires_at,
     )
 
 
-def _claims(token: str, issuer: str, algorithms: tuple[str, ...]) -> Mapping[str, Any]:
+def _parts(token: str, issuer: str, algorithms: tuple[str, ...]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Header and claims, unverified."""
     try:
         whole = jwt.decode_complete(token, options={"verify_signature": False})
     except (jwt.PyJWTError, ValueError):
@@ -73,8 +77,7 @@ def _claims(token: str, issuer: str, algorithms: tuple[str, ...]) -> Mapping[str
             f"is signed with {_shown(algorithm)}, and the platform takes {', '.join(algorithms)}; have the provider "
             "sign with RS256",
         )
-    payload: Mapping[str, Any] = whole["payload"]
-    return payload
+    return whole["header"], whole["payload"]
 
 
 def _check_times(claims: Mapping[str, Any], issuer: str, now: float) -> None:
@@ -84,7 +87,7 @@ def _check_times(claims: Mapping[str, Any], issuer: str, now: float) -> None:
     if times["exp"] <= now:
         raise _clocks(issuer, f"ended {round(now - times['exp'])} s ago")
     begins = max(times["nbf"], times["iat"])
-    if begins > now + CLOCKS_DIFFER:
+    if begins > now + TOLERATED.total_seconds():
         raise _clocks(issuer, f"is valid only {round(begins - now)} s from now")
 
 

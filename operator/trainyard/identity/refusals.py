@@ -35,6 +35,13 @@ class Case:
     assertion: Assertion
 
 
+def names_principal(assertion: Assertion) -> str:
+    """What to correct where the platform does not know the principal."""
+    if assertion.subject.startswith(_KUBERNETES):
+        return "the ServiceAccount's annotation"
+    return "the principal in the workspace's identity"
+
+
 def issuer_not_trusted(case: Case) -> IdentityError:
     """There is no rule for that issuer."""
     return IdentityError(

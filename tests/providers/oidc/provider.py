@@ -1,6 +1,6 @@
 """A certified OpenID provider that really runs: the npm package oidc-provider, over https, in a process of its own.
 
-`serve_provider` starts it; tests change what it knows by `configure`. It is below a path, as Okta's custom authorization
+`serve_provider` starts it; tests change what it knows by `configure`. It is below a path, as Okta's own authorization
 servers are.
 """
 

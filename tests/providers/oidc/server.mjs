@@ -25,6 +25,8 @@ console.info = console.warn = console.log = () => {};
 const library = pathToFileURL(join(installed, 'node_modules/oidc-provider/lib/index.js'));
 const { Provider, errors } = await import(library.href);
 
+// Stands for what a client gets that asks for nothing; its audience may be any word.
+const DEFAULT_RESOURCE = 'urn:trainyard:default';
 const PATH = '/oauth2/default';
 const made = new Map();
 
@@ -52,15 +54,15 @@ function providerOf(issuer, given) {
       devInteractions: { enabled: false },
       resourceIndicators: {
         enabled: true,
-        defaultResource: () => given.audience,
+        defaultResource: () => (given.audience ? DEFAULT_RESOURCE : []),
         useGrantedResource: () => true,
         getResourceServerInfo: (ctx, resource) => {
-          if (resource !== given.audience && !given.resources.includes(resource)) {
+          if (resource !== DEFAULT_RESOURCE && !given.resources.includes(resource)) {
             throw new errors.InvalidTarget();
           }
           return {
             scope,
-            audience: resource,
+            audience: resource === DEFAULT_RESOURCE ? given.audience : resource,
             accessTokenTTL: given.seconds,
             accessTokenFormat: 'jwt',
             jwt: { sign: { alg: given.alg } },
