@@ -200,8 +200,8 @@ class SecretRefIdentity(ApiModel):
                 "allowPersonalAccessToken: true",
             ),
             (
-                "!self.type.startsWith('Databricks') && self.type != 'PersonalAccessToken' || !has(self.entra)",
-                "entra is for the types EntraClientSecret and EntraCertificate: remove it",
+                "self.type != 'PersonalAccessToken' || !has(self.clientId)",
+                "a personal access token is its owner's, whom the workspace tells: remove clientId",
             ),
         )
     }
@@ -211,7 +211,8 @@ class SecretRefIdentity(ApiModel):
         Field(
             description="Secret in the namespace of the run. It must opt in with the annotation "
             "trainyard.dev/identity, whose value is the type below. Its keys: client-id unless clientId is given, and "
-            "client-secret, or certificate (PEM with its key; or tls.crt and tls.key), or token."
+            "client-secret, or certificate (PEM with its key, without a password; or tls.crt and tls.key); or token "
+            "alone, for a personal access token."
         ),
     ]
     type: Annotated[

@@ -321,7 +321,7 @@ class WorkspaceStatus(ApiModel):
         Field(
             default_factory=list,
             max_length=8,
-            description="Ready, Reconciling and Stalled.",
+            description="Ready, Reconciling and Stalled; CredentialExpiring and PersonalAccessToken only while True.",
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
     ]

@@ -17,7 +17,7 @@ from trainyard.controllers.flights import Flights
 from trainyard.core.errors import TrainyardError
 from trainyard.core.remote import RemoteRun
 from trainyard.core.snapshot import Target
-from trainyard.identity.base import TokenSource, is_stand_in
+from trainyard.identity.base import Caution, TokenSource, is_stand_in
 from trainyard.identity.broker import Broker
 from trainyard.observe.sweep import Sweep
 from trainyard.platforms.base import Account, Connection, Platform, TokensFor
@@ -156,6 +156,10 @@ class Sessions:
         for stale in list(self._named)[: max(0, len(self._named) - MOST_SESSIONS)]:
             del self._named[stale]
         return named
+
+    async def cautions(self, workspace: MLWorkspaceSpec, namespace: str) -> tuple[Caution, ...]:
+        """What has to be told about the namespace's identity while it works. Mints nothing; raises as `target`."""
+        return await asyncio.to_thread(self._broker.cautions, workspace, namespace)
 
     async def check(self, workspace: MLWorkspaceSpec, namespace: str) -> Account:
         """Proves that the namespace's identity works in the workspace. Raises the errors of `core.errors`."""

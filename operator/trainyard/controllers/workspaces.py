@@ -17,6 +17,7 @@ from trainyard.api.base import Condition
 from trainyard.api.workspace import ClusterMLWorkspaceSpec, MLWorkspaceSpec, WorkspaceStatus
 from trainyard.audit.context import ResourceRef, audit_context
 from trainyard.controllers.apiserver import ApiServer
+from trainyard.controllers.cautions import cautions_of, notes, warned
 from trainyard.controllers.kube import CLUSTER_WORKSPACE, KINDS, ConflictError, Kind, KubeError, NotFoundError
 from trainyard.controllers.sessions import Sessions
 from trainyard.controllers.snapshots import first_error, run_snapshot
@@ -28,6 +29,7 @@ from trainyard.core.times import parse, stamp
 from trainyard.core.transition import clip, live
 from trainyard.core.waiting import PASSING
 from trainyard.identity import clouds
+from trainyard.identity.base import Caution
 from trainyard.platforms.base import Account
 
 log = structlog.get_logger(__name__)
@@ -101,8 +103,9 @@ class WorkspaceController:
             if generation == obj["metadata"]["generation"] and self._now() < again:
                 return again  # the echo of our own write, or a run that came or went
             before = WorkspaceStatus.model_validate(obj.get("status") or {})
-            verdict = steadied(before, generation_of(obj), await self._check(key, obj), self._now())
-            status = self._status(obj, verdict)
+            found, cautions = await self._check(key, obj)
+            verdict = steadied(before, generation_of(obj), found, self._now())
+            status = self._status(obj, verdict, cautions)
             if status != WorkspaceStatus.model_validate(obj.get("status") or {}):
                 await self._write(key, kind, obj, status, verdict)
         except ConflictError:
@@ -120,18 +123,22 @@ class WorkspaceController:
         """Drops what is remembered of a workspace that is gone."""
         self._checked.pop(uid, None)
 
-    async def _check(self, key: Key, obj: Mapping[str, Any]) -> Verdict:
+    async def _check(self, key: Key, obj: Mapping[str, Any]) -> tuple[Verdict, tuple[Caution, ...] | None]:
+        """Whether runs may start, and what has to be told besides; None: could not be found out."""
         shared = key.kind == CLUSTER_WORKSPACE.name
         try:
             spec = (ClusterMLWorkspaceSpec if shared else MLWorkspaceSpec).model_validate(obj.get("spec", {}))
         except ValidationError as invalid:
-            return Verdict("Stalled", "InvalidSpec", f"the spec can not be read: {first_error(invalid)}")
-        resource = ResourceRef(key.kind, key.namespace, key.name, obj["metadata"]["uid"])
+            return Verdict("Stalled", "InvalidSpec", f"the spec can not be read: {first_error(invalid)}"), ()
+        verdict = await self._verdict(key, spec, obj["metadata"]["uid"])
+        return verdict, await cautions_of(self._sessions, spec, None if shared else key.namespace)
+
+    async def _verdict(self, key: Key, spec: MLWorkspaceSpec, uid: str) -> Verdict:
         try:
-            if shared:
+            if isinstance(spec, ClusterMLWorkspaceSpec):
                 self._sessions.check_host(spec)
                 return Verdict("Ready", "HostAllowed", "the host is allowed; identities are checked for each run")
-            with audit_context(resource=resource, action="check"):
+            with audit_context(resource=ResourceRef(key.kind, key.namespace, key.name, uid), action="check"):
                 account = await self._sessions.check(spec, key.namespace)
         except IdentityError as error:
             return Verdict("Reconciling" if error.waiting else "Stalled", error.reason, error.message)
@@ -141,7 +148,9 @@ class WorkspaceController:
             return Verdict("Stalled", error.reason, error.message)
         return Verdict("Ready", "IdentityWorks", f"runs are submitted as {account.principal}", account)
 
-    def _status(self, obj: Mapping[str, Any], verdict: Verdict) -> WorkspaceStatus:
+    def _status(
+        self, obj: Mapping[str, Any], verdict: Verdict, cautions: tuple[Caution, ...] | None
+    ) -> WorkspaceStatus:
         before = WorkspaceStatus.model_validate(obj.get("status") or {})
         generation = generation_of(obj)
         old = {c.type: c for c in before.conditions}
@@ -164,7 +173,7 @@ class WorkspaceController:
         return before.model_copy(
             update={
                 "observed_generation": generation,
-                "conditions": conditions,
+                "conditions": [*conditions, *warned(before, cautions, generation, self._now())],
                 "principal": account.principal if account else before.principal,
                 "host": _host(obj.get("spec", {})),
                 "workspace_id": account.workspace_id if account else before.workspace_id,
@@ -176,9 +185,12 @@ class WorkspaceController:
     async def _write(
         self, key: Key, kind: Kind, obj: Mapping[str, Any], status: WorkspaceStatus, verdict: Verdict
     ) -> None:
-        before = WorkspaceStatus.model_validate(obj.get("status") or {}).condition("Ready")
+        before = WorkspaceStatus.model_validate(obj.get("status") or {})
+        ready = before.condition("Ready")
         log.info("workspace", workspace=str(key), state=verdict.state, reason=verdict.reason)
-        if before is None or before.reason != verdict.reason:
+        for note in notes(before, status):
+            await self._api.note(kind, obj, note)
+        if ready is None or ready.reason != verdict.reason:
             kind_of_note = "Normal" if verdict.state == "Ready" else "Warning"
             await self._api.note(kind, obj, Note(kind_of_note, verdict.reason, verdict.message))
         self._store.put(key, await self._api.write_status(kind, obj, status.wire()))

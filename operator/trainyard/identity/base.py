@@ -82,11 +82,21 @@ class Secrets(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Caution:
+    """What works today and will not, or should not, for ever: a condition of the workspace, True while it holds."""
+
+    condition: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Speaker:
     """Whom a mode speaks for, before anything is minted. `principal` may be a stand-in, see `is_stand_in`."""
 
     principal: str
     service_account: str = ""
+    cautions: tuple[Caution, ...] = ()
 
 
 class Mode(Protocol):
@@ -116,7 +126,7 @@ class TokenSource(Protocol):
         """A token that is good for a while; minted at most once at a time. Raises IdentityError or PlatformError."""
 
     def describe(self) -> Mapping[str, str]:
-        """principal, mode and service_account (namespace/name), for the audit records."""
+        """principal, mode and service_account or secret (namespace/name), for the audit records."""
 
     def forget(self) -> None:
         """Drops the cached token, after the platform has refused it."""

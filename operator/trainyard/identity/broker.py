@@ -14,7 +14,7 @@ from trainyard.api.workspace import ClusterMLWorkspaceSpec, MLWorkspaceSpec
 from trainyard.core.errors import IdentityError
 from trainyard.core.snapshot import Target
 from trainyard.identity import clouds
-from trainyard.identity.base import Mode, Speaker, TokenSource
+from trainyard.identity.base import Caution, Mode, Speaker, TokenSource
 from trainyard.identity.cached import Sources
 from trainyard.identity.hosts import HostPolicy
 from trainyard.identity.signing_in import scopes
@@ -72,17 +72,18 @@ class Broker:
             IdentityError: the host or the mode is not allowed, or what the mode needs is missing or has not opted in.
         """
         host, identity = self.check_host(workspace), workspace.identity
-        mode = self._mode(identity.mode)
-        if identity.mode in OPERATOR_WIDE:
-            _require_lent(workspace, namespace)
-        platform, tenant = "databricks", identity.entra.tenant_id if identity.entra is not None else ""
+        platform, tenant = _platform(workspace), identity.entra.tenant_id if identity.entra is not None else ""
         if workspace.azure_ml is not None:
-            platform, tenant = "azureml", workspace.azure_ml.tenant_id
-        speaker = self._speaker(mode, identity, namespace, platform)
+            tenant = workspace.azure_ml.tenant_id
+        speaker = self._speaking(workspace, namespace)
         given = identity.federated
         plain = given is not None and given.policy is None and given.entra is None
         pinned = None if plain else identity
         return Target(platform, host, speaker.principal, identity.mode, speaker.service_account, tenant, pinned)
+
+    def cautions(self, workspace: MLWorkspaceSpec, namespace: str) -> tuple[Caution, ...]:
+        """What has to be told about the identity while it works. Mints nothing; raises as `target` does."""
+        return self._speaking(workspace, namespace).cautions
 
     def source(self, target: Target, namespace: str, scope: str) -> TokenSource:
         """Tokens for the target when that namespace asks. Sends nothing.
@@ -101,6 +102,13 @@ class Broker:
             raise ValueError(f"{scope} is no scope of {target.host}")
         mode = self._mode(target.mode)
         return self._sources.get((target, namespace, scope), lambda: mode.source(target, namespace, scope))
+
+    def _speaking(self, workspace: MLWorkspaceSpec, namespace: str) -> Speaker:
+        identity = workspace.identity
+        mode = self._mode(identity.mode)
+        if identity.mode in OPERATOR_WIDE:
+            _require_lent(workspace, namespace)
+        return self._speaker(mode, identity, namespace, _platform(workspace))
 
     def _mode(self, name: str) -> Mode:
         mode = self._modes.get(name)
@@ -124,6 +132,10 @@ class Broker:
             while len(self._speakers) > MOST_CONSENTS:
                 self._speakers.popitem(last=False)
         return speaker
+
+
+def _platform(workspace: MLWorkspaceSpec) -> str:
+    return "azureml" if workspace.azure_ml is not None else "databricks"
 
 
 def _require_lent(workspace: MLWorkspaceSpec, namespace: str) -> None:

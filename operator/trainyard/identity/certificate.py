@@ -21,9 +21,10 @@ _KEY = re.compile(r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?-----END \1-----", re
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """The certificate that signs, then its key, in PEM; and when it ends."""
+    """The certificate that signs, then its private key, in PEM; in which key of the Secret it is, and when it ends."""
 
     pem: bytes = field(repr=False)
+    key: str
     ends_at: datetime
 
 
@@ -88,4 +89,4 @@ def _checked(chain: str, where: str, key: str, key_at: str, secret: SecretRef, n
             reason="CertificateNotYetValid",
             waiting=True,
         )
-    return Certificate(signing.public_bytes(Encoding.PEM) + block.group(0).encode() + b"\n", ends_at)
+    return Certificate(signing.public_bytes(Encoding.PEM) + block.group(0).encode() + b"\n", where, ends_at)

@@ -1,7 +1,8 @@
 """Whom a Databricks token stands for, asked of the workspace with the token itself.
 
 Asked by `identity.exchange` where the platform and not we chose the principal: a federation policy of the account finds
-it by a claim, and no `client_id` is sent (Databricks documentation, "Configure a federation policy"). The token is kept
+it by a claim, and no `client_id` is sent (Databricks documentation, "Configure a federation policy"); and by
+`identity.client_secret` of personal access tokens. The token is kept
 and handed out only after this, so that nothing is asked, submitted or stopped as somebody else. The token's own claims
 are not published, so that they prove nothing.
 """
@@ -10,6 +11,7 @@ import requests
 
 from trainyard.core.errors import IdentityError, Refused, Unreachable
 from trainyard.identity.base import AccessToken
+from trainyard.identity.oauth import error_of
 
 # The one question that every principal may ask (databricks-sdk service/iam.py, CurrentUserAPI.me).
 ME = "/api/2.0/preview/scim/v2/Me"
@@ -45,7 +47,7 @@ def require_principal(session: requests.Session, origin: str, token: AccessToken
 
 
 def principal_of(session: requests.Session, origin: str, token: AccessToken) -> tuple[int, str]:
-    """The status of the workspace's answer, and whose the token is; empty where the status is 400 or more.
+    """The status of the workspace's answer, and whose the token is; where it is 400 or more, what the workspace says.
 
     Raises:
         IdentityError: RedirectRefused.
@@ -57,8 +59,8 @@ def principal_of(session: requests.Session, origin: str, token: AccessToken) -> 
     except Refused as error:
         raise IdentityError(error.message, reason=error.reason) from error
     if response.status_code >= 400:
-        return response.status_code, ""
-    document = response.json()
+        return response.status_code, error_of(response)[1]
+    document = response.json() if response.content else None
     told = document.get("userName") if isinstance(document, dict) else None
     if not isinstance(told, str) or not told:
         raise Unreachable(f"{origin} does not say whose token it gave", reason="PlatformAnswerMalformed")
