@@ -14,6 +14,7 @@ from crdgen.rights import rights_in
 from trainyard.api.identity import AZURE_WORKLOAD_IDENTITY, FEDERATED, MANAGED_IDENTITY, MODES, OIDC, SECRET_REF
 from trainyard.cli.main import app
 from trainyard.identity import clouds
+from trainyard.identity.base import AZURE_WORKLOAD_CLIENT_ID
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "trainyard"
@@ -181,3 +182,30 @@ def test_the_operator_knows_every_flag_that_the_chart_gives_it() -> None:
     known = {option for each in command.commands["operator"].params for option in each.opts}
     assert "--all-namespaces" in given
     assert given - known == set()
+
+
+def test_one_value_has_aks_give_the_operator_its_workload_identity() -> None:
+    """The webhook looks for the label at the pod and for the annotation at its ServiceAccount."""
+    deployment = (CHART / "templates/deployment.yaml").read_text()
+    account = (CHART / "templates/serviceaccount.yaml").read_text()
+    [(pod, label)] = re.findall(
+        r"\{\{- if \.Values\.azureWorkloadIdentity\.clientId \}\}\n( +)(.*)\n\s+\{\{- end \}\}", deployment
+    )
+    assert (len(pod), label) == (8, 'azure.workload.identity/use: "true"')
+    template = deployment.split("  template:")[1].split("      containers:")[0]
+    assert label in template.split("labels:")[1].split("annotations:")[0]
+    assert label not in deployment.split("  template:")[0]  # the selector can not be changed later
+    [given] = re.findall(
+        r"\{\{- with \.Values\.azureWorkloadIdentity\.clientId \}\}\n\s+(.*)\n\s+\{\{- end \}\}", account
+    )
+    assert given == f"{AZURE_WORKLOAD_CLIENT_ID}: {{{{ . | quote }}}}"
+    assert "{{- if or .Values.azureWorkloadIdentity.clientId .Values.serviceAccount.annotations }}" in account
+    assert yaml.safe_load((CHART / "values.yaml").read_text())["azureWorkloadIdentity"] == {"clientId": ""}
+
+
+@pytest.mark.parametrize(
+    ("given", "fits"), [("", True), ("3f2504e0-4f89-11d3-9a0c-0305e82c3301", True), ("two words", False), ("-x", False)]
+)
+def test_the_chart_takes_what_the_schema_of_a_workspace_takes_for_a_client_id(given: str, fits: bool) -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())["properties"]["azureWorkloadIdentity"]
+    assert (re.search(schema["properties"]["clientId"]["pattern"], given) is not None) == fits
