@@ -38,6 +38,8 @@ class AzureAddress:
     region: str
     imds: str
     """The instance metadata service, plain http: what AZURE_POD_IDENTITY_AUTHORITY_HOST takes."""
+    graph: str
+    """Microsoft Graph; its tokens are for https://graph.microsoft.com."""
 
     @property
     def workspace_scope(self) -> str:
@@ -65,6 +67,7 @@ class AzureAddress:
             tenant_id=document["tenantId"],
             region=document["region"],
             imds=document["imds"],
+            graph=document["graph"],
         )
 
 

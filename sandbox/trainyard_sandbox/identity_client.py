@@ -70,6 +70,11 @@ class IdentityControl:
         """Have Databricks and Entra fetch an issuer's keys again, as they do after five minutes."""
         self.call("POST", "/issuers/forget", {"issuer": issuer})
 
+    def permit_graph(self, client_id: str, *permissions: str) -> None:
+        """The application permissions of Microsoft Graph that an application or managed identity has, such as
+        "Application.Read.All"; none takes all away."""
+        self.call("PUT", f"/azure/applications/{client_id}/graph-permissions", {"permissions": list(permissions)})
+
     def add_managed_identity(
         self,
         name: str,

@@ -1,8 +1,9 @@
 """The frame of Azure's planes: how a module declares routes, and what is checked before its handler is called.
 
-`arm_route` is for Azure Resource Manager below the workspace, `data_plane_route` for the workspace's own services (run
-history, MLflow, discovery). Checked in this order: token, tenant's subscription, api-version, rate, role, resource
-group, workspace, query parameters. A handler gets an `AzureCall`.
+`arm_route` is for Azure Resource Manager below the workspace, `group_route` for it below the resource group, and
+`data_plane_route` for the workspace's own services (run history, MLflow, discovery). Checked in this order: token,
+tenant's subscription, api-version, rate, role, resource group, workspace, query parameters. A handler gets an
+`AzureCall`.
 
 Order and sentences: what Azure Resource Manager answers is published in "Common API error codes" and "Troubleshoot
 Azure RBAC"; that a role is asked for before a group is looked up is why AuthorizationFailed says "or the scope is
@@ -31,7 +32,8 @@ from trainyard_sandbox.schema import Obj
 from trainyard_sandbox.state import SandboxState, sandbox_state
 
 PROVIDER = "Microsoft.MachineLearningServices"
-WS = f"/subscriptions/{{subscription}}/resourceGroups/{{group}}/providers/{PROVIDER}/workspaces/{{workspace}}"
+GROUP = "/subscriptions/{subscription}/resourceGroups/{group}"
+WS = f"{GROUP}/providers/{PROVIDER}/workspaces/{{workspace}}"
 """Path template of the workspace, in ARM and behind each data-plane prefix."""
 
 
@@ -128,6 +130,24 @@ def full_action(action: str) -> str:
 
 def arm_route(path: str, actions: Mapping[str, Action]) -> Route:
     """A route of Azure Resource Manager below the workspace: `arm_route("/jobs/{name}", {"GET": Action(...)})`."""
+    kind = "/".join(["workspaces", *_literals(path)])
+    return Route(WS + path, _arm_endpoint(kind, actions, _require_workspace), methods=list(actions))
+
+
+def group_route(provider: str, path: str, actions: Mapping[str, Action]) -> Route:
+    """A route of another provider of the resource group: `group_route("Microsoft.X", "/things/{name}", {...})`."""
+    endpoint = _arm_endpoint("/".join(_literals(path)), actions, _require_group)
+    return Route(f"{GROUP}/providers/{provider}{path}", endpoint, methods=list(actions))
+
+
+def _literals(path: str) -> list[str]:
+    return [part for part in path.split("/") if part and "{" not in part]
+
+
+def _arm_endpoint(
+    kind: str, actions: Mapping[str, Action], require: Callable[[Request, AzureState, AzurePrincipal, str], None]
+) -> Callable[[Request], Awaitable[Response]]:
+    """What a route of Azure Resource Manager does before its handler; `kind` is the resource type, without provider."""
 
     async def endpoint(request: Request) -> Response:
         action = actions[request.method]
@@ -135,9 +155,9 @@ def arm_route(path: str, actions: Mapping[str, Action]) -> Route:
         principal, token = authenticated(request, {azure.url, azure.url + "/"}, ArmError)
         headers: dict[str, str] = {}
         try:
-            version = _version(request, path, action.versions)
+            version = _version(request, kind, action.versions)
             headers = _throttled(azure, principal, request.method)
-            _require_scope(request, azure, principal, full_action(action.action))
+            require(request, azure, principal, full_action(action.action))
             query = _query(request, action.query, drop=("api-version",))
             call = AzureCall(request, sandbox_state(request), principal, token, query, version)
             response = await action.handler(call)
@@ -147,7 +167,7 @@ def arm_route(path: str, actions: Mapping[str, Action]) -> Route:
             response.headers.setdefault(name, value)
         return response
 
-    return Route(WS + path, endpoint, methods=list(actions))
+    return endpoint
 
 
 def data_plane_route(prefix: str, path: str, actions: Mapping[str, Action], *, arm_tokens: bool = False) -> Route:
@@ -221,7 +241,7 @@ def _require_role(azure: AzureState, principal: AzurePrincipal, action: str, sho
         raise authorization_failed(principal, full_action(action), shown_scope)
 
 
-def _require_scope(request: Request, azure: AzureState, principal: AzurePrincipal, action: str) -> None:
+def _require_workspace(request: Request, azure: AzureState, principal: AzurePrincipal, action: str) -> None:
     asked = request.path_params
     if asked["subscription"].lower() != azure.subscription_id:
         _refuse_subscription(asked["subscription"])
@@ -229,12 +249,31 @@ def _require_scope(request: Request, azure: AzureState, principal: AzurePrincipa
     workspace_scope = f"{group_scope}/providers/{PROVIDER}/workspaces/{asked['workspace']}"
     if action and not principal.may(action, workspace_scope):
         raise authorization_failed(principal, action, request.url.path)
-    if asked["group"].lower() != azure.resource_group.lower():
-        raise ArmError(404, "ResourceGroupNotFound", f"Resource group '{asked['group']}' could not be found.")
+    _refuse_group(request, azure)
     if not _same_workspace(request, azure):
-        message = f"The Resource '{PROVIDER}/workspaces/{asked['workspace']}' under resource group '{asked['group']}' "
-        message += "was not found. For more details please go to https://aka.ms/ARMResourceNotFoundFix"
-        raise ArmError(404, "ResourceNotFound", message)
+        raise resource_not_found(f"{PROVIDER}/workspaces/{asked['workspace']}", asked["group"])
+
+
+def _require_group(request: Request, azure: AzureState, principal: AzurePrincipal, action: str) -> None:
+    asked = request.path_params
+    if asked["subscription"].lower() != azure.subscription_id:
+        _refuse_subscription(asked["subscription"])
+    if action and not principal.may(action, request.url.path):
+        raise authorization_failed(principal, action, request.url.path)
+    _refuse_group(request, azure)
+
+
+def _refuse_group(request: Request, azure: AzureState) -> None:
+    group = request.path_params["group"]
+    if group.lower() != azure.resource_group.lower():
+        raise ArmError(404, "ResourceGroupNotFound", f"Resource group '{group}' could not be found.")
+
+
+def resource_not_found(resource: str, group: str) -> ArmError:
+    """404 of a resource `Provider/type/name` that its group does not have."""
+    message = f"The Resource '{resource}' under resource group '{group}' was not found. "
+    message += "For more details please go to https://aka.ms/ARMResourceNotFoundFix"
+    return ArmError(404, "ResourceNotFound", message)
 
 
 def _refuse_subscription(subscription: str) -> None:
@@ -255,15 +294,14 @@ def _same_workspace(request: Request, azure: AzureState) -> bool:
     )
 
 
-def _version(request: Request, path: str, versions: Sequence[str]) -> str:
+def _version(request: Request, kind: str, versions: Sequence[str]) -> str:
     version = request.query_params.get("api-version")
     if not version:
         message = "The api-version query parameter (?api-version=) is required for all requests."
         raise ArmError(400, "MissingApiVersionParameter", message)
     if version not in versions:
-        parts = ["workspaces", *(part for part in path.split("/") if part and "{" not in part)]
         message = f"No registered resource provider found for location '{sandbox_state(request).azure.region}' and API "
-        message += f"version '{version}' for type '{'/'.join(parts)}'. The supported api-versions are "
+        message += f"version '{version}' for type '{kind}'. The supported api-versions are "
         raise ArmError(400, "NoRegisteredProviderFound", message + f"'{', '.join(versions)}'.")
     return version
 

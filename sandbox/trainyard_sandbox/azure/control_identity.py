@@ -61,6 +61,7 @@ def control_routes() -> list[Route]:
         Route(one + "/federated-credentials/{name}", remove_credential, methods=["DELETE"]),
         Route(one + "/secrets", add_secret, methods=["POST"]),
         Route(one + "/certificates", add_certificate, methods=["POST"]),
+        Route(one + "/graph-permissions", set_graph_permissions, methods=["PUT"]),
         Route("/azure/roles", assign_role, methods=["POST"]),
         Route("/azure/roles", remove_role, methods=["DELETE"]),
         Route("/azure/tokens", list_tokens, methods=["GET"]),
@@ -140,6 +141,13 @@ async def add_certificate(request: Request) -> Response:
     except ValueError:
         raise invalid_parameter("pem is not a certificate") from None
     principal.certificates.append(pem)
+    return JSONResponse({})
+
+
+async def set_graph_permissions(request: Request) -> Response:
+    """PUT .../graph-permissions: the application permissions of Microsoft Graph that were consented to."""
+    given = await json_body(request, Obj({"permissions": ListOf(Str(min_length=1))}, required=("permissions",)))
+    _application(request).graph_permissions = set(given["permissions"])
     return JSONResponse({})
 
 

@@ -1,4 +1,4 @@
-"""How each Azure plane words a refusal: Azure Resource Manager, Azure ML, Entra and blob storage.
+"""How each Azure plane words a refusal: Azure Resource Manager, Azure ML, Entra, Graph and blob storage.
 
 Every module of the Azure half raises a subclass of `AzureError`; server.py renders it. A message never carries a token.
 
@@ -172,6 +172,19 @@ class EntraError(AzureError):
             "error_uri": f"{request.url.scheme}://{request.url.netloc}/error?code={self.number}",
         }
         return JSONResponse(body, self.status, {"cache-control": "no-store, no-cache"} | self.headers)
+
+
+class GraphError(AzureError):
+    """Microsoft Graph's `error` with an `innerError` (Microsoft Graph documentation, "Microsoft Graph error responses
+    and resource types")."""
+
+    def response(self, request: Request) -> Response:
+        """See `AzureError.response`."""
+        at = datetime.fromtimestamp(request.app.state.sandbox.now(), UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        inner = {"date": at, "request-id": request_id(request), "client-request-id": _client_request_id(request)}
+        inner["client-request-id"] = inner["client-request-id"] or inner["request-id"]
+        body = {"error": {"code": self.code, "message": self.message, "innerError": inner}}
+        return JSONResponse(body, self.status, self.headers)
 
 
 class StorageError(AzureError):

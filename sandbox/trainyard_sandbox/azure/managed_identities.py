@@ -45,6 +45,8 @@ async def add(request: Request) -> Response:
     system = given.get("system_assigned", False)
     if system and any(one.kind == "system-assigned" for one in azure.directory.all()):
         raise invalid_parameter("the virtual machine has a system-assigned identity already")
+    if any(one.kind != "application" and one.display_name == given["name"] for one in azure.directory.all()):
+        raise invalid_parameter(f"there is a managed identity {given['name']} already")
     principal = AzurePrincipal(given["name"], kind="system-assigned" if system else "user-assigned")
     principal.assigned = given.get("assigned", True)
     for scope, roles in given.get("roles", {}).items():

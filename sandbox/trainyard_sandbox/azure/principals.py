@@ -32,6 +32,7 @@ class FederatedCredential:
     audiences: tuple[str, ...] = (TOKEN_EXCHANGE_AUDIENCE,)
     known_at: float = 0.0
     name: str = field(default_factory=lambda: f"fic-{secrets.token_hex(4)}")
+    credential_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,15 @@ class AzurePrincipal:
     assigned: bool = False
     client_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     object_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    registration_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    """The object id of the application; `object_id` is its service principal's."""
     credentials: list[FederatedCredential] = field(default_factory=list)
     client_secrets: list[ClientSecret] = field(default_factory=list)
     certificates: list[bytes] = field(default_factory=list)
     """PEM, one certificate each."""
     assignments: list[RoleAssignment] = field(default_factory=list)
+    graph_permissions: set[str] = field(default_factory=set)
+    """Application permissions of Microsoft Graph."""
 
     def may(self, action: str, scope: str, *, data: bool = False) -> bool:
         """Whether some role, given here or above, permits the action (a data action if `data`) on the scope."""

@@ -137,4 +137,5 @@ class AzureState:
             "tenantId": self.tenant_id,
             "region": self.region,
             "imds": self.imds_url,
+            "graph": self.url,
         }
