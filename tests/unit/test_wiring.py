@@ -1,15 +1,29 @@
 """How an operator is put together from its flags: what it calls its cluster, and where it fetches source to."""
 
+import io
 import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import cast
 
 import pytest
+from typer.testing import CliRunner
 
-from trainyard.cli.wiring import _built, _cluster_name, _drop_foreign_credentials, _repositories
+from trainyard.api.identity import MODES
+from trainyard.audit.log import AuditLog
+from trainyard.cli.main import app
+from trainyard.cli.wiring import (
+    USAGE,
+    _built,
+    _cluster_name,
+    _drop_foreign_credentials,
+    _repositories,
+    run_operator,
+)
 from trainyard.controllers.kube import ForbiddenError, Kube, KubeError
 from trainyard.controllers.settings import OperatorSettings
+from trainyard.identity.hosts import HostPolicy
+from trainyard.identity.modes import IdentitySettings, modes
 
 
 class Namespaces:
@@ -89,3 +103,56 @@ def test_what_the_environment_says_of_platforms_is_dropped(monkeypatch: pytest.M
     _drop_foreign_credentials()
     assert [name for name in foreign if name in os.environ] == []
     assert [name for name in ours if name not in os.environ] == []
+
+
+def test_what_azures_webhook_says_is_kept_for_the_one_mode_and_dropped_for_all_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An SDK that found the variables would sign in with them by itself."""
+    monkeypatch.setenv("AZURE_CLIENT_ID", "lent")
+    monkeypatch.setenv("AZURE_FEDERATED_TOKEN_FILE", "/var/run/secrets/azure/tokens/azure-identity-token")
+    monkeypatch.setenv("AZURE_AUTHORITY_HOST", "https://login.microsoftonline.com/")
+    monkeypatch.setattr("trainyard.telemetry.logs.configure", lambda _: None)
+    built: list[OperatorSettings] = []
+
+    def stop(settings: OperatorSettings, _stack: ExitStack) -> None:
+        assert not [name for name in os.environ if name.startswith("AZURE_")]
+        built.append(settings)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("trainyard.cli.wiring._built", stop)
+    assert run_operator(OperatorSettings(identity=IdentitySettings(databricks_audience="ours"))) == USAGE
+    [settings] = built
+    assert settings.identity.databricks_audience == "ours"
+    said = settings.identity.workload
+    assert (said.client_id, said.token_file, said.authority) == (
+        "lent",
+        "/var/run/secrets/azure/tokens/azure-identity-token",
+        "https://login.microsoftonline.com/",
+    )
+
+
+def test_every_mode_of_the_schema_is_one_that_an_operator_has() -> None:
+    made = modes(cast(Kube, None), HostPolicy(), AuditLog(io.StringIO()), IdentitySettings())
+    assert set(made) == set(MODES)
+
+
+def test_an_endpoint_that_is_none_is_told_at_the_start() -> None:
+    with pytest.raises(ValueError, match="--imds-endpoint"):
+        modes(
+            cast(Kube, None),
+            HostPolicy(),
+            AuditLog(io.StringIO()),
+            IdentitySettings(imds_endpoint="https://imds.example"),
+        )
+
+
+def test_the_flag_of_the_metadata_service_reaches_the_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[OperatorSettings] = []
+    monkeypatch.setattr("trainyard.cli.wiring.run_operator", lambda settings: given.append(settings) or 0)
+    for arguments, endpoint in (
+        ([], "http://169.254.169.254"),
+        (["--imds-endpoint", "http://127.0.0.1:1"], "http://127.0.0.1:1"),
+    ):
+        assert CliRunner().invoke(app, ["operator", "--all-namespaces", *arguments]).exit_code == 0
+        assert given.pop().identity.imds_endpoint == endpoint

@@ -51,6 +51,9 @@ def operator(
         str, typer.Option(envvar="TRAINYARD_DATABRICKS_AUDIENCE", help="Audience of assertions for Databricks.")
     ] = "trainyard-databricks",
     azure_cloud: Annotated[list[str] | None, typer.Option(envvar="TRAINYARD_AZURE_CLOUDS", help=CLOUD_HELP)] = None,
+    imds_endpoint: Annotated[
+        str, typer.Option(envvar="TRAINYARD_IMDS_ENDPOINT", help="Azure's instance metadata service: http://HOST.")
+    ] = "http://169.254.169.254",
     poll_seconds: Annotated[
         float, typer.Option(envvar="TRAINYARD_POLL_SECONDS", min=0.1, help="Seconds between looks at remote runs.")
     ] = 10.0,
@@ -160,20 +163,21 @@ def operator(
     if namespace and all_namespaces:
         raise typer.BadParameter("--all-namespaces and --namespace exclude each other")
     settings = OperatorSettings(
-        namespaces=tuple(_split(namespace)),
+        namespaces=tuple(split(namespace)),
         kubeconfig=kubeconfig,
-        allowed_hosts=tuple(_split(allowed_host)),
-        allowed_token_hosts=tuple(_split(allowed_token_host)),
+        allowed_hosts=tuple(split(allowed_host)),
+        allowed_token_hosts=tuple(split(allowed_token_host)),
         identity=IdentitySettings(
             databricks_audience=databricks_audience,
-            allowed_issuers=tuple(_split(allowed_issuer)),
-            issuer_token_hosts=tuple(_split(allowed_token_host)),
+            allowed_issuers=tuple(split(allowed_issuer)),
+            issuer_token_hosts=tuple(split(allowed_token_host)),
+            imds_endpoint=imds_endpoint,
         ),
-        azure_clouds=tuple(Path(path) for path in _split(azure_cloud)),
+        azure_clouds=tuple(Path(path) for path in split(azure_cloud)),
         poll_seconds=poll_seconds,
         workspace_recheck_seconds=workspace_recheck_seconds,
         cluster_name=cluster_name,
-        allowed_git_hosts=tuple(_split(allowed_git_host)),
+        allowed_git_hosts=tuple(split(allowed_git_host)),
         git_ca_file=git_ca_file,
         git_work_dir=git_work_dir,
         git_limits=GitLimits(
@@ -195,6 +199,6 @@ def operator(
     raise typer.Exit(run_operator(settings))
 
 
-def _split(values: list[str] | None) -> list[str]:
+def split(values: list[str] | None) -> list[str]:
     """Each value, also where the environment variable held several separated by commas or spaces."""
     return [part for value in values or [] for part in value.replace(",", " ").split()]

@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,6 +22,7 @@ from trainyard.controllers.operator import Operator
 from trainyard.controllers.sessions import Sessions
 from trainyard.controllers.settings import OperatorSettings
 from trainyard.identity import clouds
+from trainyard.identity.azure_workload import captured
 from trainyard.identity.broker import Broker
 from trainyard.identity.hosts import DEFAULT_ALLOWED, DEFAULT_TOKEN_HOSTS, HostPolicy
 from trainyard.identity.modes import modes
@@ -36,6 +38,7 @@ OK, FAILED, USAGE = 0, 1, 2
 def run_operator(settings: OperatorSettings) -> int:
     """Runs the operator until SIGTERM or SIGINT. Returns the exit code: 0 stopped, 1 failed, 2 can not start."""
     logs.configure(settings.log_format)
+    settings = _with_workload_identity(settings)
     _drop_foreign_credentials()
     with ExitStack() as stack:
         try:
@@ -123,8 +126,13 @@ def _api_client(settings: OperatorSettings) -> client.ApiClient:
 _FOREIGN = ("DATABRICKS_", "AZURE_", "AZUREML_", "ARM_", "MSI_", "IDENTITY_")
 
 
+def _with_workload_identity(settings: OperatorSettings) -> OperatorSettings:
+    """What Azure's webhook says in variables, which are then dropped: only the mode that is for it may use it."""
+    return replace(settings, identity=replace(settings.identity, workload=captured(os.environ)))
+
+
 def _drop_foreign_credentials() -> None:
-    """This process has no identity of its own to offer on a platform, and flags alone say where tokens go."""
+    """No SDK may find an identity to offer on a platform by itself, and flags alone say where tokens go."""
     for name in [name for name in os.environ if name.startswith(_FOREIGN)]:
         del os.environ[name]
 
