@@ -196,7 +196,7 @@ def test_every_field_of_the_audit_records_is_in_the_table() -> None:
         | keys_of("audit/log.py", "write")
         | keys_of("audit/context.py", "audit_context")
         | keys_of("platforms/databricks/client.py", "_facts_now")
-        | {"principal", "mode", "service_account"}  # TokenSource.describe
+        | {"principal", "mode", "service_account", "secret"}  # TokenSource.describe
     )
     assert {"time", "id", "error", "assertion_jti", "remote_id"} <= written
     table = first_cells("operating.md", "## The audit trail")

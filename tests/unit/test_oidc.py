@@ -131,31 +131,43 @@ def pem(key: Any, encryption: Any = None) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption or NoEncryption())
 
 
+def identity_with(**given: str | None) -> OidcIdentity:
+    named = {"issuer": ISSUER, "clientId": "app", "secretName": "s", "authentication": "PrivateKeyJwt"}
+    return OidcIdentity.model_validate({**named, "principal": "p", **given})
+
+
 @pytest.mark.parametrize(
     ("private", "algorithm"), [(RSA_KEY, "RS256"), (ec.generate_private_key(ec.SECP256R1()), "ES256")]
 )
 @pytest.mark.parametrize("key_id", ["key-1", None])
-def test_a_client_assertion_is_for_one_endpoint_and_one_request_and_soon_over(
-    private: Any, algorithm: str, key_id: str | None
-) -> None:
+def test_a_client_assertion_is_for_one_request_and_soon_over(private: Any, algorithm: str, key_id: str | None) -> None:
     key = key_of(secret_with(private_key=pem(private)), SECRET)
-    endpoint = f"{ISSUER}/v1/token"
-    forms = [by_key("app", endpoint, key, key_id, NOW).form for _ in range(2)]
+    forms = [by_key(identity_with(keyId=key_id), f"{ISSUER}/v1/token", key, NOW).form for _ in range(2)]
     assert forms[0]["client_assertion_type"] == "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
     read = [jwt.decode_complete(form["client_assertion"], options={"verify_signature": False}) for form in forms]
-    jwt.decode(
-        forms[0]["client_assertion"],
-        private.public_key(),
-        algorithms=[algorithm],
-        audience=endpoint,
-        options={"verify_exp": False, "verify_iat": False},
-    )
+    lax = {"verify_exp": False, "verify_iat": False, "verify_aud": False}
+    jwt.decode(forms[0]["client_assertion"], private.public_key(), algorithms=[algorithm], options=lax)
     claims = read[0]["payload"]
-    assert (claims["iss"], claims["sub"], claims["aud"]) == ("app", "app", endpoint)
+    assert (claims["iss"], claims["sub"]) == ("app", "app")
     assert claims["iat"] == NOW.timestamp()
     assert 0 < claims["exp"] - claims["iat"] <= 300
     assert claims["jti"] != read[1]["payload"]["jti"]
     assert read[0]["header"].get("kid") == key_id
+
+
+@pytest.mark.parametrize(
+    ("said", "audience", "kind"),
+    [
+        (None, f"{ISSUER}/v1/token", "JWT"),
+        ("TokenEndpoint", f"{ISSUER}/v1/token", "JWT"),
+        ("Issuer", ISSUER, "client-authentication+jwt"),
+    ],
+)
+def test_a_client_assertion_is_for_whom_the_workspace_says(said: str | None, audience: str, kind: str) -> None:
+    key = key_of(secret_with(private_key=pem(RSA_KEY)), SECRET)
+    form = by_key(identity_with(assertionAudience=said), f"{ISSUER}/v1/token", key, NOW).form
+    read = jwt.decode_complete(form["client_assertion"], options={"verify_signature": False})
+    assert (read["payload"]["aud"], read["header"]["typ"]) == (audience, kind)
 
 
 @pytest.mark.parametrize(

@@ -75,12 +75,12 @@ def test_the_token_of_a_client_that_signs_works_on_the_platform(world: World, pl
     principal = world.federate(platform)
     key = rsa.generate_private_key(65537, 2048) if kind == "RSA" else ec.generate_private_key(ec.SECP256R1())
     # Two keys at the provider, as in the middle of a rotation: kid says which.
-    other = type(key) is rsa.RSAPrivateKey and rsa.generate_private_key(65537, 2048)
-    keys = [("other", other or ec.generate_private_key(ec.SECP256R1())), ("key-1", key)]
-    world.provider.change(clients=[key_client(CLIENT, *keys)])
+    other = rsa.generate_private_key(65537, 2048) if kind == "RSA" else ec.generate_private_key(ec.SECP256R1())
+    world.provider.change(clients=[key_client(CLIENT, ("other", other), ("key-1", key))])
     world.vault.data = {"private-key": pem_of(key)}
     assert world.whoami(platform, authentication="PrivateKeyJwt", keyId="key-1").principal == principal
-    assert "client_secret" not in world.vault.data
+    named = {"authentication": "PrivateKeyJwt", "keyId": "key-1", "assertionAudience": "Issuer"}
+    assert world.whoami(platform, **named).principal == principal
 
 
 def test_a_token_that_databricks_finds_signed_by_es256_works(world: World) -> None:

@@ -159,6 +159,14 @@ class OidcIdentity(ApiModel):
             description="The private key's kid at the provider, with PrivateKeyJwt. Absent: none is sent.",
         ),
     ] = None
+    assertion_audience: Annotated[
+        Literal["Issuer", "TokenEndpoint"] | None,
+        Field(
+            default=None,
+            description="Whom the client's own assertion is for, with PrivateKeyJwt: Issuer as RFC 10070 (and Auth0) "
+            "has it, TokenEndpoint as OpenID Connect Core 1.0 has it. Absent: TokenEndpoint.",
+        ),
+    ] = None
     scope: Annotated[
         str | None,
         Field(

@@ -192,7 +192,7 @@ class ProviderClient:
             return oidc_client.by_secret(identity.client_id, found, self._secret)
         key = oidc_client.key_of(opted_in(self._secrets, self._secret, OIDC), self._secret)
         oidc_client.require_method(identity.authentication, key.algorithm, metadata, identity.issuer)
-        return oidc_client.by_key(identity.client_id, endpoint, key, identity.key_id, self._now())
+        return oidc_client.by_key(identity, endpoint, key, self._now())
 
 
 def _given(identity: Identity | None) -> OidcIdentity:

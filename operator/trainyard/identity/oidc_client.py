@@ -1,7 +1,8 @@
 """How a client proves itself at its provider's token endpoint. Pure; called by `identity.oidc` for each token.
 
 Read in: RFC 6749 section 2.3.1 (client_secret_basic: id and secret form-encoded before Base64), RFC 7523 sections 2.2
-and 3 and OpenID Connect Core 1.0 section 9 (private_key_jwt), RFC 7518 section 3 (RS256: 2048 bits; ES256: P-256).
+and 3 and OpenID Connect Core 1.0 section 9 (private_key_jwt), RFC 10070 (its newer audience and type), RFC 7518 section
+3 (RS256: 2048 bits; ES256: P-256).
 """
 
 import base64
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurv
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from trainyard.api.identity import OidcIdentity
 from trainyard.core.errors import IdentityError
 from trainyard.identity.base import SecretData, SecretRef
 from trainyard.identity.secret_reading import entry, unusable
@@ -56,17 +58,20 @@ def by_secret(client_id: str, found: SecretData, secret: SecretRef) -> ClientPro
     return ClientProof(headers={"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()})
 
 
-def by_key(client_id: str, endpoint: str, key: Key, key_id: str | None, now: datetime) -> ClientProof:
-    """Proof by a JWT that the client signs for this endpoint and this request alone."""
+def by_key(identity: OidcIdentity, endpoint: str, key: Key, now: datetime) -> ClientProof:
+    """Proof by a JWT that the client signs for this provider and this request alone."""
+    for_issuer = identity.assertion_audience == "Issuer"
     claims = {
-        "iss": client_id,
-        "sub": client_id,
-        "aud": endpoint,
+        "iss": identity.client_id,
+        "sub": identity.client_id,
+        "aud": identity.issuer if for_issuer else endpoint,
         "jti": uuid.uuid4().hex,
         "iat": int(now.timestamp()),
         "exp": int((now + CLIENT_ASSERTION_LIVES).timestamp()),
     }
-    headers = None if key_id is None else {"kid": key_id}
+    headers = {"typ": "client-authentication+jwt" if for_issuer else "JWT"}
+    if identity.key_id is not None:
+        headers["kid"] = identity.key_id
     signed = jwt.encode(claims, key.private, algorithm=key.algorithm, headers=headers)
     return ClientProof(form={"client_assertion_type": JWT_BEARER, "client_assertion": signed})
 

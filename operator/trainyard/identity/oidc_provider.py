@@ -133,6 +133,8 @@ def refusal(response: requests.Response, identity: OidcIdentity) -> IdentityErro
         "correct identity.oidc.scope",
         "invalid_target": f"Make audience {identity.audience} known at the provider, or correct identity.oidc.audience",
         "unauthorized_client": "Allow the client the grant client_credentials at the provider",
+        # RFC 9449: such a token is of use only to who holds a key beside it, which is no platform.
+        "invalid_dpop_proof": "Let the client have tokens without proof of possession (DPoP) at the provider",
         "access_denied": "Let a policy of the provider give this client tokens for what it asks",
     }.get(code, "Look at the client's settings at the provider")
     return IdentityError(
