@@ -98,7 +98,7 @@ class AzureJobsControl:
 
     def azure_compute_settings(self, **fields: Any) -> int:
         """`provisioning_seconds`, `node_start_seconds`, `serverless_cores` (quota; `no_serverless_limit=True` for
-        none), `build_seconds`, `fail_builds` (what builds fail with; "" lets them succeed). Returns how many images
-        were built."""
+        none), `family_cores` (quotas by family of sizes, as the region tells them; {} for none), `build_seconds`,
+        `fail_builds` (what builds fail with; "" lets them succeed). Returns how many images were built."""
         builds: int = self.call("PUT", "/azure/compute-settings", fields)["builds"]
         return builds

@@ -190,6 +190,13 @@ class Connection(Protocol):
         What the platform does not let this identity find out is Unknown, never Missing.
         """
 
+    def reach_storage(self) -> str:
+        """Proves that what uploads go to answers from here, to the credential that uploads use. Says what was found.
+
+        Starts nothing and leaves nothing but, at most, an empty place for an upload. For `trainyard doctor`. Raises the
+        errors of `core.errors`.
+        """
+
     def clean(self, code_folder: str) -> bool:
         """Removes an uploaded folder. Returns whether there was one."""
 

@@ -53,7 +53,7 @@ def usages(azure: AzureState) -> list[dict[str, Any]]:
         if size is not None and pool is not None:
             used[size.family] += pool.in_use * size.cores
     serverless = store.pool(SERVERLESS)
-    rows = [(family, cores, _NO_LIMIT) for family, cores in used.items()]
+    rows = [(family, cores, store.family_cores.get(family, _NO_LIMIT)) for family, cores in used.items()]
     limit = store.serverless_cores
     rows.append(("serverless", serverless.in_use if serverless else 0, _NO_LIMIT if limit is None else limit))
     kind = "Microsoft.MachineLearningServices/workspaces/usages"

@@ -122,6 +122,7 @@ class ComputeStore:
         provisioning_seconds: how long a compute is Creating or Updating.
         node_start_seconds: how long a node takes to start; its job is still Queued.
         serverless_cores: vCPU quota of serverless compute; None for no limit.
+        family_cores: vCPU quotas of families as the region tells them; only told, nothing waits for them.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
@@ -131,6 +132,7 @@ class ComputeStore:
         self.provisioning_seconds = 0.0
         self.node_start_seconds = 0.0
         self.serverless_cores: int | None = None
+        self.family_cores: dict[str, int] = {}
 
     def now(self) -> float:
         """The sandbox's clock."""

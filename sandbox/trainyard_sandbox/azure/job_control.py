@@ -37,6 +37,7 @@ _SETTINGS = Obj(
         "node_start_seconds": Number(),
         "serverless_cores": Int(minimum=0),
         "no_serverless_limit": Bool(),
+        "family_cores": MapOf(Int(minimum=0)),
         "build_seconds": Number(),
         "fail_builds": Str(),
     }
@@ -148,7 +149,7 @@ async def delete_compute(request: Request) -> Response:
 
 
 async def settings(request: Request) -> Response:
-    """PUT /azure/compute-settings: delays, quota of serverless vCPUs, image builds ("" lets them succeed again)."""
+    """PUT /azure/compute-settings: delays, quotas of vCPUs, image builds ("" lets them succeed again)."""
     azure = _azure(request)
     body = await json_body(request, _SETTINGS)
     computes: ComputeStore = azure.computes
@@ -158,6 +159,7 @@ async def settings(request: Request) -> Response:
     if "serverless_cores" in body or body.get("no_serverless_limit"):
         computes.serverless_cores = body.get("serverless_cores")
         computes.serve()
+    computes.family_cores = body.get("family_cores", computes.family_cores)
     images.build_seconds = float(body.get("build_seconds", images.build_seconds))
     if "fail_builds" in body:
         images.fail_with = body["fail_builds"] or None

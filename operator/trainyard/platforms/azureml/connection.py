@@ -152,6 +152,10 @@ class AzureMLConnection:
         """What each need of the request meets."""
         return preflight.findings(self._client, request)
 
+    def reach_storage(self) -> str:
+        """A place for an upload can be had, and its storage account answers to the signature."""
+        return self._uploads.reach()
+
     def clean(self, code_folder: str) -> bool:  # noqa: ARG002 - the contract's signature
         """Nothing, and says so: False.
 

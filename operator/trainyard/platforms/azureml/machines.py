@@ -52,34 +52,38 @@ class Machines:
 
     def size(self, need: Need) -> Found:
         """A size of virtual machines for serverless compute: that the region has it, and the quota allows for it."""
-        try:
-            sizes = {str(row.get("name", "")).lower(): row for row in self._sizes()}
-        except Denied as error:
-            raise NotToldError(
-                "the region's sizes of machines can be seen with a role on the subscription alone (Reader)"
-            ) from error
-        if not sizes:
-            raise NotToldError("the region's sizes of machines are not listed")
-        row = sizes.get(need.name.lower())
+        row = self._size(need)
         if row is None:
             return missing(f"the workspace's region has no machines of size {need.name}; correct the compute class")
-        cores = row.get("v_cp_us") or row.get("vCPUs")
+        cores = _cores(row)
         told = f"the region has it ({cores} vCPUs)" if cores else "the region has it"
-        if not isinstance(cores, int):
+        if cores is None:
             return passed(told)
-        wanted, family = cores * self._count(), str(row.get("family") or "").lower()
         try:
-            usages = list(self._usages())
+            limit = self._limit(row)
         except (Denied, Missing, Refused):
             return passed(f"{told}; its quota can not be seen")
-        for usage in usages:
-            limit = usage.get("limit")
-            if _name(usage).lower() == family and isinstance(limit, int) and limit != NO_LIMIT and limit < wanted:
-                return missing(
-                    f"the quota of {_name(usage)} is {limit} vCPUs and the run asks for {wanted}: ask for more in the "
-                    "portal (Quotas > Machine Learning), or use another compute class"
-                )
-        return passed(told)
+        wanted = cores * self._count()
+        return passed(told) if limit is None or limit[1] >= wanted else _too_small(limit, wanted)
+
+    def quota(self, need: Need) -> Found:
+        """The quota alone of such a size; asked for by `trainyard doctor`, as a run's own need has both in one."""
+        row = self._size(need)
+        cores = _cores(row) if row is not None else None
+        if row is None or cores is None:
+            raise NotToldError(f"the region does not tell how many vCPUs a {need.name} has")
+        try:
+            limit = self._limit(row)
+        except Denied as error:
+            raise NotToldError("quotas can be seen with a role on the subscription alone (Reader)") from error
+        wanted = cores * self._count()
+        if limit is None:
+            return passed(f"no quota limits {need.name}")
+        return (
+            passed(f"{limit[0]}: {limit[1]} vCPUs, a run takes {wanted}")
+            if limit[1] >= wanted
+            else _too_small(limit, wanted)
+        )
 
     def identity(self, need: Need) -> Found:
         """A managed identity: that it is one of the compute's, as code on it can use no other."""
@@ -104,6 +108,27 @@ class Machines:
             return None
         return found
 
+    def _size(self, need: Need) -> dict[str, Any] | None:
+        """What the region says of a size; None if it has none of that name."""
+        try:
+            sizes = {str(row.get("name", "")).lower(): row for row in self._sizes()}
+        except Denied as error:
+            raise NotToldError(
+                "the region's sizes of machines can be seen with a role on the subscription alone (Reader)"
+            ) from error
+        if not sizes:
+            raise NotToldError("the region's sizes of machines are not listed")
+        return sizes.get(need.name.lower())
+
+    def _limit(self, row: Mapping[str, Any]) -> tuple[str, int] | None:
+        """The quota of a size's family, by its name, in vCPUs; None where there is no limit."""
+        family = str(row.get("family") or "").lower()
+        for usage in self._usages():
+            limit = usage.get("limit")
+            if _name(usage).lower() == family and isinstance(limit, int) and limit != NO_LIMIT:
+                return _name(usage), limit
+        return None
+
     def _sizes(self) -> Iterator[dict[str, Any]]:
         yield from self._client.typed(lambda ml: [vars(each) for each in ml.compute.list_sizes()])
 
@@ -116,6 +141,18 @@ class Machines:
     def _place(self) -> str:
         workspace = self._client.workspace
         return f"--resource-group {workspace.resource_group} --workspace-name {workspace.name}"
+
+
+def _cores(row: Mapping[str, Any]) -> int | None:
+    cores = row.get("v_cp_us") or row.get("vCPUs")
+    return cores if isinstance(cores, int) else None
+
+
+def _too_small(limit: tuple[str, int], wanted: int) -> Found:
+    return missing(
+        f"the quota of {limit[0]} is {limit[1]} vCPUs and the run asks for {wanted}: ask for more in the portal "
+        "(Quotas > Machine Learning), or use another compute class"
+    )
 
 
 def word(value: Any) -> str:

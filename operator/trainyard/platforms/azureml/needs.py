@@ -8,6 +8,7 @@ Filled in by `translate` (pure), looked up by `Connection.preflight`. Actions ar
 WORKSPACE = "workspace"  # always THIS; the right is an action
 COMPUTE = "compute"  # name of a compute of the workspace
 VM_SIZE = "vm-size"  # Standard_DS3_v2, for serverless machines
+VM_QUOTA = "vm-quota"  # the same; whether the quota allows for it, which VM_SIZE looks at as well
 ENVIRONMENT = "environment"  # NAME:VERSION, NAME@latest, or azureml://registries/...
 DATA = "data"  # NAME:VERSION of a data asset
 MODEL = "model"  # NAME:VERSION of a registered model that is read

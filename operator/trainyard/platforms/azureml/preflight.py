@@ -39,6 +39,7 @@ def findings(client: AzureMLClient, request: Request) -> tuple[Finding, ...]:
         needs.WORKSPACE: rights.action,
         needs.COMPUTE: machines.compute,
         needs.VM_SIZE: machines.size,
+        needs.VM_QUOTA: machines.quota,
         needs.MANAGED_IDENTITY: machines.identity,
         needs.ENVIRONMENT: things.environment,
         needs.DATA: things.data,

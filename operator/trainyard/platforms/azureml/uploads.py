@@ -10,6 +10,7 @@ that the identity needs no role on the storage account.
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from trainyard.core.errors import Missing, Refused, Unreachable
 from trainyard.platforms.azureml.answers import ALREADY_EXISTS
@@ -19,6 +20,10 @@ from trainyard.platforms.parallel import each
 
 CODE_VERSION = "2023-04-01"
 ENVIRONMENT_VERSION = "2023-04-01-preview"
+# A code asset that is never registered, to ask for a place with; and a blob that is never there.
+PROBE = "/codes/trainyard-doctor/versions/1"
+PROBE_BLOB = "trainyard-doctor"
+NO_BLOB = "BlobNotFound"  # code of Blob storage ("Blob service error codes")
 
 
 class Uploads:
@@ -41,9 +46,7 @@ class Uploads:
         path = f"/{request.code_folder}"
         if self._is_there(path):
             return
-        body = {"pendingUploadType": "TemporaryBlobReference"}
-        place = self._client.do("POST", f"{path}/startPendingUpload", CODE_VERSION, body=body)
-        blob_uri, signed = _place(place)
+        blob_uri, signed = self._begun(path)
 
         def put(name: str) -> None:
             self._in_time(deadline)
@@ -62,6 +65,28 @@ class Uploads:
         except Refused as error:
             if error.reason != ALREADY_EXISTS:
                 raise
+
+    def reach(self) -> str:
+        """Asks for a place as an upload does, always the same one, and looks for a blob there with its signature.
+
+        Registers nothing and writes nothing: the place that Azure ML may make for it stays empty. Returns what was
+        found, without the signature.
+
+        Raises:
+            PlatformError: what the workspace or its storage answered, or that it did not.
+        """
+        blob_uri, signed = self._begun(PROBE)
+        try:
+            self._client.in_container(signed, lambda container: container.get_blob_client(PROBE_BLOB).exists())
+        except Missing as error:
+            if NO_BLOB not in error.message:  # who says this has judged the signature; anything else is somebody else
+                raise
+        return f"storage account {urlsplit(blob_uri).hostname} takes the signature that uploads use"
+
+    def _begun(self, path: str) -> tuple[str, str]:
+        """Where the code of an asset belongs, and the signed URL of its container."""
+        body = {"pendingUploadType": "TemporaryBlobReference"}
+        return _place(self._client.do("POST", f"{path}/startPendingUpload", CODE_VERSION, body=body))
 
     def _is_there(self, path: str) -> bool:
         try:

@@ -20,7 +20,7 @@ from trainyard.platforms.databricks import preflight
 from trainyard.platforms.databricks.client import DatabricksClient
 from trainyard.platforms.databricks.grants import Grants
 from trainyard.platforms.databricks.named_jobs import NamedJobs, with_job_ids
-from trainyard.platforms.databricks.names import is_code_folder
+from trainyard.platforms.databricks.names import home, is_code_folder
 from trainyard.platforms.databricks.outcome import Outcome
 from trainyard.platforms.databricks.preparation import Preparation
 from trainyard.platforms.databricks.states import remote_run
@@ -142,6 +142,10 @@ class DatabricksConnection:
     def preflight(self, request: Request) -> tuple[Finding, ...]:
         """What each need of the request meets."""
         return preflight.findings(self._client, self._principal, request.needs)
+
+    def reach_storage(self) -> str:
+        """The workspace's own files take a request; uploads go to the principal's home folder there."""
+        return self._uploads.reach(home(self._principal))
 
     def clean(self, code_folder: str) -> bool:
         """Removes an uploaded folder, and only such a one: where it lies is told by a status, which is data."""

@@ -97,6 +97,15 @@ class Uploads:
             self._import([item.body(request.code_folder) for item in chunk], deadline)
             self._import_one(Item(mark, b"complete\n", "RAW").body(request.code_folder))
 
+    def reach(self, folder: str) -> str:
+        """Looks for the folder that uploads go to, and changes nothing. Returns what was found.
+
+        Raises:
+            PlatformError: what the workspace answered, or that it did not.
+        """
+        there = self._is_there(folder)
+        return f"folder {folder} {'is there' if there else 'is made with the first upload'}"
+
     def mkdirs(self, path: str) -> None:
         """Makes a folder and those above it."""
         self._client.do("POST", f"{WORKSPACE}/mkdirs", body={"path": path})
