@@ -163,6 +163,10 @@ class EntraToken:
         """
         return self._cache.get()
 
+    def assertion(self) -> Assertion | None:
+        """A fresh assertion as it would be sent, if that is the proof; sent nowhere. For `trainyard doctor`."""
+        return self._prove().assertion
+
     def describe(self) -> dict[str, str]:
         """Who asks for what, for the audit records of the requests that carry the token."""
         return dict(self._told)
