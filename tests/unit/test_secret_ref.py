@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.pem import certificate_pem, ec_key, key_pem, rsa_key
+from tests.vault import Vault
 from trainyard.api.identity import SECRET_REF
 from trainyard.api.workspace import MLWorkspaceSpec
 from trainyard.audit.log import AuditLog
@@ -38,20 +39,6 @@ OAUTH, CLIENT, CERTIFICATE, PERSONAL = (
     "PersonalAccessToken",
 )
 ENTRA = {"tenantId": "contoso.com"}
-
-
-class Vault:
-    """One Secret, read by its name and by nothing else."""
-
-    def __init__(self, kind: str, changed_at: datetime = NOW, **data: str) -> None:
-        self.annotations: dict[str, str] = {OPT_IN: kind}
-        self.data = {key.replace("_", "-"): value.encode() for key, value in data.items()}
-        self.changed_at = changed_at
-        self.read: list[SecretRef] = []
-
-    def secret_data(self, secret: SecretRef) -> SecretData:
-        self.read.append(secret)
-        return SecretData(dict(self.annotations), dict(self.data), self.changed_at)
 
 
 def mode(vault: Vault, now: datetime = NOW) -> SecretMode:
