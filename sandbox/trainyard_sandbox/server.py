@@ -20,6 +20,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -81,7 +82,7 @@ class _Server(uvicorn.Server):
 
 
 class RequestLogMiddleware:
-    """Writes the request log and gives each answer its request id."""
+    """Writes the request log and gives each answer its request id and date."""
 
     def __init__(self, app: ASGIApp, state: SandboxState) -> None:
         self._app = app
@@ -100,7 +101,10 @@ class RequestLogMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id.encode())]
+                # RFC 9110, 6.6.1: by the clock of whoever answers, which the control API can set off.
+                date = formatdate(self._state.now(), usegmt=True).encode()
+                added = [(b"x-request-id", request_id.encode()), (b"date", date)]
+                message["headers"] = [*message.get("headers", []), *added]
             await send(message)
 
         try:
@@ -275,6 +279,7 @@ def _server(app: ASGIApp, authority: CertificateAuthority | None, *names: str) -
         log_level="warning",
         access_log=False,
         server_header=False,
+        date_header=False,
         timeout_keep_alive=60,
         ssl_context_factory=(lambda _config, _default: context) if context else None,
     )
