@@ -119,7 +119,7 @@ def _expired(token: IssuedToken) -> ApiError:
 def _entra_token(state: SandboxState, value: str) -> IssuedToken | None:
     """An access token of the tenant, as the platform takes it: whom it speaks for is its claim `appid`."""
     token = state.azure.tokens.find(value)
-    if token is None:
+    if token is None or token.revoked:
         return None
     if token.audience != DATABRICKS_RESOURCE:
         claim = f"Expected aud claim to be: {DATABRICKS_RESOURCE}, but was: {token.audience}."

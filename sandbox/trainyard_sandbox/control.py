@@ -22,6 +22,7 @@ from starlette.routing import BaseRoute, Route
 from trainyard_sandbox import control_runs, federation
 from trainyard_sandbox.errors import ApiError, invalid_parameter, not_found, render_api_error
 from trainyard_sandbox.faults import FAULT_KINDS, Fault
+from trainyard_sandbox.issuers import ISSUER_FAULTS
 from trainyard_sandbox.principals import (
     ENTITLEMENTS,
     Principal,
@@ -229,6 +230,14 @@ async def forget_issuer(request: Request) -> Response:
     return JSONResponse({})
 
 
+async def break_issuer(request: Request) -> Response:
+    """PUT /issuers/fault: an issuer seems unreachable or without its keys, to Databricks and to Entra."""
+    shape = Obj({"issuer": Str(), "fault": Str(choices=ISSUER_FAULTS)}, required=("issuer",))
+    given = await json_body(request, shape)
+    sandbox_state(request).issuers.break_issuer(given["issuer"], given.get("fault"))
+    return JSONResponse({})
+
+
 async def add_fault(request: Request) -> Response:
     """POST /faults: see `Fault`; `times: 0` means every request."""
     given = await json_body(request, _FAULT)
@@ -341,6 +350,7 @@ def build(state: Any, extra: list[BaseRoute]) -> Starlette:
         Route("/policies/{policy_id}", remove_policy, methods=["DELETE"]),
         Route("/issuers", trust_issuer, methods=["POST"]),
         Route("/issuers/forget", forget_issuer, methods=["POST"]),
+        Route("/issuers/fault", break_issuer, methods=["PUT"]),
         Route("/faults", list_faults, methods=["GET"]),
         Route("/faults", add_fault, methods=["POST"]),
         Route("/faults", clear_faults, methods=["DELETE"]),

@@ -34,6 +34,8 @@ _STATUS_ERRORS = {
 }
 """databricks-sdk `errors/platform.py` (status and error code of each exception class)."""
 
+_OAUTH_ERRORS = {400: "invalid_request", 401: "invalid_client", 403: "access_denied", 503: "temporarily_unavailable"}
+
 
 @dataclass
 class Fault:
@@ -215,8 +217,11 @@ async def _wait(fault: Fault) -> None:
         return
 
 
-def _error_body(fault: Fault, _path: str) -> bytes:
+def _error_body(fault: Fault, path: str) -> bytes:
     error_code, message = _STATUS_ERRORS.get(fault.status, ("UNKNOWN", "An injected error."))
+    if path.endswith("/v1/token"):  # OAuth's own shape (RFC 6749, section 5.2), as of the token endpoint itself
+        error = fault.error_code or _OAUTH_ERRORS.get(fault.status, "server_error")
+        return json.dumps({"error": error, "error_description": fault.message or message}).encode()
     return json.dumps({"error_code": fault.error_code or error_code, "message": fault.message or message}).encode()
 
 

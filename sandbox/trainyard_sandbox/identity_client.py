@@ -70,6 +70,21 @@ class IdentityControl:
         """Have Databricks and Entra fetch an issuer's keys again, as they do after five minutes."""
         self.call("POST", "/issuers/forget", {"issuer": issuer})
 
+    def break_issuer(self, issuer: str, fault: str | None = None) -> None:
+        """Have an issuer seem "unreachable" or without any of its keys ("keys-revoked"), to Databricks and to Entra;
+        without a fault it is as it is."""
+        self.call("PUT", "/issuers/fault", {"issuer": issuer} | ({} if fault is None else {"fault": fault}))
+
+    def enable_application(self, client_id: str, enabled: bool) -> None:
+        """Whether an Entra application may sign in."""
+        self.call("PATCH", f"/azure/applications/{client_id}", {"enabled": enabled})
+
+    def revoke_azure_tokens(self, client_id: str) -> int:
+        """All live Entra tokens of an application are refused, though their claims say that they live on, and the
+        instance metadata service gives them still; returns how many."""
+        revoked: int = self.call("POST", "/azure/tokens/revoke", {"client_id": client_id})["revoked"]
+        return revoked
+
     def permit_graph(self, client_id: str, *permissions: str) -> None:
         """The application permissions of Microsoft Graph that an application or managed identity has, such as
         "Application.Read.All"; none takes all away."""

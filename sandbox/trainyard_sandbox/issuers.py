@@ -32,6 +32,8 @@ MIN_REFETCH_SECONDS = 2.0
 
 FETCH_TIMEOUT_SECONDS = 10.0
 
+ISSUER_FAULTS = ("unreachable", "keys-revoked")
+
 
 class AssertionRefusedError(Exception):
     """The assertion is not acceptable; the message may be shown to the caller and never contains the assertion."""
@@ -52,6 +54,7 @@ class IssuerTrust:
 
     def __init__(self) -> None:
         self._ca_files: dict[str, Path] = {}
+        self._faults: dict[str, str] = {}
         self._keys: dict[tuple[str, str | None], _Keys] = {}
         self._locks: dict[tuple[str, str | None], asyncio.Lock] = {}
 
@@ -68,6 +71,16 @@ class IssuerTrust:
         except (OSError, ssl.SSLError) as error:
             raise ValueError(f"no CA certificate for {issuer} in {ca_file}: {error}") from error
         self._ca_files[issuer] = ca_file
+        self.forget_keys(issuer)
+
+    def break_issuer(self, issuer: str, fault: str | None) -> None:
+        """Have the issuer seem to be `unreachable`, or to publish none of its keys any more (`keys-revoked`).
+
+        None is the truth again; either way its keys are fetched again.
+        """
+        self._faults.pop(issuer, None)
+        if fault is not None:
+            self._faults[issuer] = fault
         self.forget_keys(issuer)
 
     def forget_keys(self, issuer: str) -> None:
@@ -134,6 +147,11 @@ class IssuerTrust:
         return keys.by_id
 
     async def _fetch(self, issuer: str, jwks_uri: str | None) -> _Keys:
+        fault = self._faults.get(issuer)
+        if fault == "unreachable":
+            raise IssuerUnreachableError(f"the issuer {issuer} cannot be reached: as the control API says")
+        if fault == "keys-revoked":
+            return _Keys(time.monotonic())
         ca_file = self._ca_files.get(issuer)
         context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
         try:

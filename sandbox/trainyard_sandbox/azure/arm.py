@@ -211,7 +211,7 @@ def authenticated(
     if scheme.lower() != "bearer" or not value:
         raise refuse("AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing.")
     token = azure.tokens.find(value)
-    if token is None:
+    if token is None or token.revoked:
         raise refuse("InvalidAuthenticationToken", "The access token is invalid.")
     if token.expires_at <= state.now():
         raise refuse("ExpiredAuthenticationToken", "The access token expiry UTC time is earlier than current UTC time.")

@@ -24,7 +24,7 @@ from trainyard_sandbox.azure.roles import ROLES, RoleAssignment
 from trainyard_sandbox.azure.state import AzureState
 from trainyard_sandbox.azure.throttle import LIMITS, Limit
 from trainyard_sandbox.errors import invalid_parameter, not_found
-from trainyard_sandbox.schema import ListOf, MapOf, Number, Obj, Str, json_body
+from trainyard_sandbox.schema import Bool, ListOf, MapOf, Number, Obj, Str, json_body
 from trainyard_sandbox.state import sandbox_state
 
 _ROLE = Str(choices=tuple(ROLES))
@@ -57,6 +57,7 @@ def control_routes() -> list[Route]:
         Route("/azure/applications", add_application, methods=["POST"]),
         Route("/azure/applications", list_applications, methods=["GET"]),
         Route(one, remove_application, methods=["DELETE"]),
+        Route(one, enable_application, methods=["PATCH"]),
         Route(one + "/federated-credentials", add_credential, methods=["POST"]),
         Route(one + "/federated-credentials/{name}", remove_credential, methods=["DELETE"]),
         Route(one + "/secrets", add_secret, methods=["POST"]),
@@ -67,6 +68,7 @@ def control_routes() -> list[Route]:
         Route("/azure/tokens", list_tokens, methods=["GET"]),
         Route("/azure/tokens", issue_token, methods=["POST"]),
         Route("/azure/tokens/expire", expire_tokens, methods=["POST"]),
+        Route("/azure/tokens/revoke", revoke_tokens, methods=["POST"]),
         Route("/azure/settings", settings, methods=["PUT"]),
     ]
 
@@ -96,6 +98,13 @@ async def remove_application(request: Request) -> Response:
     return JSONResponse({})
 
 
+async def enable_application(request: Request) -> Response:
+    """PATCH /azure/applications/{client_id}: whether it may sign in."""
+    given = await json_body(request, Obj({"enabled": Bool()}, required=("enabled",)))
+    _application(request).enabled = given["enabled"]
+    return JSONResponse({})
+
+
 async def add_credential(request: Request) -> Response:
     """POST .../federated-credentials: one more of at most 20; Entra may take a while to know it."""
     principal = _application(request)
@@ -106,7 +115,8 @@ async def add_credential(request: Request) -> Response:
         raise invalid_parameter(f"an application holds at most {MAX_FEDERATED_CREDENTIALS} federated credentials")
     if any((c.issuer, c.subject) == (given["issuer"], given["subject"]) for c in principal.credentials):
         raise invalid_parameter("issuer and subject are together in a credential of this application already")
-    known_at = sandbox_state(request).now() + given.get("unknown_for_seconds", 0.0)
+    unknown_for = given.get("unknown_for_seconds", 0.0)
+    known_at = sandbox_state(request).now() + unknown_for if unknown_for else 0.0  # at once, whatever the clock says
     audiences = tuple(given.get("audiences", (TOKEN_EXCHANGE_AUDIENCE,)))
     principal.credentials.append(FederatedCredential(given["issuer"], given["subject"], audiences, known_at))
     return JSONResponse({"name": principal.credentials[-1].name})
@@ -204,6 +214,12 @@ async def expire_tokens(request: Request) -> Response:
     """POST /azure/tokens/expire: an application's live tokens expire now."""
     client_id = (await json_body(request, _EXPIRE))["client_id"]
     return JSONResponse({"expired": sandbox_state(request).azure.tokens.expire(client_id)})
+
+
+async def revoke_tokens(request: Request) -> Response:
+    """POST /azure/tokens/revoke: an application's live tokens are refused, though they do not say that they ended."""
+    client_id = (await json_body(request, _EXPIRE))["client_id"]
+    return JSONResponse({"revoked": sandbox_state(request).azure.tokens.revoke(client_id)})
 
 
 async def settings(request: Request) -> Response:

@@ -6,7 +6,8 @@ assertion signed by its own certificate, or with a client secret. Nothing else i
 Flow and fields: Microsoft Entra documentation, "Microsoft identity platform and the OAuth 2.0 client credentials flow"
 and "Microsoft identity platform application authentication certificate credentials". Numbers and sentences:
 "Microsoft Entra authentication and authorization error codes", and answers quoted in Azure/azure-workload-identity
-issues 616 and 1200, Azure/login issues 482 and 515, AzureAD/microsoft-authentication-library-for-dotnet issue 4951.
+issues 616 and 1200, Azure/login issues 482 and 515, AzureAD/microsoft-authentication-library-for-dotnet issue 4951;
+AzureAD/microsoft-identity-web pull request 2840 for an expired certificate (1000502).
 """
 
 from __future__ import annotations
@@ -76,6 +77,8 @@ async def token(request: Request) -> Response:
         raise EntraError(400, "unsupported_grant_type", 70003, message)
     principal = _application(azure, form["client_id"])
     resource = _resource(azure, _required(form, "scope"))
+    if not principal.enabled:
+        raise EntraError(400, "unauthorized_client", 7000112, disabled(principal))
     await _authenticate(state, principal, form)
     request.state.application_id = principal.client_id
     lifetime = azure.token_lifetime_seconds
@@ -147,6 +150,11 @@ def _resource(azure: AzureState, scope: str) -> str:
     return resource
 
 
+def disabled(principal: AzurePrincipal) -> str:
+    """What Entra says of a principal that may not sign in, without its number."""
+    return f"Application '{principal.client_id}'({principal.display_name}) is disabled."
+
+
 def unknown_resource(azure: AzureState, resource: str) -> str:
     """What Entra says of a resource that the tenant does not have, without its number."""
     return (
@@ -199,7 +207,7 @@ def _check_certificate(
     state: SandboxState, principal: AzurePrincipal, assertion: str, claims: dict[str, Any], header: dict[str, Any]
 ) -> None:
     """An assertion that the application signed itself: `iss` and `sub` are its client id, `aud` the token endpoint."""
-    key = _registered_key(principal, header)
+    key = _registered_key(principal, header, state.now())
     _check_times(claims, state.now(), _CERTIFICATE_DOCS)
     azure = state.azure
     audiences = [f"{azure.url}/{name}/oauth2/v2.0/token" for name in (azure.tenant_id, azure.tenant_domain)]
@@ -220,7 +228,7 @@ def _check_certificate(
         raise _bad_signature("The provided signature value did not match the expected signature value.") from None
 
 
-def _registered_key(principal: AzurePrincipal, header: dict[str, Any]) -> RSAPublicKey:
+def _registered_key(principal: AzurePrincipal, header: dict[str, Any], now: float) -> RSAPublicKey:
     for pem in principal.certificates:
         certificate = x509.load_pem_x509_certificate(pem)
         sha1, sha256 = certificate.fingerprint(hashes.SHA1()), certificate.fingerprint(hashes.SHA256())  # noqa: S303
@@ -228,6 +236,10 @@ def _registered_key(principal: AzurePrincipal, header: dict[str, Any]) -> RSAPub
             header.get("x5t#S256", "").rstrip("=") == _base64url(sha256)
         ):
             key = certificate.public_key()
+            begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+            if not begin.timestamp() <= now < end.timestamp():
+                message = "The provided certificate is not within its specified validity window."
+                raise EntraError(401, "invalid_client", 1000502, message)
             if isinstance(key, RSAPublicKey):
                 return key
     thumbprint = header.get("x5t#S256") or header.get("x5t") or ""

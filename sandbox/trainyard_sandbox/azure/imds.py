@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from trainyard_sandbox.azure.entra import unknown_resource
+from trainyard_sandbox.azure.entra import disabled, unknown_resource
 from trainyard_sandbox.azure.principals import AzurePrincipal
 from trainyard_sandbox.azure.state import AzureState
 from trainyard_sandbox.azure.token_store import AzureToken
@@ -99,6 +99,8 @@ async def token(request: Request) -> Response:
     resource = asked["resource"]
     if not state.azure.knows_resource(resource):
         raise ImdsError(400, "invalid_resource", f"AADSTS500011: {unknown_resource(state.azure, resource)}")
+    if not principal.enabled:
+        raise ImdsError(400, "unauthorized_client", f"AADSTS7000112: {disabled(principal)}")
     request.state.application_id = principal.client_id
     issued = _cached(state, principal, resource)
     return JSONResponse(

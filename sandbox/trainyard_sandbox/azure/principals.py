@@ -56,12 +56,13 @@ AzureKind = Literal["application", "system-assigned", "user-assigned"]
 class AzurePrincipal:
     """An application with its service principal, or a managed identity, which has the same parts.
 
-    `assigned`: a managed identity that the virtual machine has.
+    `assigned`: a managed identity that the virtual machine has. Who is not `enabled` cannot sign in.
     """
 
     display_name: str
     kind: AzureKind = "application"
     assigned: bool = False
+    enabled: bool = True
     client_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     object_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     registration_id: str = field(default_factory=lambda: str(uuid.uuid4()))

@@ -24,7 +24,10 @@ AZURE_PURPOSES: tuple[str, ...] = get_args(AzurePurpose)
 
 @dataclass
 class AzureToken:
-    """One access token. Times are Unix seconds of the sandbox's clock; `job` names the job of a run's own token."""
+    """One access token. Times are Unix seconds of the sandbox's clock; `job` names the job of a run's own token.
+
+    A `revoked` one is refused by every resource, while the instance metadata service still holds it.
+    """
 
     value: str
     client_id: str
@@ -34,6 +37,7 @@ class AzureToken:
     issued_at: float
     expires_at: float
     job: str | None = None
+    revoked: bool = False
 
 
 class AzureTokens:
@@ -93,6 +97,14 @@ class AzureTokens:
         live = [t for t in self._tokens.values() if t.client_id == client_id and t.expires_at > now]
         for token in live:
             token.expires_at = now
+        return len(live)
+
+    def revoke(self, client_id: str) -> int:
+        """Have every live token of the application refused, though it says that it lives on; returns how many."""
+        now = self._now()
+        live = [t for t in self._tokens.values() if t.client_id == client_id and t.expires_at > now and not t.revoked]
+        for token in live:
+            token.revoked = True
         return len(live)
 
     def expire_value(self, value: str) -> None:
