@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from tests.controlplane.crd_identity import LENT, OWN, WRONG_IDENTITIES
 from tests.controlplane.crd_specs import (
     ADLS_WORKSPACE,
     FULL_AZURE_WORKSPACE,
@@ -34,12 +35,14 @@ RIGHT = {
         SCRIPTS_RUN,
         RUN | {"code": {"configMap": {"name": "code"}}},
     ),
-    "MLWorkspace": (FULL_WORKSPACE, S3_WORKSPACE, ADLS_WORKSPACE, FULL_AZURE_WORKSPACE),
+    "MLWorkspace": (FULL_WORKSPACE, S3_WORKSPACE, ADLS_WORKSPACE, FULL_AZURE_WORKSPACE, *OWN, *LENT),
     "ClusterMLWorkspace": (
         FULL_WORKSPACE | {"allowedNamespaces": ["team-a"]},
         S3_WORKSPACE,
         ADLS_WORKSPACE,
         FULL_AZURE_WORKSPACE,
+        *OWN,
+        *LENT,
     ),
 }
 
@@ -99,6 +102,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "spec.submissionKey": ("with spaces", "with/slash"),
     "spec.identity.federated.serviceAccountName": NAMES,
     "spec.allowedNamespaces[]": NAMES,
+    **WRONG_IDENTITIES,
     "spec.computeClasses[].jobCluster.instanceProfileArn": ("trainer", "iam:arn:"),
     "spec.computeClasses[].serverless.environmentVersion": ("five", "5.0", "-5"),
     "spec.computeClasses[].serverless.accelerator": ("GPU 1xA10", "GPU-1xA10"),

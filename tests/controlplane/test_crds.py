@@ -13,6 +13,7 @@ from crdgen.crds import KINDS, Kind, root_schema
 from tests.controlplane import crd_cases
 from tests.controlplane.crd_azureml import AZURE_REFUSED_AT_CHANGE, AZURE_REFUSED_AT_CREATION
 from tests.controlplane.crd_cases import NEW_RUN, Case
+from tests.controlplane.crd_identity import IDENTITIES_ACCEPTED, IDENTITIES_REFUSED, IDENTITIES_REFUSED_TWICE
 from tests.controlplane.crd_patterns import wrong_specs
 from tests.controlplane.crd_specs import (
     ADLS_WORKSPACE,
@@ -43,7 +44,7 @@ from trainyard.api.base import API_VERSION, GROUP, VERSION
 from trainyard_localcluster import LocalCluster
 from trainyard_localcluster.api import ApiError
 
-REFUSED_AT_CREATION = [*crd_cases.REFUSED_AT_CREATION, *AZURE_REFUSED_AT_CREATION]
+REFUSED_AT_CREATION = [*crd_cases.REFUSED_AT_CREATION, *AZURE_REFUSED_AT_CREATION, *IDENTITIES_REFUSED]
 REFUSED_AT_CHANGE = [*crd_cases.REFUSED_AT_CHANGE, *AZURE_REFUSED_AT_CHANGE]
 SHAPES = (
     GIT_RUN,
@@ -126,6 +127,15 @@ def test_a_mistake_is_refused_at_creation_in_words_that_say_what_to_do(server: S
     assert words.endswith(case.message)
 
 
+@pytest.mark.parametrize(("kind", "spec", "said"), IDENTITIES_REFUSED_TWICE)
+def test_one_mistake_that_breaks_two_rules_is_told_by_both(
+    server: Server, kind: str, spec: Object, said: set[tuple[str, str]]
+) -> None:
+    with pytest.raises(ApiException) as caught:
+        server.create(kind, spec)
+    assert {(field, words.partition(": ")[2]) for field, words in complaints(caught.value)} == said
+
+
 @pytest.mark.parametrize("case", REFUSED_AT_CHANGE, ids=str)
 def test_what_may_not_change_is_refused_in_words_that_say_what_to_do(server: Server, case: Case) -> None:
     existing = server.create(case.kind, case.base, dry_run=False)
@@ -139,7 +149,9 @@ def test_what_may_not_change_is_refused_in_words_that_say_what_to_do(server: Ser
 def test_every_rule_of_every_crd_is_refused_by_a_case_above() -> None:
     rules = {(kind.name, *rule) for kind in KINDS for rule in rules_in(root_schema(kind)["properties"]["spec"], "spec")}
     cases = REFUSED_AT_CREATION + REFUSED_AT_CHANGE
-    assert rules - {(case.kind, re.sub(r"\[.*?\]", "[]", case.field), case.message) for case in cases} == set()
+    refused = {(case.kind, re.sub(r"\[.*?\]", "[]", case.field), case.message) for case in cases}
+    refused |= {(kind, *each) for kind, _, said in IDENTITIES_REFUSED_TWICE for each in said}
+    assert rules - refused == set()
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.status is not None], ids=lambda kind: kind.name)
@@ -210,6 +222,7 @@ def rules_in(node: Object, path: str) -> Iterator[tuple[str, str]]:
         ("ClusterMLWorkspace", FULL_AZURE_WORKSPACE | {"allowedNamespaces": ["team-a"]}),
         ("ClusterMLWorkspace", WORKSPACE),
         ("ClusterMLWorkspace", FULL_WORKSPACE | {"allowedNamespaces": ["team-a", "team-b"]}),
+        *IDENTITIES_ACCEPTED,
     ],
 )
 def test_what_is_right_is_accepted_and_stored_as_it_was_written(server: Server, kind: str, spec: Object) -> None:
