@@ -180,12 +180,18 @@ class Stand:
         self.cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump_all([dict(o) for o in objects]))
 
     def allow_secret(self, namespace: str, name: str) -> None:
-        """Lets the operator read that Secret, there or not, as OperatorForbidden tells people to."""
-        role, where = f"trainyard-reads-{name}", ("-n", namespace)
-        operator = f"--serviceaccount={OPERATOR_NAMESPACE}:trainyard"
-        what = ("--verb=get", "--resource=secrets", f"--resource-name={name}")
-        self.cluster.kubectl("create", "role", role, *where, *what)
-        self.cluster.kubectl("create", "rolebinding", role, *where, f"--role={role}", operator)
+        """Lets the operator read that Secret, there or not, as the chart's identity.secrets does."""
+        rules = yaml.safe_load((ROOT / "charts/trainyard/files/rbac/modes/secretRef.yaml").read_text())
+        metadata, rbac = {"name": f"trainyard-secret-{name}"}, "rbac.authorization.k8s.io"
+        bound = {
+            "metadata": metadata,
+            "roleRef": {"apiGroup": rbac, "kind": "Role", **metadata},
+            "subjects": [{"kind": "ServiceAccount", "name": "trainyard", "namespace": OPERATOR_NAMESPACE}],
+        }
+        role = {"metadata": metadata, "rules": [rule | {"resourceNames": [name]} for rule in rules]}
+        where = f"/apis/{rbac}/v1/namespaces/{namespace}"
+        self.cluster.call("POST", f"{where}/roles", role)
+        self.cluster.call("POST", f"{where}/rolebindings", bound)
 
     def get(self, kind: str, name: str, namespace: str) -> dict[str, Any]:
         """The object now."""

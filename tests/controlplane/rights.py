@@ -100,11 +100,12 @@ class Holder:
     def rights(self) -> set[tuple[str, str, str]]:
         """Every (verb, resource, name) that it may do in the namespace; the name is empty where any will do."""
         body: Any = {"spec": {"namespace": self.namespace}}
-        answer = client.AuthorizationV1Api(self.client).create_self_subject_rules_review(body)
-        assert not answer.status.incomplete
+        status = client.AuthorizationV1Api(self.client).create_self_subject_rules_review(body).status
+        assert status is not None
+        assert not status.incomplete
         return {
             (verb, resource, name)
-            for rule in answer.status.resource_rules
+            for rule in status.resource_rules
             for verb in rule.verbs
             for resource in rule.resources or []
             for name in rule.resource_names or [""]

@@ -27,10 +27,11 @@ def training(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def set_up(of: Stand, request: pytest.FixtureRequest) -> Iterator[Scene]:
-    """The module's operator on that stand. A module may set OPERATOR_FLAGS."""
+    """The module's operator on that stand. A module may set OPERATOR_FLAGS, and `operator_env` of the stand."""
     name = request.module.__name__.rpartition("test_")[2].replace("_", "-")
     flags = {**FLAGS, **getattr(request.module, "OPERATOR_FLAGS", {})}
-    scene = Scene(of, of.operator(name, **flags), name, flags)
+    env = request.module.operator_env(of) if hasattr(request.module, "operator_env") else {}
+    scene = Scene(of, of.operator(name, env=env, **flags), name, flags, env=env)
     try:
         yield scene
         scene.operator.check()

@@ -133,6 +133,7 @@ class Scene:
     name: str
     flags: dict[str, str] = field(default_factory=dict)
     teams: list[str] = field(default_factory=list)
+    env: dict[str, str] = field(default_factory=dict)
     platforms: dict[str, PlatformDriver] = field(init=False)
     platform: PlatformDriver = field(init=False)
 
@@ -156,7 +157,7 @@ class Scene:
     def restart(self, number: int = signal.SIGTERM) -> int:
         """Ends the operator with that signal and starts another one. Returns the exit code of the first."""
         code = self.operator.stop(number)
-        self.operator = self.stand.operator(self.name, None, **self.flags)
+        self.operator = self.stand.operator(self.name, None, self.env, **self.flags)
         return code
 
     def team(self, **spec: Any) -> Team:
