@@ -10,6 +10,7 @@ class Exit(IntEnum):
     FAILED = 1
     USAGE = 2
     TIMEOUT = 3
+    UNSEEN = 3  # of doctor, which waits for no run
     CANCELLED = 4
     NOT_FOUND = 5
     UNREACHABLE = 6
@@ -18,9 +19,10 @@ class Exit(IntEnum):
 
 MEANING = {
     Exit.OK: "done; the run succeeded",
-    Exit.FAILED: "the run failed, or would (plan), or is stalled (--fail-when-stalled)",
+    Exit.FAILED: "the run failed, or would (plan, doctor), or is stalled (--fail-when-stalled)",
     Exit.USAGE: "wrong usage, or the API server refused what was asked",
-    Exit.TIMEOUT: "time is up: the run ended TimedOut, or --timeout passed and it goes on",
+    Exit.TIMEOUT: "time is up: the run ended TimedOut, or --timeout passed and it goes on; of doctor: nothing failed, "
+    "but something could not be seen",
     Exit.CANCELLED: "the run was cancelled, also by --cancel-on-exit",
     Exit.NOT_FOUND: "no such run, log or namespace, or the run was deleted meanwhile",
     Exit.UNREACHABLE: "the API server can not be reached, or does not permit it",

@@ -9,6 +9,7 @@ import typer
 from typer._completion_classes import completion_init
 
 import trainyard
+from trainyard.cli.doctor import doctor
 from trainyard.cli.exits import EPILOG, Exit
 from trainyard.cli.operator import operator
 from trainyard.cli.verbs import register
@@ -23,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 register(app)
+app.command()(doctor)
 app.command()(operator)
 
 

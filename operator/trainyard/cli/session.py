@@ -49,7 +49,7 @@ def perform(where: Where, verb: Callable[[Trainyard], Exit]) -> None:
     """Does the verb and ends the command with its exit code."""
     try:
         with (
-            _shown_requests() if where.verbose else nullcontext(),
+            shown_requests() if where.verbose else nullcontext(),
             Trainyard(where.namespace, where.context, where.kubeconfig) as yard,
         ):
             code = verb(yard)
@@ -72,7 +72,7 @@ def explain(error: ClientError) -> None:
 
 
 @contextmanager
-def _shown_requests() -> Iterator[None]:
+def shown_requests() -> Iterator[None]:
     """Method, path and answer of each request on stderr. urllib3 logs no headers, so no credential."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))

@@ -52,8 +52,13 @@ def harmless(text: str) -> str:
     return _CONTROL.sub("", kept)
 
 
+def coloured(stream: TextIO) -> bool:
+    """Whether words are coloured there."""
+    return stream.isatty() and not os.environ.get("NO_COLOR")
+
+
 def _write(stream: TextIO, text: str) -> None:
-    if not stream.isatty() or os.environ.get("NO_COLOR"):
+    if not coloured(stream):
         print(text, file=stream, flush=True)
         return
     console = Console(file=stream, highlight=False, soft_wrap=True)
