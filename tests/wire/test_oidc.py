@@ -144,6 +144,21 @@ def test_a_rotated_client_secret_is_used_at_the_next_mint(world: World, platform
 
 
 @BOTH
+def test_a_client_whose_key_is_rotated_is_spoken_for_by_what_was_pinned_before(world: World, platform: str) -> None:
+    """A run that was started with the old key has to be followed, and may have to be stopped."""
+    world.federate(platform)
+    old, new = (rsa.generate_private_key(65537, 2048) for _ in range(2))
+    world.provider.change(clients=[key_client(CLIENT, ("old", old))])
+    world.vault.data = {"private-key": pem_of(old), "key-id": b"old\n"}
+    tokens = source(world, platform, authentication="PrivateKeyJwt")
+    first = tokens.token()
+    world.provider.change(clients=[key_client(CLIENT, ("new", new))])
+    world.vault.data = {"private-key": pem_of(new), "key-id": b"new\n"}
+    tokens.forget()
+    assert tokens.token().value != first.value
+
+
+@BOTH
 def test_the_providers_new_key_is_believed_and_its_revoked_one_is_not(
     world: World, platform: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -143,8 +143,8 @@ class OidcIdentity(ApiModel):
         Name,
         Field(
             description="Secret in the namespace of the run with what the client proves itself by: the key "
-            "client-secret, or private-key (PEM). It must opt in with the annotation "
-            "trainyard.dev/identity: oidc."
+            "client-secret, or private-key (PEM) with, if the provider wants it, key-id. It must opt in with the "
+            "annotation trainyard.dev/identity: oidc."
         ),
     ]
     authentication: Annotated[
@@ -156,7 +156,8 @@ class OidcIdentity(ApiModel):
         Field(
             default=None,
             max_length=255,
-            description="The private key's kid at the provider, with PrivateKeyJwt. Absent: none is sent.",
+            description="The private key's kid at the provider, with PrivateKeyJwt, unless the Secret says it in its "
+            "key key-id, where it changes together with the private key. Absent: that, or none is sent.",
         ),
     ] = None
     assertion_audience: Annotated[

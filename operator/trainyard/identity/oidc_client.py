@@ -23,7 +23,7 @@ from trainyard.core.errors import IdentityError
 from trainyard.identity.base import SecretData, SecretRef
 from trainyard.identity.secret_reading import entry, unusable
 
-CLIENT_SECRET, PRIVATE_KEY = "client-secret", "private-key"
+CLIENT_SECRET, PRIVATE_KEY, KEY_ID = "client-secret", "private-key", "key-id"
 # By what the API calls them, how the provider's discovery document does.
 METHODS = {"ClientSecretBasic": "client_secret_basic", "PrivateKeyJwt": "private_key_jwt"}
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -42,10 +42,11 @@ class ClientProof:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A private key and the algorithm that it signs with."""
+    """A private key, the algorithm that it signs with, and its id at the provider if the Secret says it."""
 
     private: RSAPrivateKey | EllipticCurvePrivateKey = field(repr=False)
     algorithm: str
+    key_id: str | None
 
 
 def by_secret(client_id: str, found: SecretData, secret: SecretRef) -> ClientProof:
@@ -70,8 +71,10 @@ def by_key(identity: OidcIdentity, endpoint: str, key: Key, now: datetime) -> Cl
         "exp": int((now + CLIENT_ASSERTION_LIVES).timestamp()),
     }
     headers = {"typ": "client-authentication+jwt" if for_issuer else "JWT"}
-    if identity.key_id is not None:
-        headers["kid"] = identity.key_id
+    # An attempt keeps its workspace's keyId for as long as it runs, also when the key has been rotated meanwhile.
+    key_id = key.key_id or identity.key_id
+    if key_id is not None:
+        headers["kid"] = key_id
     signed = jwt.encode(claims, key.private, algorithm=key.algorithm, headers=headers)
     return ClientProof(form={"client_assertion_type": JWT_BEARER, "client_assertion": signed})
 
@@ -89,10 +92,11 @@ def key_of(found: SecretData, secret: SecretRef) -> Key:
         raise unusable(secret, PRIVATE_KEY, "is protected by a password, which is not supported") from None
     except (ValueError, UnsupportedAlgorithm):
         raise unusable(secret, PRIVATE_KEY, "is no private key in PEM form") from None
+    key_id = entry(found, secret, KEY_ID) if found.data.get(KEY_ID, b"").strip() else None
     if isinstance(private, RSAPrivateKey) and private.key_size >= FEWEST_RSA_BITS:
-        return Key(private, "RS256")
+        return Key(private, "RS256", key_id)
     if isinstance(private, EllipticCurvePrivateKey) and isinstance(private.curve, SECP256R1):
-        return Key(private, "ES256")
+        return Key(private, "ES256", key_id)
     raise unusable(
         secret, PRIVATE_KEY, f"is neither an RSA key of {FEWEST_RSA_BITS} bits or more nor an EC key of the curve P-256"
     )
