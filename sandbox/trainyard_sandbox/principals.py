@@ -240,12 +240,18 @@ class Directory:
             kind="user",
         )
 
-    def require(self, application_id: str) -> Principal:
-        """The principal with this application id, or 404 as the platform says it."""
-        principal = self.get(application_id)
+    def acting(self, name: str) -> Principal:
+        """Who a run or a cluster speaks for: as `signed_in`, or 404 as the platform says it."""
+        principal = self.signed_in(name)
         if principal is None:
-            raise not_found(f"Principal: ServicePrincipalName({application_id}) does not exist")
+            raise not_found(f"Principal: ServicePrincipalName({name}) does not exist")
         return principal
+
+    def require(self, application_id: str) -> Principal:
+        """The service principal with this application id, or 404."""
+        if application_id not in self._principals:
+            raise not_found(f"Principal: ServicePrincipalName({application_id}) does not exist")
+        return self._principals[application_id]
 
     def remove(self, application_id: str) -> None:
         """Delete a principal with its policies."""

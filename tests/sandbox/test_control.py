@@ -36,7 +36,7 @@ def test_sandbox_json_tells_where_everything_is_and_goes_away_with_the_sandbox(t
     SandboxAddress.wait_for(tmp_path / "sandbox.json")
     document = json.loads((tmp_path / "sandbox.json").read_text())
     assert document["pid"] == process.pid
-    assert set(document["databricks"]) == {"host", "workspaceId", "accountId"}
+    assert set(document["databricks"]) == {"host", "accountHost", "workspaceId", "accountId"}
     assert set(document["control"]) == {"url"}
     assert document["databricks"]["host"] != document["control"]["url"]
     children = psutil.Process(process.pid).children(recursive=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ssl
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,10 +12,14 @@ import pytest
 from azure.identity import ClientAssertionCredential, ClientSecretCredential
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.errors import BadRequest, PermissionDenied, Unauthenticated
+from databricks.sdk.service import jobs
+from databricks.sdk.service.workspace import ImportFormat
 
 from trainyard_sandbox.client import ControlError, SandboxControl
 
+from .conftest import ended
 from .test_azure_identity import msal_options
+from .test_jobs import output, submit
 
 DATABRICKS_SCOPE = "2ff814a6-3304-4ab8-85cb-cd0e6f879c1d/.default"
 TWO_YEARS = 730 * 86400
@@ -134,6 +139,20 @@ def test_a_personal_access_token_speaks_for_its_owner(control: SandboxControl, t
     assert {group.display for group in me.groups or []} == {"users", "data"}
     with pytest.raises(ControlError, match=r"nobody@example\.com"):
         control.add_personal_access_token("nobody@example.com")
+
+
+def test_a_run_of_a_user_runs_as_the_user(control: SandboxControl) -> None:
+    control.change_user("ben@example.com", entitlements=["workspace-access"])
+    ben = with_token(control, control.add_personal_access_token("ben@example.com").value)
+    source = base64.b64encode(b"import os; print('hello')").decode()
+    ben.workspace.import_("/Users/ben@example.com/hello.py", content=source, format=ImportFormat.RAW)
+    for run_as in (None, jobs.JobRunAs(user_name="ben@example.com")):
+        run_id = submit(ben, "/Users/ben@example.com/hello.py", run_as=run_as)
+        run = ended(ben, run_id)
+        assert run.creator_user_name == "ben@example.com"
+        assert output(ben, run_id).logs == "hello\n"
+    with pytest.raises(PermissionDenied, match=r"not allowed to run jobs as ann@example\.com"):
+        submit(ben, "/Users/ben@example.com/hello.py", run_as=jobs.JobRunAs(user_name="ann@example.com"))
 
 
 def test_a_revoked_expired_or_unknown_personal_access_token_is_forbidden(control: SandboxControl, trainer: str) -> None:

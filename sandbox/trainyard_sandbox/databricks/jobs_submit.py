@@ -146,11 +146,13 @@ def _run_as(state: SandboxState, principal: Principal, request: dict[str, Any]) 
     if "run_as" not in request:
         return principal
     kind, name = _one_name(request["run_as"], "run_as")
+    if kind == "user_name" and principal.kind == "user" and name == principal.name:
+        return principal
     if kind != "service_principal_name":
         # JobRunAs: "Non-admin users can only set this field to their own email"; a service principal has none.
         if not principal.is_admin:
             raise permission_denied(f"{principal.application_id} is not allowed to run jobs as {name}.")
-        raise invalid_parameter(f"run_as {kind} is not offered by this sandbox: only service principals sign in to it.")
+        raise invalid_parameter(f"run_as {kind} of somebody else is not offered by this sandbox.")
     target = state.directory.require(name)
     if name != principal.application_id and name not in principal.usable_service_principals:
         raise permission_denied(

@@ -27,8 +27,9 @@ def may(principal: Principal, run: Run, action: str) -> bool:
     """Whether the principal may `View`, `Manage Run` or `Manage` the run."""
     if principal.is_admin or run.creator == principal.application_id:
         return True
+    named = "user_name" if principal.kind == "user" else "service_principal_name"
     for entry in run.request.get("access_control_list", []):
-        mine = entry.get("service_principal_name") == principal.application_id
+        mine = entry.get(named) == principal.name
         if (mine or entry.get("group_name") in principal.groups) and entry["permission_level"] in _LEVELS[action]:
             return True
     # The permissions of a run are those of its job; a one-time run has a job of its own.

@@ -46,7 +46,7 @@ def start(state: SandboxState, run: Run, task: TaskRun) -> Run | Outcome:
     spec = task.spec["run_job_task"]
     given = parameters.replaced(spec.get("job_parameters", {}), run, task)
     try:
-        principal = state.directory.require(run.run_as)
+        principal = state.directory.acting(run.run_as)
         child = trigger(state, principal, spec["job_id"], given, started_by="RUN_JOB_TASK")
     except ApiError as error:
         code = "UNAUTHORIZED_ERROR" if error.status == 403 else "RESOURCE_NOT_FOUND"

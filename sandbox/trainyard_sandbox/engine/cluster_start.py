@@ -57,7 +57,7 @@ def request(state: SandboxState, run: Run, task: TaskRun) -> TaskCluster:
 
 def _launched(state: SandboxState, run: Run, task: TaskRun) -> Cluster:
     try:
-        creator = state.directory.require(run.creator)
+        creator = state.directory.acting(run.creator)
         spec = effective_spec(state.compute, creator, task.spec["new_cluster"], "job")
     except ApiError as error:
         code = "UNAUTHORIZED_ERROR" if error.status == 403 else "INVALID_CLUSTER_REQUEST"
@@ -70,7 +70,7 @@ def _launched(state: SandboxState, run: Run, task: TaskRun) -> Cluster:
 def _existing(state: SandboxState, run: Run, cluster_id: str) -> Cluster:
     clusters = state.compute.clusters
     try:
-        principal = state.directory.require(run.run_as)
+        principal = state.directory.acting(run.run_as)
         cluster = clusters.attachable(cluster_id, principal)
         if clusters.state(cluster) in ("TERMINATING", "TERMINATED"):
             clusters.require(principal, cluster, CLUSTER_RESTART, "Restart")
@@ -91,7 +91,7 @@ def _variables(state: SandboxState, cluster: Cluster) -> dict[str, str]:
     conf = cluster.spec.get("spark_conf", {})
     if not any("{{" in value for value in (*given.values(), *conf.values())):
         return dict(given)
-    owner = state.directory.require(cluster.creator)
+    owner = state.directory.acting(cluster.creator)
     try:
         state.secret_scopes.resolved(conf, owner)
         return state.secret_scopes.resolved(given, owner)

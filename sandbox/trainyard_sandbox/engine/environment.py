@@ -65,7 +65,7 @@ def run_environment(
         "DATABRICKS_TOKEN": token.value,
         "REQUESTS_CA_BUNDLE": str(state.ca_file.resolve()),
     }
-    volumes = state.volumes.environment(state.directory.require(run.run_as)) if state.volumes else {}
+    volumes = state.volumes.environment(state.directory.acting(run.run_as)) if state.volumes else {}
     mounts = json.loads(volumes.get(MOUNTS_VARIABLE, "{}"))
     if workspace is not None:
         mounts["/Workspace"] = {"folder": str(workspace), "read": True, "write": False}

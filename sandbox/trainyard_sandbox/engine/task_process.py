@@ -223,7 +223,7 @@ class TaskProcesses:
         return store.read(path, self._principal(live))
 
     def _principal(self, live: LiveTask) -> Principal:
-        return self._state.directory.require(live.run.run_as)
+        return self._state.directory.acting(live.run.run_as)
 
     async def _installed(self, live: LiveTask) -> list[Path]:
         wanted = libraries.requested(live.run, live.task)
