@@ -149,7 +149,12 @@ def test_an_endpoint_that_is_none_is_told_at_the_start() -> None:
 
 def test_the_flag_of_the_metadata_service_reaches_the_mode(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[OperatorSettings] = []
-    monkeypatch.setattr("trainyard.cli.wiring.run_operator", lambda settings: given.append(settings) or 0)
+
+    def run(settings: OperatorSettings) -> int:
+        given.append(settings)
+        return 0
+
+    monkeypatch.setattr("trainyard.cli.wiring.run_operator", run)
     for arguments, endpoint in (
         ([], "http://169.254.169.254"),
         (["--imds-endpoint", "http://127.0.0.1:1"], "http://127.0.0.1:1"),

@@ -17,6 +17,7 @@ from trainyard.core.errors import IdentityError, Throttled, TrainyardError, Unre
 from trainyard.identity import clocks, refusals
 from trainyard.identity.assertion import Assertion
 from trainyard.identity.cached import utc_now
+from trainyard.identity.signing_in import block_of
 
 # No federated credential has this issuer, subject and audience: 70021, and by what differs 700211, 700212, 700213;
 # longer ones (7002138) say that only the case of a letter does. 70025: there is none at all.
@@ -110,9 +111,10 @@ def _case(said: str, tried: SignIn, assertion: Assertion, remedy: str = "") -> r
 
 
 def _unknown(number: str, said: str, tried: SignIn) -> IdentityError:
+    block = block_of(tried.scope)
     if number in _TENANT_UNKNOWN:
         return IdentityError(
-            f"Entra knows no tenant {tried.tenant} in this cloud ({said}). Correct azureML.tenantId or azureML.cloud.",
+            f"Entra knows no tenant {tried.tenant} in this cloud ({said}). Correct {block}.tenantId or {block}.cloud.",
             reason="TenantUnknown",
         )
     if number in _PRINCIPAL_DISABLED:
@@ -127,7 +129,7 @@ def _unknown(number: str, said: str, tried: SignIn) -> IdentityError:
     )
     return IdentityError(
         f"tenant {tried.tenant} has no service principal of {tried.client_id} ({said}). Correct {named_by} or "
-        "azureML.tenantId, or add the application to the tenant (az ad sp create --id "
+        f"{block}.tenantId, or add the application to the tenant (az ad sp create --id "
         f"{shlex.quote(tried.client_id)}); a new one takes some minutes to be known.",
         reason="ServicePrincipalUnknown",
         waiting=True,

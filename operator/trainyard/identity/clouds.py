@@ -152,8 +152,8 @@ def known() -> tuple[Cloud, ...]:
     return tuple(_known.values())
 
 
-def named(name: str | None) -> Cloud:
-    """The cloud of that name; None is Azure's public one.
+def named(name: str | None, block: str = "azureML") -> Cloud:
+    """The cloud of that name; None is Azure's public one. `block` of the workspace's spec names it.
 
     Raises:
         IdentityError: HostNotAllowed.
@@ -161,7 +161,7 @@ def named(name: str | None) -> Cloud:
     cloud = _known.get(name or DEFAULT_CLOUD)
     if cloud is None:
         raise IdentityError(
-            f"azureML.cloud {name} is none of this operator's clouds ({', '.join(_known)}). Correct it, or have the "
+            f"{block}.cloud {name} is none of this operator's clouds ({', '.join(_known)}). Correct it, or have the "
             "operator started with --azure-cloud FILE.",
             reason="HostNotAllowed",
         )

@@ -26,6 +26,7 @@ from trainyard.identity.assertion import Assertion
 from trainyard.identity.base import AccessToken
 from trainyard.identity.cached import CachedToken, utc_now
 from trainyard.identity.clouds import Cloud
+from trainyard.identity.signing_in import block_of
 from trainyard.identity.wire import EXCHANGE_BOUNDS, token_session
 
 # What Entra asks of every assertion from outside ("Workload identity federation"). Fixed: no resource and no flag can
@@ -140,7 +141,7 @@ class EntraToken:
     ) -> None:
         if not _TENANT.fullmatch(tenant):
             raise IdentityError(
-                f"azureML.tenantId {tenant[:100]!a} is no tenant; write its id, or a domain of it",
+                f"{block_of(scope)}.tenantId {tenant[:100]!a} is no tenant; write its id, or a domain of it",
                 reason="TenantUnknown",
             )
         self._cloud = cloud

@@ -1,7 +1,7 @@
 """Every identity mode that this process has, by name. Called by the wiring and by the doctor."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -34,7 +34,7 @@ class IdentitySettings:
     issuer_token_hosts: tuple[str, ...] = ()
     """Hosts beyond a provider's own that may serve its token endpoint (--allowed-token-host)."""
 
-    workload: WorkloadVariables = WorkloadVariables()
+    workload: WorkloadVariables = field(default_factory=WorkloadVariables)
     """What Azure's webhook says to this process; empty where there is none."""
 
     imds_endpoint: str = DEFAULT_ENDPOINT

@@ -9,6 +9,11 @@ from trainyard.identity.clouds import Cloud
 DATABRICKS_SCOPE = "2ff814a6-3304-4ab8-85cb-cd0e6f879c1d/.default"
 
 
+def block_of(scope: str) -> str:
+    """The block of a workspace's spec that says where a sign-in for that scope happens."""
+    return "identity.*.entra" if scope == DATABRICKS_SCOPE else "azureML"
+
+
 def cloud_and_tenant(target: Target) -> tuple[Cloud, str]:
     """The cloud whose authority is asked, and the tenant.
 
@@ -20,7 +25,7 @@ def cloud_and_tenant(target: Target) -> tuple[Cloud, str]:
     entra = target.identity.entra if target.identity is not None else None
     if entra is None:
         raise IdentityError("identity says no entra.tenantId to sign in at; add it", reason="InvalidSpec")
-    return clouds.named(entra.cloud), entra.tenant_id
+    return clouds.named(entra.cloud, block_of(DATABRICKS_SCOPE)), entra.tenant_id
 
 
 def scopes(target: Target) -> tuple[str, ...]:
