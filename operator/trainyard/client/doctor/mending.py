@@ -52,7 +52,7 @@ def of_identity(case: Case, error: TrainyardError) -> tuple[Remedy, ...]:
     if why == "ServiceAccountNotOptedIn" and account is not None:
         return (opt_in(case, account),)
     if why == "NamespaceNotAllowed":
-        return (_allow_namespace(case),)
+        return (allow_namespace(case),)
     if why == "SecretNotOptedIn" and secret is not None:
         return (remedies.annotate_secret(secret, SECRET_OPT_IN, _kind_of_secret(case)),)
     if why == "ServicePrincipalUnknown":
@@ -62,7 +62,8 @@ def of_identity(case: Case, error: TrainyardError) -> tuple[Remedy, ...]:
     return ()
 
 
-def _allow_namespace(case: Case) -> Remedy:
+def allow_namespace(case: Case) -> Remedy:
+    """Has a ClusterMLWorkspace allow the namespace of the runs."""
     allowed = getattr(case.workspace, "allowed_namespaces", ())
     return remedies.allow_namespace(case.subject.name, case.subject.namespace, first=not allowed)
 

@@ -12,6 +12,7 @@ from trainyard.api.identity import (
     OPERATOR_WIDE,
     SECRET_REF,
 )
+from trainyard.api.workspace import ClusterMLWorkspaceSpec
 from trainyard.client.doctor import claims, mending, remedies
 from trainyard.client.doctor.case import Case
 from trainyard.client.doctor.results import Result, failed, not_applicable, not_seen, passed, warned
@@ -22,12 +23,18 @@ from trainyard.identity.asserting import Asserting
 
 def speaker(case: Case) -> Result:
     """Link 2."""
-    mode = case.workspace.identity.mode
+    mode, namespace = case.workspace.identity.mode, case.subject.namespace
+    if isinstance(case.workspace, ClusterMLWorkspaceSpec) and namespace not in case.workspace.allowed_namespaces:
+        return failed(
+            "NamespaceNotAllowed",
+            f"{case.subject} does not allow namespace {namespace}: its runs are refused",
+            mending.allow_namespace(case),
+        )
     if mode in OPERATOR_WIDE and not case.means.is_operator:
         why = f"{mode} is the operator's own identity, which only its pod can use"
         return not_seen("OnlyInOperator", why, case.in_operator())
     try:
-        target = case.found_target = case.means.broker.target(case.workspace, case.subject.namespace)
+        target = case.found_target = case.means.broker.target(case.workspace, namespace)
     except TrainyardError as error:
         return mending.of(case, error)
     lacking = _operator_lacks(case)
