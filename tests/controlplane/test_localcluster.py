@@ -159,6 +159,20 @@ def test_the_audit_log_has_writes_token_requests_and_looks_at_secrets_but_no_oth
     assert base64.b64encode(value.encode()).decode() not in text
 
 
+def test_secrets_are_encrypted_in_etcd_and_nothing_else_is(cluster: LocalCluster, namespace: str) -> None:
+    """What is found in etcd has leaked there; what is kept in a Secret is not found."""
+    kept, told = uuid.uuid4().hex, uuid.uuid4().hex
+    path = f"/api/v1/namespaces/{namespace}"
+    cluster.call("POST", f"{path}/secrets", {"metadata": {"name": "kept"}, "stringData": {"key": kept}})
+    cluster.call("POST", f"{path}/configmaps", {"metadata": {"name": "told"}, "data": {"key": told}})
+    found = cluster.dump_etcd(history=True)
+    assert f"/registry/secrets/{namespace}/kept".encode() in found
+    assert kept.encode() not in found
+    assert told.encode() in found
+    read = cluster.call("GET", f"{path}/secrets/kept")["data"]["key"]
+    assert base64.b64decode(read).decode() == kept
+
+
 def test_etcds_contents_can_be_searched_also_for_what_was_overwritten(
     cluster: LocalCluster, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ import base64
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -29,6 +30,7 @@ from trainyard_localcluster.commands import (
     HOST,
     apiserver_command,
     controller_manager_command,
+    encryption,
     etcd_command,
 )
 from trainyard_localcluster.errors import KubectlError, LocalClusterError, PortTaken
@@ -230,7 +232,8 @@ class Startup:
         etcd_url = f"https://{HOST}:{self.ports.etcd}"
         self._start("etcd", etcd_command(self.programs, pki, self.home.etcd_data, self.ports.etcd))
         self._start(
-            "kube-apiserver", apiserver_command(self.programs, pki, etcd_url, self.ports.apiserver, self._audit())
+            "kube-apiserver",
+            apiserver_command(self.programs, pki, etcd_url, self.ports.apiserver, self._encryption(), self._audit()),
         )
         probe = Api(self.url, pki.ca, pki.admin, PROBE_SECONDS)
         self._wait("kube-apiserver to be ready", lambda: probe.fetch("GET", "/readyz"))
@@ -243,6 +246,12 @@ class Startup:
         self._wait("the default ServiceAccount", lambda: admin.call("GET", account))
         write_kubeconfig(self.home.kubeconfig, self.url, pki.ca, client_certificate_user(pki.admin.cert, pki.admin.key))
         require_local(self.home.kubeconfig)
+
+    def _encryption(self) -> Path:
+        configuration = self.home.inner / "encryption.json"
+        configuration.touch(0o600)
+        configuration.write_text(json.dumps(encryption(secrets.token_bytes(32))))
+        return configuration
 
     def _audit(self) -> tuple[Path, Path] | None:
         if not self.audit:

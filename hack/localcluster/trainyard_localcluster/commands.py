@@ -5,6 +5,7 @@ Called by `cluster`. Pure: it starts nothing and writes nothing.
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,20 @@ AUDIT_POLICY: dict[str, Any] = {
 }
 
 
+def encryption(key: bytes) -> dict[str, Any]:
+    """The API server's configuration that has Secrets, and nothing else, encrypted in etcd; `key` is of 32 bytes.
+
+    As a cluster should have it, and so that a search of etcd finds what leaked, not what was kept (Kubernetes
+    documentation, "Encrypting Confidential Data at Rest").
+    """
+    providers = [{"secretbox": {"keys": [{"name": "only", "secret": base64.b64encode(key).decode()}]}}]
+    return {
+        "apiVersion": "apiserver.config.k8s.io/v1",
+        "kind": "EncryptionConfiguration",
+        "resources": [{"resources": ["secrets"], "providers": providers}],
+    }
+
+
 def etcd_command(programs: Programs, pki: Pki, data: Path, port: int) -> list[str]:
     url = f"https://{HOST}:{port}"
     peer = f"https://{HOST}:0"  # nobody joins: any port, and the same credentials as for clients
@@ -67,9 +82,9 @@ def etcd_command(programs: Programs, pki: Pki, data: Path, port: int) -> list[st
 
 
 def apiserver_command(
-    programs: Programs, pki: Pki, etcd_url: str, port: int, audit: tuple[Path, Path] | None
+    programs: Programs, pki: Pki, etcd_url: str, port: int, encryption: Path, audit: tuple[Path, Path] | None
 ) -> list[str]:
-    """`audit` is the policy file and the log file; None for no log."""
+    """`encryption` is its configuration file. `audit` is the policy file and the log file; None for no log."""
     issuer = f"https://{HOST}:{port}"
     command = [
         str(programs.apiserver),
@@ -85,6 +100,7 @@ def apiserver_command(
         f"--etcd-cafile={pki.etcd_ca}",
         f"--etcd-certfile={pki.etcd_client.cert}",
         f"--etcd-keyfile={pki.etcd_client.key}",
+        f"--encryption-provider-config={encryption}",
         f"--service-account-issuer={issuer}",
         f"--service-account-jwks-uri={issuer}/openid/v1/jwks",
         f"--service-account-signing-key-file={pki.service_account_key}",
