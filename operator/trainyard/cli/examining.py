@@ -152,7 +152,7 @@ def lines(each: Examined, *, colour: bool = False) -> Iterator[str]:
             continue
         yield f"     {verb}: {_one_line(remedy.what)}{':' if remedy.command else ''}"
         if remedy.command:
-            yield f"       {_one_line(remedy.command)}"
+            yield f"       {plain(remedy.command)}"
 
 
 def summary(found: list[Examined]) -> str:
@@ -198,7 +198,7 @@ def _link(each: Examined) -> dict[str, Any]:
 
 
 def _remedy(remedy: Remedy) -> dict[str, str]:
-    return {"what": _one_line(remedy.what), "command": _one_line(remedy.command)}
+    return {"what": _one_line(remedy.what), "command": plain(remedy.command)}
 
 
 def _one_line(text: str) -> str:

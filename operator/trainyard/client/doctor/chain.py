@@ -103,9 +103,7 @@ def bounded(case: Case, look: Look, seconds: float) -> Result:
 
     def work() -> None:
         try:
-            found.append(look(case))
-        except TrainyardError as error:
-            found.append(mending.of(case, error))
+            found.append(_looked(case, look))
         except BaseException as error:  # noqa: BLE001 - told to whoever waits
             escaped.append(error)
 
@@ -115,3 +113,10 @@ def bounded(case: Case, look: Look, seconds: float) -> Result:
     if escaped:
         raise escaped[0]
     return found[0] if found else not_seen("OutOfTime", f"it was not found out in {seconds:.0f} s")
+
+
+def _looked(case: Case, look: Look) -> Result:
+    try:
+        return look(case)
+    except TrainyardError as error:
+        return mending.of(case, error)

@@ -44,6 +44,8 @@ def forbidden(case: Case, right: Right, message: str) -> Result:
 
 def of_identity(case: Case, error: TrainyardError) -> tuple[Remedy, ...]:
     """The commands, where there are any; the error's own sentence says what to do as well."""
+    if case.found_workspace is None:
+        return ()
     account, secret, why = account_of(case), secret_of(case), error.reason
     if why in NO_TRUST:
         return trusting(case)
@@ -55,6 +57,8 @@ def of_identity(case: Case, error: TrainyardError) -> tuple[Remedy, ...]:
         return (allow_namespace(case),)
     if why == "SecretNotOptedIn" and secret is not None:
         return (remedies.annotate_secret(secret, SECRET_OPT_IN, _kind_of_secret(case)),)
+    if why in ("SecretTooOld", "SecretNotFound", "SecretKeyMissing", "ClientSecretWrong", "ClientSecretExpired"):
+        return _new_secret(case)
     if why == "ServicePrincipalUnknown":
         return _unknown_principal(case)
     if why == "IssuerUnreachable":
@@ -66,6 +70,14 @@ def allow_namespace(case: Case) -> Remedy:
     """Has a ClusterMLWorkspace allow the namespace of the runs."""
     allowed = getattr(case.workspace, "allowed_namespaces", ())
     return remedies.allow_namespace(case.subject.name, case.subject.namespace, first=not allowed)
+
+
+def _new_secret(case: Case) -> tuple[Remedy, ...]:
+    secret, given = secret_of(case), case.workspace.identity.secret_ref
+    if secret is None or given is None or given.type not in remedies.NEW_SECRETS:
+        return ()
+    known = case.found_target.principal if case.found_target is not None else given.client_id
+    return (remedies.new_secret(secret, given.type, known or PLACEHOLDER[ENTRA if by_entra(case) else DATABRICKS]),)
 
 
 def trusting(case: Case) -> tuple[Remedy, ...]:

@@ -10,7 +10,7 @@ looked up by the command itself.
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from trainyard.client.doctor.cluster import Right
@@ -81,6 +81,51 @@ def annotate_secret(secret: SecretRef, annotation: str, value: str) -> Remedy:
     """Has a Secret opt in."""
     words = ["kubectl", "annotate", "secret", secret.name, "-n", secret.namespace, f"{annotation}={value}"]
     return Remedy("say what the Secret holds", command(*words, "--overwrite"))
+
+
+def new_secret(secret: SecretRef, kind: str, client_id: str) -> Remedy:
+    """Makes a new secret of the principal and keeps it in the Secret; it is shown to nobody on the way."""
+    make = NEW_SECRETS[kind](client_id)
+    name, space = ["generic", secret.name], ["-n", secret.namespace]
+    files = [f"--from-literal=client-id={client_id}", "--from-file=client-secret=/dev/stdin"]
+    written = ["--dry-run=client", "-o", "json"]
+    pipe = (
+        make,
+        command("kubectl", "create", "secret", *name, *space, *files, *written),
+        command("kubectl", "annotate", "--local", "-f", "-", "-o", "json", f"trainyard.dev/identity={kind}"),
+        "kubectl apply -f -",
+    )
+    return Remedy("store a new one; where a vault keeps the Secret, store it there instead", " | ".join(pipe))
+
+
+def _databricks_secret(client_id: str) -> str:
+    create = f'databricks account service-principal-secrets create "$({principal_id(client_id)})" -o json'
+    return f'{create} | python3 -c \'import json, sys; print(json.load(sys.stdin)["secret"], end="")\''
+
+
+def _entra_secret(client_id: str) -> str:
+    reset = [
+        "az",
+        "ad",
+        "app",
+        "credential",
+        "reset",
+        "--id",
+        client_id,
+        "--append",
+        "--query",
+        "password",
+        "-o",
+        "tsv",
+    ]
+    return f"{command(*reset)} | tr -d '\\n'"
+
+
+# Types of a Secret for which a command makes a new one.
+NEW_SECRETS: Mapping[str, Callable[[str], str]] = {
+    "DatabricksOAuthSecret": _databricks_secret,
+    "EntraClientSecret": _entra_secret,
+}
 
 
 def create_account(account: ServiceAccountRef) -> Remedy:

@@ -4,10 +4,7 @@ Both go through `identity.broker` and the mode itself, so that what they find is
 only claims are shown, never the token.
 """
 
-from datetime import UTC, datetime
-
 from trainyard.api.identity import (
-    DEFAULT_MAX_AGE,
     MANAGED_IDENTITY,
     OPERATOR_WIDE,
     SECRET_REF,
@@ -16,9 +13,9 @@ from trainyard.api.workspace import ClusterMLWorkspaceSpec
 from trainyard.client.doctor import claims, mending, remedies
 from trainyard.client.doctor.case import Case
 from trainyard.client.doctor.results import Result, failed, not_applicable, not_seen, passed, warned
-from trainyard.core.errors import IdentityError, TrainyardError
-from trainyard.identity import secret_age
+from trainyard.core.errors import TrainyardError
 from trainyard.identity.asserting import Asserting
+from trainyard.identity.secret_ref import personal
 
 
 def speaker(case: Case) -> Result:
@@ -68,27 +65,16 @@ def _operator_lacks(case: Case) -> Result | None:
 
 
 def _secret(case: Case) -> Result:
-    """The Secret has opted in; how old its data is, where the mode asks."""
-    secret, given = mending.secret_of(case), case.workspace.identity.secret_ref
+    """The Secret has opted in and is not too old, or `Broker.target` would have said so; what it warns of."""
+    secret = mending.secret_of(case)
     assert secret is not None  # noqa: S101
     facts = {"secret": f"{secret.namespace}/{secret.name}", "principal": case.target.principal}
     told = f"Secret {secret.namespace}/{secret.name} opts in for {case.target.principal}"
-    if given is None:
-        return passed(told, **facts)
-    try:
-        found = case.means.cluster.secret_data(secret)
-        changed = secret_age.changed_at(found.changed_at, found.annotations)
-    except IdentityError as error:
-        return mending.of(case, error)
-    except ValueError:
-        return failed("SecretUnusable", f"the annotation {secret_age.CHANGED_AT} of {secret.name} is no RFC 3339 time")
-    most = given.max_age or DEFAULT_MAX_AGE
-    age = secret_age.judged(changed, secret_age.max_age_of(most), datetime.now(UTC))
-    told = f"{told}; its data changed at {changed:%Y-%m-%d %H:%M}Z and is good until {age.ends_at:%Y-%m-%d %H:%M}Z"
-    if age.state == "TooOld":
-        return failed("SecretTooOld", f"{told} (maxAge {most}). Rotate it.", goes_on=True, **facts)
-    if age.state == "Expiring":
-        return warned("CredentialExpiring", f"{told} (maxAge {most}). Rotate it before.", **facts)
+    cautions = [*case.means.broker.cautions(case.workspace, case.subject.namespace)]
+    standing = personal(case.workspace.identity)
+    cautions += [standing] if standing is not None else []
+    if cautions:
+        return warned(cautions[0].reason, f"{told}. {' '.join(each.message for each in cautions)}", **facts)
     return passed(told, **facts)
 
 
