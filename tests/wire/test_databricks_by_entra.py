@@ -4,9 +4,10 @@ import jwt
 import pytest
 
 from tests.sandbox.azure_fixtures import AZURE_SUBJECT, data_scientist
+from tests.sandbox.conftest import AUDIENCE
 from tests.sandbox.issuer import TestIssuer
 from tests.wire.azureml import cloud
-from tests.wire.conftest import ACCOUNT, AUDIENCE, BOUNDS, Accounts, Clock, Trail
+from tests.wire.conftest import ACCOUNT, BOUNDS, Accounts, Clock, Trail
 from trainyard.api.workspace import MLWorkspaceSpec
 from trainyard.audit.transport import Bounds
 from trainyard.core.errors import Denied, IdentityError, TrainyardError
