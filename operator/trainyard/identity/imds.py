@@ -19,7 +19,7 @@ import requests
 
 from trainyard.audit.log import AuditLog
 from trainyard.audit.transport import Answer, AuditedAdapter, Bounds
-from trainyard.core.errors import IdentityError, Refused, Throttled, TrainyardError, Unreachable
+from trainyard.core.errors import IdentityError, Refused, TrainyardError, Unreachable
 from trainyard.identity.base import AccessToken
 from trainyard.identity.cached import CachedToken, utc_now
 
@@ -149,11 +149,9 @@ class ImdsToken:
             )
         except Refused as error:
             raise IdentityError(error.message, reason=error.reason) from error
-        except Throttled:
-            raise
         except Unreachable as error:
             if error.reason != Unreachable.reason:
-                raise
+                raise  # it did answer: to come back later, or something else than JSON
             raise _unavailable(error.message) from error
         token = _token(response.content, asked_at)
         _require_asked_for(token, self._client_id)
