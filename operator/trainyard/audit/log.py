@@ -15,7 +15,7 @@ request without a response, never an effect without a line.
 | resource | request | kind, namespace, name, uid of the Kubernetes object, where there is one |
 | attempt, action | request | attempt of the run; what the operator was doing |
 | principal, mode | request | as whom, by which identity mode |
-| service_account, secret | request | for which ServiceAccount, or by which Secret (namespace/name), where there is one |
+| service_account, secret | request | for which ServiceAccount, or by which Secret (namespace/name), if for any |
 | assertion_jti | request | `jti` of the ServiceAccount token behind it, the credential id in the API server's log |
 | status | response | HTTP status, when the platform answered |
 | error | response | class and reason of the error, when it is one |
