@@ -139,10 +139,13 @@ async def list_principals(request: Request) -> Response:
 
 
 async def remove_principal(request: Request) -> Response:
-    """DELETE /principals/{application_id}: with its policies; its tokens stop working."""
+    """DELETE /principals/{application_id}: with its policies and credentials; its tokens stop working."""
     state = sandbox_state(request)
     principal = state.directory.require(request.path_params["application_id"])
     state.directory.remove(principal.application_id)
+    state.tokens.expire(principal.application_id, "pat")
+    for secret in state.oauth_secrets.of(principal.application_id):
+        state.oauth_secrets.revoke(secret.secret_id)
     return JSONResponse({})
 
 

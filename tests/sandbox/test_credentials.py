@@ -110,6 +110,7 @@ def test_a_secret_is_taken_by_http_basic_with_the_scope_of_all_apis_only(
     basic = (trainer, control.add_oauth_secret(trainer).value)
     assert refused(ask(None)) == (401, "invalid_client")
     assert refused(ask(None, client_id=basic[0], client_secret=basic[1])) == (401, "invalid_client")
+    assert refused(ask(basic, client_secret=basic[1])) == (401, "invalid_client")  # one way at a time
     assert refused(ask(basic, scope=None)) == (400, "invalid_scope")
     assert refused(ask(basic, scope="sql")) == (400, "invalid_scope")
     assert refused(ask(basic, subject_token="x")) == (400, "invalid_request")
@@ -164,6 +165,17 @@ def test_a_revoked_expired_or_unknown_personal_access_token_is_forbidden(control
         with pytest.raises(PermissionDenied, match="Invalid access token") as caught:
             name_of(with_token(control, value))
         assert caught.value.error_code == 403  # a number, as the platform writes it
+
+
+def test_the_credentials_of_a_removed_principal_are_gone_for_good(
+    control: SandboxControl, trainer: str, ask: Callable[..., httpx.Response]
+) -> None:
+    secret, token = control.add_oauth_secret(trainer), control.add_personal_access_token(trainer)
+    control.remove_principal(trainer)
+    control.add_principal("again", application_id=trainer)
+    assert refused(ask((trainer, secret.value))) == (401, "invalid_client")
+    with pytest.raises(PermissionDenied, match="Invalid access token"):
+        name_of(with_token(control, token.value))
 
 
 @pytest.fixture
