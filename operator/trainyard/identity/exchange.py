@@ -8,7 +8,7 @@ waits for, and follows the host's own word about where that endpoint is.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from trainyard.api.identity import Policy
@@ -18,13 +18,11 @@ from trainyard.core.errors import IdentityError, Refused, TrainyardError
 from trainyard.identity.assertion import Assertion, Prove
 from trainyard.identity.base import AccessToken
 from trainyard.identity.cached import CachedToken, utc_now
+from trainyard.identity.endpoint import TokenEndpoint
 from trainyard.identity.hosts import HostPolicy
-from trainyard.identity.oauth import OAuthDialect, access_token, form, refusal, token_endpoint
+from trainyard.identity.oauth import OAuthDialect, access_token, form, refusal
 from trainyard.identity.whoami import require_principal
 from trainyard.identity.wire import EXCHANGE_BOUNDS, token_session
-
-# Token endpoints hardly ever move; asking once an hour keeps two requests out of each refresh.
-DISCOVERY_HOLDS = timedelta(hours=1)
 
 
 class ExchangedToken:
@@ -56,7 +54,6 @@ class ExchangedToken:
         now: Callable[[], datetime] = utc_now,
         bounds: Bounds = EXCHANGE_BOUNDS,
     ) -> None:
-        self.workspace_id: str | None = None
         self._host = host
         self._client_id = client_id
         self._prove = prove
@@ -64,10 +61,10 @@ class ExchangedToken:
         self._named = client_id if policy == "ServicePrincipal" else None
         self._now = now
         self._cache = CachedToken(self._minted, now)
-        self._endpoint: tuple[str, datetime] | None = None
         self._told = {"principal": client_id, **facts}
         self._facts: dict[str, Any] = dict(self._told)
         self._session = token_session(log, OAuthDialect(), self._facts, bounds)
+        self._endpoint = TokenEndpoint(host, hosts, self._session, now)
 
     def token(self) -> AccessToken:
         """A token that is good for a while; at most one exchange at a time. See `CachedToken.get`.
@@ -77,6 +74,10 @@ class ExchangedToken:
             Unreachable, Throttled: the platform or the API server did not answer.
         """
         return self._cache.get()
+
+    def assertion(self) -> Assertion:
+        """A fresh assertion as it would be exchanged; sent nowhere. For `trainyard doctor`."""
+        return self._prove()
 
     def describe(self) -> dict[str, str]:
         """Who asks for what, for the audit records of the requests that carry the token."""
@@ -90,11 +91,11 @@ class ExchangedToken:
         try:
             return self._exchange()
         except TrainyardError:
-            self._endpoint = None
+            self._endpoint.forget()
             raise
 
     def _exchange(self) -> AccessToken:
-        endpoint = self._discover()
+        endpoint = self._endpoint.url()  # allowed by the policy; nothing has been minted yet
         assertion = self._prove()
         self._facts["assertion_jti"] = assertion.jti
         try:
@@ -104,15 +105,6 @@ class ExchangedToken:
             return token
         finally:
             del self._facts["assertion_jti"]
-
-    def _discover(self) -> str:
-        """Where the exchange happens, allowed by the policy; nothing has been minted yet."""
-        origin = self._hosts.check(self._host)
-        if self._endpoint is not None and self._now() < self._endpoint[1]:
-            return self._endpoint[0]
-        endpoint, self.workspace_id = token_endpoint(self._session, origin, self._hosts)
-        self._endpoint = (endpoint, self._now() + DISCOVERY_HOLDS)
-        return endpoint
 
     def _post(self, endpoint: str, assertion: Assertion) -> AccessToken:
         asked_at = self._now()
@@ -126,5 +118,5 @@ class ExchangedToken:
         except Refused as error:
             raise IdentityError(error.message, reason=error.reason) from error
         if response.status_code >= 400:
-            raise refusal(response, assertion, self._client_id)
+            raise refusal(response, assertion, self._client_id, account=self._named is None)
         return access_token(response, asked_at, assertion)
