@@ -28,8 +28,6 @@ ALREADY_EXISTS = "AlreadyExists"
 _MISSING = re.compile(r"(NOT_FOUND|[A-Z_]*DOES_NOT_EXIST|[A-Z_]*_NOT_FOUND)")
 # The platform says 400 INVALID_PARAMETER_VALUE of a run that is not there (databricks-sdk errors/overrides.py).
 _NO_SUCH_RUN = re.compile(r"Run \d+ does not exist|Run: \S+ in job: \S+ doesn't exist")
-# The platform says 403, not 401, of a personal access token that it does not take any more (databricks-sdk-go #873).
-_TOKEN_REFUSED = "invalid access token"  # noqa: S105 - words
 _DELETED_TOKEN = re.compile(r"(?=.*idempotency)(?=.*delet)", re.IGNORECASE | re.DOTALL)
 # What the gateway before the APIs says of a token that it does not take: 403, and the status for a code
 # (databricks/databricks-sdk-go issue 873, n8n-io/n8n issue 34147, databricks/databricks-vscode issue 583).
