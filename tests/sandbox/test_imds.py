@@ -70,6 +70,18 @@ def test_the_system_assigned_identity_answers_whoever_names_none(control: Sandbo
     assert abs(token.expires_on - claims["exp"]) <= 2
 
 
+def test_a_token_tells_what_its_identity_belongs_to(control: SandboxControl) -> None:
+    """So that whoever asked for the machine's own identity sees that it got the one other that there is."""
+    only = control.add_managed_identity("only")
+    with credential() as asked:
+        assert claims_of(asked.get_token(f"{ML}/.default").token)["xms_mirid"] == only.resource_id
+    system = control.add_managed_identity("vm", system_assigned=True)
+    with credential() as asked:
+        claims = claims_of(asked.get_token(f"{ML}/.default").token)
+    assert claims["appid"] == system.client_id
+    assert claims["xms_mirid"].endswith("/providers/Microsoft.Compute/virtualMachines/vm")
+
+
 def test_a_user_assigned_identity_is_named_by_any_of_its_three_names(control: SandboxControl) -> None:
     control.add_managed_identity("vm", system_assigned=True)
     control.add_managed_identity("first")

@@ -218,6 +218,17 @@ def test_a_machine_with_several_identities_and_no_own_asks_for_a_name(
         control.remove_application(second.client_id)
 
 
+def test_the_only_identity_of_a_machine_is_not_taken_for_its_own(
+    lend: Lend, control: SandboxControl, identity: ManagedIdentity
+) -> None:
+    """The service gives it to whoever names none; on AKS it would be the kubelet's."""
+    broker, target = lend("databricks")
+    error = failure(broker.source(target, "team-a", ""))
+    assert error.reason == "ManagedIdentityMismatch"
+    for needed in (identity.resource_id, "identity.managedIdentity.clientId"):
+        assert needed in error.message
+
+
 def test_a_refusal_for_another_reason_is_told_in_the_services_words(
     lend: Lend, control: SandboxControl, identity: ManagedIdentity
 ) -> None:
@@ -366,7 +377,6 @@ def test_the_session_reaches_nothing_but_the_endpoint(service: Answering, audit:
 
 
 def test_a_user_assigned_identity_that_nobody_named_is_not_used(service: Answering, audit: Trail) -> None:
-    """On AKS it would be the kubelet's."""
     kubelet = "/subscriptions/s/resourcegroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/kubelet"
     service.answer = lambda _: told(xms_mirid=kubelet)
     found = failure(token_source(service, audit))

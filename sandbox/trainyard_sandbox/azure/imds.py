@@ -171,9 +171,23 @@ def _cached(state: SandboxState, principal: AzurePrincipal, resource: str) -> Az
     held = azure.imds_tokens.get((principal.client_id, resource))
     if held is None or held.expires_at <= state.now():
         lifetime = azure.token_lifetime_seconds
-        held = azure.tokens.issue(principal.client_id, principal.object_id, resource, lifetime, "managed-identity")
+        held = azure.tokens.issue(
+            principal.client_id,
+            principal.object_id,
+            resource,
+            lifetime,
+            "managed-identity",
+            resource_id=_resource_id(azure, principal),
+        )
         azure.imds_tokens[principal.client_id, resource] = held
     return held
+
+
+def _resource_id(azure: AzureState, principal: AzurePrincipal) -> str:
+    """What the token says it belongs to: the identity itself, or the machine whose own it is."""
+    if principal.kind == "user-assigned":
+        return azure.identity_scope(principal.display_name)
+    return f"{azure.group_scope}/providers/Microsoft.Compute/virtualMachines/{principal.display_name}"
 
 
 async def _refused(_request: Request, error: Exception) -> Response:

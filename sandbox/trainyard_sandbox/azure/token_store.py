@@ -5,7 +5,8 @@ by hand; arm.py and Databricks' auth.py look them up. Every token ever issued st
 searches for all of them.
 
 Claims: Microsoft Entra documentation, "Access token claims reference" (v1.0 tokens, which Azure Resource Manager asks
-for: `appid`, `oid`, `tid`, `idtyp`, `aud` as the resource's URI).
+for: `appid`, `oid`, `tid`, `idtyp`, `aud` as the resource's URI). `xms_mirid`, which tells what a managed identity
+belongs to, is not published: MicrosoftDocs/azure-docs issue 32131.
 """
 
 from __future__ import annotations
@@ -62,8 +63,12 @@ class AzureTokens:
         lifetime_seconds: float,
         purpose: AzurePurpose,
         job: str | None = None,
+        resource_id: str = "",
     ) -> AzureToken:
-        """A new token for the resource `audience`, valid for `lifetime_seconds` from now."""
+        """A new token for the resource `audience`, valid for `lifetime_seconds` from now.
+
+        `resource_id` is of a managed identity, or of the machine whose own identity it is.
+        """
         issued_at = self._now()
         expires_at = issued_at + lifetime_seconds
         claims = {
@@ -81,6 +86,7 @@ class AzureTokens:
             "tid": self._tenant_id,
             "uti": secrets.token_urlsafe(16),
             "ver": "1.0",
+            **({"xms_mirid": resource_id} if resource_id else {}),
         }
         value = jwt.encode(claims, self._key, algorithm="ES256", headers={"typ": "JWT", "kid": "sandbox-azure"})
         token = AzureToken(value, client_id, object_id, audience, purpose, issued_at, expires_at, job)
