@@ -47,6 +47,8 @@ def databricks(control: SandboxControl, words: list[str]) -> Any:
     if (words[0], group, verb) == ("account", "service-principals", "list"):
         wanted = given.filter.removeprefix('applicationId eq "').removesuffix('"')
         return [{"id": n, "applicationId": app} for n, app in principals.items() if app == wanted]
+    if group == "service-principal-secrets":
+        return {"secret": control.add_oauth_secret(principals[given.positional[0]]).value}
     of_account = group == "federation-policy"
     whose = None if of_account else principals[given.positional[0]]
     if verb == "list":
@@ -64,6 +66,7 @@ def az(control: SandboxControl, words: list[str]) -> Any:
     parser = argparse.ArgumentParser()
     for flag in ("id", "parameters", "assignee", "role", "scope", "query", "name", "type", "size", "output"):
         parser.add_argument(f"--{flag}")
+    parser.add_argument("--append", action="store_true")
     for flag in ("min-instances", "max-instances", "resource-group", "workspace-name"):
         parser.add_argument(f"--{flag}")
     parser.add_argument("-o", dest="output")
@@ -76,6 +79,9 @@ def az(control: SandboxControl, words: list[str]) -> Any:
         credential = json.loads(given.parameters)
         control.add_federated_credential(given.id, credential["issuer"], credential["subject"], credential["audiences"])
         return credential
+    if group == "ad app credential reset":
+        print(control.add_client_secret(given.id))
+        raise SystemExit
     if group == "role assignment create":
         control.assign_role(given.assignee, given.role, given.scope)
         return {}

@@ -7,7 +7,8 @@ the real kubectl and with `cloud_clis` for the clouds.
 import json
 import os
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,15 @@ class Doctor:
     dir: Path
     kubeconfig: Path | None = None
     with_clis: bool = True
+    further: Mapping[str, str] = field(default_factory=dict)  # environment
+    authorities: tuple[Path, ...] = ()  # that are trusted beside the sandbox's and the cluster's
     seen: str = ""
 
     def __post_init__(self) -> None:
         self.dir.mkdir(exist_ok=True)
         cloud_clis.install(self.dir / "bin", self.stand.dir / "sandbox" / "sandbox.json")
         self.bundle = self.dir / "ca.pem"
-        authorities = (self.stand.address.ca_file, self.stand.cluster.ca_file)
+        authorities = (self.stand.address.ca_file, self.stand.cluster.ca_file, *self.authorities)
         self.bundle.write_bytes(b"".join(path.read_bytes() for path in authorities))
 
     def environment(self) -> dict[str, str]:
@@ -72,7 +75,8 @@ class Doctor:
         kept = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and k != "NO_COLOR"}
         kubectl = Path(kubectl_program()).parent
         clis = f"{self.dir / 'bin'}:" if self.with_clis else ""
-        return kept | {"PATH": f"{clis}{kubectl}:/usr/bin:/bin", "REQUESTS_CA_BUNDLE": str(self.bundle), "TZ": "UTC"}
+        path = f"{clis}{kubectl}:/usr/bin:/bin"
+        return kept | {"PATH": path, "REQUESTS_CA_BUNDLE": str(self.bundle), "TZ": "UTC", **self.further}
 
     def text(self, *arguments: str, flags: bool = True) -> tuple[int, str, str]:
         """The command with those arguments: its exit code, stdout and stderr."""

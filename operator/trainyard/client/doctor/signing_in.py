@@ -3,6 +3,7 @@
 Tokens come from the broker's own sources and stay in them: the connection that the later links ask uses the same ones.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from trainyard.client.doctor import claims, mending, remedies
@@ -22,13 +23,17 @@ def sign_in(case: Case) -> Result:
             case.access[scope] = case.tokens()(scope).token()
         except TrainyardError as error:
             return mending.of(case, error)
-    platform = platform_named(case.target.platform)
-    platform.load()
-    case.found_connection = platform.connect(case.target, case.tokens(), case.means.log)
+    platform_named(case.target.platform).load()
+    _connect(case)
     left = min(token.expires_at for token in case.access.values()) - datetime.now(UTC)
     seconds = round(left.total_seconds())
     count = f"{len(case.access)} tokens" if len(case.access) > 1 else "a token"
     return passed(f"{case.target.principal} is given {count}, good for {seconds} s", seconds=seconds)
+
+
+def _connect(case: Case) -> None:
+    """The operator's connection as the target's principal. Sends nothing."""
+    case.found_connection = platform_named(case.target.platform).connect(case.target, case.tokens(), case.means.log)
 
 
 def principal(case: Case) -> Result:
@@ -46,7 +51,12 @@ def principal(case: Case) -> Result:
         )
     except TrainyardError as error:
         return not_seen(error.reason, f"the workspace was asked, and did not say: {error.message}", goes_on=True)
-    return _compared(case, case.account.principal)
+    found = _compared(case, case.account.principal)
+    if is_stand_in(wanted):
+        # Databricks names folders after the principal, and rights are its own: what comes is asked as it is named.
+        case.found_target = replace(case.target, principal=case.account.principal)
+        _connect(case)
+    return found
 
 
 def _of_entra_token(case: Case) -> Result:
