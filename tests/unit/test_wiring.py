@@ -11,12 +11,12 @@ from typer.testing import CliRunner
 
 from trainyard.api.identity import MODES
 from trainyard.audit.log import AuditLog
+from trainyard.cli.environment import drop_foreign_credentials
 from trainyard.cli.main import app
 from trainyard.cli.wiring import (
     USAGE,
     _built,
     _cluster_name,
-    _drop_foreign_credentials,
     _repositories,
     run_operator,
 )
@@ -100,7 +100,7 @@ def test_what_the_environment_says_of_platforms_is_dropped(monkeypatch: pytest.M
     ours = ["TRAINYARD_AZURE_CLOUDS", "REQUESTS_CA_BUNDLE", "HTTPS_PROXY"]
     for name in [*foreign, *ours]:
         monkeypatch.setenv(name, "x")
-    _drop_foreign_credentials()
+    drop_foreign_credentials()
     assert [name for name in foreign if name in os.environ] == []
     assert [name for name in ours if name not in os.environ] == []
 

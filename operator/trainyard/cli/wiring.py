@@ -16,6 +16,7 @@ from prometheus_client import start_http_server
 
 from trainyard.api.base import GROUP, VERSION
 from trainyard.audit.log import AuditLog
+from trainyard.cli.environment import drop_foreign_credentials
 from trainyard.controllers.destinations import Destinations
 from trainyard.controllers.kube import KINDS, ForbiddenError, Kube, KubeError, NotFoundError
 from trainyard.controllers.operator import Operator
@@ -39,7 +40,7 @@ def run_operator(settings: OperatorSettings) -> int:
     """Runs the operator until SIGTERM or SIGINT. Returns the exit code: 0 stopped, 1 failed, 2 can not start."""
     logs.configure(settings.log_format)
     settings = _with_workload_identity(settings)
-    _drop_foreign_credentials()
+    drop_foreign_credentials()
     with ExitStack() as stack:
         try:
             operator = _built(settings, stack)
@@ -121,20 +122,9 @@ def _api_client(settings: OperatorSettings) -> client.ApiClient:
     return client.ApiClient(found)
 
 
-# Prefixes of what vendors' SDKs read: credentials, and where to send them (azure-identity _constants.py, azure-ai-ml
-# constants/_common.py, databricks-sdk config.py).
-_FOREIGN = ("DATABRICKS_", "AZURE_", "AZUREML_", "ARM_", "MSI_", "IDENTITY_")
-
-
 def _with_workload_identity(settings: OperatorSettings) -> OperatorSettings:
     """What Azure's webhook says in variables, which are then dropped: only the mode that is for it may use it."""
     return replace(settings, identity=replace(settings.identity, workload=captured(os.environ)))
-
-
-def _drop_foreign_credentials() -> None:
-    """No SDK may find an identity to offer on a platform by itself, and flags alone say where tokens go."""
-    for name in [name for name in os.environ if name.startswith(_FOREIGN)]:
-        del os.environ[name]
 
 
 def _path(text: str) -> Path:
