@@ -221,6 +221,19 @@ def test_nothing_is_sent_for_a_certificate_that_has_ended_or_has_another_key(
     assert control.requests() == []
 
 
+def test_a_certificate_that_has_ended_by_entras_clock_alone_is_told_with_both_ways_out(
+    source: Source, certificate: Vault, control: SandboxControl, application: str, clock: Clock
+) -> None:
+    soon = certificate_pem(ends=clock() + timedelta(hours=1))
+    certificate.data["tls.crt"] = soon.encode()
+    control.add_certificate(application, soon)
+    control.settings(clock_offset_seconds=7200.0)
+    error = failure(source(certificate))
+    assert error.reason == "CertificateExpired"
+    assert "clock" in error.message
+    assert f"az ad app credential reset --id {application} --append --cert @certificate.pem" in error.message
+
+
 def test_a_clock_that_is_wrong_is_told_in_words_that_stay(
     source: Source, certificate: Vault, control: SandboxControl, clock: Clock
 ) -> None:

@@ -40,6 +40,8 @@ _ASSERTION_REFUSED = frozenset({"50048", "900384"})
 _INVALID_JWT = "50027"
 # Of what a Secret holds: no such secret of the application, one that has expired, no such certificate.
 _SECRET_WRONG, _SECRET_EXPIRED, _CERTIFICATE_UNKNOWN = "7000215", "7000222", "700027"
+# A certificate that Entra finds outside of its own time (AzureAD/microsoft-identity-web pull request 2840).
+_CERTIFICATE_EXPIRED = "1000502"
 _TRANSIENT = frozenset({"50033", "90006", "90012", "90024", "90033", "90036"})
 # The same request again and again (50196), or too many of the tenant (90055).
 _TOO_OFTEN = frozenset({"50196", "90055"})
@@ -185,6 +187,13 @@ def _kept_refused(number: str, said: str, tried: SignIn) -> IdentityError | None
             f"application {tried.client_id} does not have the certificate in {tried.kept} ({said}). Add it: {reset} "
             "--cert @certificate.pem (the certificate without its key); it takes a moment to be known.",
             reason="CertificateUnknown",
+        )
+    if number == _CERTIFICATE_EXPIRED:
+        return IdentityError(
+            f"the certificate in {tried.kept} of application {tried.client_id} is not valid now for Entra "
+            f"(AADSTS{number}). Put one that is there and add it to the application ({reset} --cert "
+            "@certificate.pem), or correct the clock of the operator's machine.",
+            reason="CertificateExpired",
         )
     if number in _NOT_IN_TIME:
         return IdentityError(
