@@ -159,3 +159,18 @@ def test_a_right_of_the_cluster_is_given_in_the_cluster(pasted: Callable[[str], 
 )
 def test_what_a_check_wrote_into_its_sentence_is_found(sentence: str, command: str) -> None:
     assert remedies.written(sentence).command == command
+
+
+@pytest.mark.parametrize(
+    ("sentence", "left"),
+    [
+        (
+            "none has it; a new one takes minutes. For an application: az ad app federated-credential create x",
+            "none has it; a new one takes minutes.",
+        ),
+        ("trusts nobody. databricks account service-principal-federation-policy create 1", "trusts nobody."),
+        ("see databricks workspace 1 and az, and kubectl", "see databricks workspace 1 and az, and kubectl"),
+    ],
+)
+def test_a_sentence_is_told_without_the_commands_that_stand_below_it(sentence: str, left: str) -> None:
+    assert remedies.without_commands(sentence) == left

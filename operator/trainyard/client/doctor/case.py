@@ -69,6 +69,7 @@ class Case:
     means: Means
     found_workspace: MLWorkspaceSpec | None = None
     told: str = ""  # what the operator says of the workspace, as reason of its condition Ready
+    told_principal: str = ""  # who the operator was there, as its status says
     found_target: Target | None = None
     assertion: Assertion | None = None
     access: dict[str, AccessToken] = field(default_factory=dict)  # by scope

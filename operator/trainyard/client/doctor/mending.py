@@ -11,6 +11,7 @@ from trainyard.identity.base import SecretRef, ServiceAccountRef
 from trainyard.identity.consent import OPT_IN
 from trainyard.identity.federated import DATABRICKS, ENTRA
 from trainyard.identity.secret_reading import OPT_IN as SECRET_OPT_IN
+from trainyard.identity.secret_ref import CLIENT_ID
 
 # What the operator's flags allow, which a person's own command does not know.
 _BY_FLAGS = {
@@ -31,7 +32,8 @@ def of(case: Case, error: TrainyardError) -> Result:
     if flag and not case.means.is_operator and case.told != error.reason:
         why = f"{error.message} This command does not know what the operator allows: give it the operator's {flag}."
         return not_seen(error.reason, why, case.in_operator())
-    return failed(error.reason, error.message, *of_identity(case, error))
+    mended = of_identity(case, error)
+    return failed(error.reason, remedies.without_commands(error.message) if mended else error.message, *mended)
 
 
 def forbidden(case: Case, right: Right, message: str) -> Result:
@@ -77,7 +79,15 @@ def _new_secret(case: Case) -> tuple[Remedy, ...]:
     if secret is None or given is None or given.type not in remedies.NEW_SECRETS:
         return ()
     known = case.found_target.principal if case.found_target is not None else given.client_id
-    return (remedies.new_secret(secret, given.type, known or PLACEHOLDER[ENTRA if by_entra(case) else DATABRICKS]),)
+    return (remedies.new_secret(secret, given.type, known or _client_id_in(case, secret) or _known(case)),)
+
+
+def _client_id_in(case: Case, secret: SecretRef) -> str:
+    """The principal that a Secret names, which is none of its secrets."""
+    try:
+        return case.means.cluster.secret_data(secret).data.get(CLIENT_ID, b"").decode().strip()
+    except (TrainyardError, UnicodeDecodeError):
+        return ""
 
 
 def trusting(case: Case) -> tuple[Remedy, ...]:
@@ -93,7 +103,15 @@ def trusting(case: Case) -> tuple[Remedy, ...]:
 def opt_in(case: Case, account: ServiceAccountRef, value: str = "", *, over: bool = False) -> Remedy:
     """Has the ServiceAccount name a principal: the one given, or a word that stands for it."""
     platform = ENTRA if by_entra(case) else DATABRICKS
-    return remedies.annotate(account, OPT_IN[platform][0], value or PLACEHOLDER[platform], over=over)
+    return remedies.annotate(account, OPT_IN[platform][0], value or _known(case), over=over)
+
+
+def _known(case: Case) -> str:
+    """The principal that worked before, if the operator knows one; else the word that stands for it."""
+    refused = case.found_target.principal if case.found_target is not None else ""
+    if case.told_principal not in ("", refused):
+        return case.told_principal
+    return PLACEHOLDER[ENTRA if by_entra(case) else DATABRICKS]
 
 
 def by_entra(case: Case) -> bool:

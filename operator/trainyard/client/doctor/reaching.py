@@ -59,7 +59,9 @@ def storage(case: Case) -> Result:
     try:
         return passed(case.connection.reach_storage())
     except Denied as error:
-        return failed(error.reason, f"an upload is refused: {error.message}", *_may_upload(case))
+        return failed(
+            error.reason, f"an upload is refused: {remedies.without_commands(error.message)}", *_may_upload(case)
+        )
     except Unreachable as error:
         return failed(
             "StorageUnreachable",
@@ -155,8 +157,13 @@ def _told(case: Case, word: str, looked: list[Looked], error: TrainyardError | N
     dark = [each for each in looked if each.finding.outcome == "Unknown"]
     facts: dict[str, Any] = {"passed": len(looked) - len(gone) - len(dark), "missing": len(gone), "unknown": len(dark)}
     if gone:
-        sentences = "; ".join(f"{each.finding.name}: {each.finding.message}" for each in gone)
-        return failed(word, sentences, *dict.fromkeys(_remedy(case, each) for each in gone), **facts)
+        mended = [(each, _remedy(case, each)) for each in gone]
+        return failed(
+            word,
+            "; ".join(f"{each.finding.name}: {_lacking(each, remedy)}" for each, remedy in mended),
+            *dict.fromkeys(remedy for _, remedy in mended),
+            **facts,
+        )
     if error is not None:
         return not_seen(error.reason, f"the platform could not be asked: {error.message}", **facts)
     if dark:
@@ -166,6 +173,15 @@ def _told(case: Case, word: str, looked: list[Looked], error: TrainyardError | N
         return not_applicable(nothing)
     names = ", ".join(dict.fromkeys(each.finding.name for each in looked))
     return passed(names, **facts)
+
+
+def _lacking(looked: Looked, remedy: Remedy) -> str:
+    """What a check says, without the command that is told apart."""
+    said = looked.finding.message
+    if not remedy.command:
+        return said
+    left = remedies.without_commands(said).partition(remedy.command)[0].rstrip().removesuffix(":")
+    return left.removesuffix(" Its owner can run").removesuffix(" Who manages it can run")
 
 
 def _remedy(case: Case, looked: Looked) -> Remedy:

@@ -28,6 +28,11 @@ _WRITTEN = re.compile(
 )
 # What a shell reads in double quotes as something else than itself.
 _MEANS_MORE = re.compile(r"[\"$`\\!\n]")
+# Where a sentence of the operator's begins to say commands, which it has no other place for.
+_COMMANDS = re.compile(
+    r"\s+(?:For (?:an application|a managed identity): )?"
+    r"(?:az (?:ad|identity|ml|role) |databricks (?:account|permissions|secrets) |kubectl (?:annotate|create|patch) )"
+)
 _IN_NAME = re.compile(r"[^a-z0-9-]+")
 
 
@@ -300,6 +305,11 @@ def written(message: str) -> Remedy:
         return Remedy(message)
     what = "run in a notebook or SQL editor" if found[1].startswith("GRANT") else "run as whoever manages it"
     return Remedy(what, found[1])
+
+
+def without_commands(message: str) -> str:
+    """A sentence of the operator's without the commands at its end, which are told apart."""
+    return _COMMANDS.split(message, maxsplit=1)[0]
 
 
 def _json(value: Mapping[str, Any] | list[Any]) -> str:

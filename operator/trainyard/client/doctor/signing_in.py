@@ -104,7 +104,7 @@ def workspace(case: Case) -> Result:
         path = clouds.workspace_of(case.target.host).path
         return failed(
             error.reason,
-            f"the workspace can not be read: {error.message}",
+            f"the workspace can not be read: {remedies.without_commands(error.message)}",
             remedies.assign_role(DATA_SCIENTIST, case.target.principal, path),
         )
     except TrainyardError as error:

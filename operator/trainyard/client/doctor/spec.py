@@ -28,9 +28,10 @@ def look(case: Case) -> Result:
         spec = case.found_workspace = model.model_validate(found.get("spec", {}))
     except ValidationError as invalid:
         return failed("InvalidSpec", f"the spec can not be read: {_first_error(invalid)}")
-    ready = WorkspaceStatus.model_validate(found.get("status") or {}).condition("Ready")
-    case.told = ready.reason if ready is not None else ""
-    said = f"; the operator says {ready.reason}: {ready.message}" if ready is not None else "; no operator has seen it"
+    status = WorkspaceStatus.model_validate(found.get("status") or {})
+    ready = status.condition("Ready")
+    case.told, case.told_principal = ready.reason if ready is not None else "", status.principal or ""
+    said = f"; the operator says {ready.reason}" if ready is not None else "; no operator has seen it"
     try:
         where = means.broker.check_host(spec)
     except IdentityError as error:
