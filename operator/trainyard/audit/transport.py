@@ -11,7 +11,7 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -67,10 +67,10 @@ class Answer:
         return urlsplit(self.url).path
 
     def json(self) -> Any:
-        """The body as JSON, or None when it is not JSON."""
+        """The body as JSON, or None when it is not JSON, or nested deeper than anything is meant to be."""
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
 
@@ -152,8 +152,13 @@ class AuditedAdapter(HTTPAdapter):
         except (requests.RequestException, HTTPError, OSError) as error:
             raise Unreachable(f"no usable answer from {host}: {_cause(error)}") from error
         sent = request.body if isinstance(request.body, bytes) else str(request.body or "").encode()
-        if response.status_code >= 400:
-            body = _without_secrets(body, request, sent)
+        good, kind = response.status_code < 300, response.headers.get("Content-Type")
+        secrets = _secrets(request, sent, SHORTEST_IN_GOOD if good else 1)
+        # What storage gives back is nobody's words; a name or sentence in a document may end in a status.
+        if not good or (self._documents and kind != FILE):
+            body = _without(secrets, body)
+        for name, value in response.headers.items():
+            response.headers[name] = _without(secrets, value.encode("latin-1", "replace")).decode("latin-1")
         # What reads the response later (requests, the SDK) finds the body in memory and touches no socket.
         response.raw = _Body(body)
         response.headers.pop("Content-Encoding", None)
@@ -183,7 +188,7 @@ class AuditedAdapter(HTTPAdapter):
     def _judge(self, answer: Answer) -> None:
         host = urlsplit(answer.url).netloc
         if 300 <= answer.status < 400:
-            target = urlsplit(answer.headers.get("Location", "")).netloc or "another page"
+            target = _netloc(answer.headers.get("Location", "")) or "another page"
             raise Refused(
                 f"{host} redirects to {target}; redirects are never followed. Use the workspace's own URL.",
                 reason="RedirectRefused",
@@ -251,7 +256,7 @@ def retry_after(headers: Mapping[str, str]) -> float:
 def _seconds_until(date: str) -> float:
     try:
         moment = parsedate_to_datetime(date)
-    except ValueError:
+    except (ValueError, OverflowError):
         return DEFAULT_RETRY_AFTER
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
@@ -260,10 +265,12 @@ def _seconds_until(date: str) -> float:
 
 # Characters. A shorter part between dots need not be a secret, and may well stand in an answer by itself.
 SHORTEST_PART = 16
+# The same of a whole secret in an answer that is to be used: a word that a person chose may be one of the answer's.
+SHORTEST_IN_GOOD = 16
 
 
-def _without_secrets(body: bytes, request: requests.PreparedRequest, sent: bytes) -> bytes:
-    """An error's body without the tokens that the request carried: a platform or proxy may echo what it refuses."""
+def _secrets(request: requests.PreparedRequest, sent: bytes, shortest: int) -> list[bytes]:
+    """The tokens and secrets that the request carried: a platform or proxy may echo them, whatever it answers."""
     secrets = [
         secret
         for name, value in request.headers.items()
@@ -277,9 +284,20 @@ def _without_secrets(body: bytes, request: requests.PreparedRequest, sent: bytes
     parts = [part for secret in secrets for part in secret.split(b".")[1:] if len(part) >= SHORTEST_PART]
     for signature in _SIGNATURE.findall(urlsplit(request.url or "").query):
         secrets += [signature.encode(), unquote(signature).encode()]
-    for secret in filter(None, [*secrets, *parts]):
-        body = body.replace(secret, b"[token]")
-    return body
+    return [secret for secret in (*secrets, *parts) if len(secret) >= shortest]
+
+
+def _without(secrets: Iterable[bytes], text: bytes) -> bytes:
+    for secret in secrets:
+        text = text.replace(secret, b"[token]")
+    return text
+
+
+def _netloc(url: str) -> str:
+    try:
+        return urlsplit(url).netloc[:255]
+    except ValueError:
+        return ""
 
 
 def _secrets_of(header: str) -> list[bytes]:
