@@ -12,7 +12,8 @@ import yaml
 
 from stand import OPERATOR_NAMESPACE, Process, Stand
 from tests.e2e.conftest import FLAGS
-from tests.e2e.doctor_cases import CASES, EXAMPLES, Bench, environment
+from tests.e2e.doctor_bench import EXAMPLES, Bench, environment
+from tests.e2e.doctor_cases import CASES
 from tests.e2e.scene import Scene
 from tests.identity_pages import agree, cases, told, with_told
 from tests.providers.oidc.provider import Provider, serve_provider
@@ -47,7 +48,10 @@ def operated(pretending: Stand, provider: Provider, tmp_path_factory: pytest.Tem
 def bench(operated: Scene, provider: Provider, tmp_path: Path) -> Iterator[Bench]:
     """A namespace for one case."""
     operated.operator.check()
-    yield Bench(operated, provider, tmp_path)
+    made = Bench(operated, provider, tmp_path)
+    yield made
+    for step in made.undo:
+        step()
     for name in CLUSTER_WORKSPACES:
         operated.cluster.kubectl("delete", "cmlws", name, "--ignore-not-found", "--wait=false")
     operated.clean()
