@@ -321,7 +321,7 @@ class Stand:
             "mlResource": azure.ml_resource,
             "dataHosts": [url.removeprefix("https://")],
         }
-        path = self.dir / f"azure-cloud-{url.rpartition(':')[2]}.json"
+        path = self.dir / f"azure-cloud-{name}-{url.rpartition(':')[2]}.json"
         path.write_text(json.dumps(document, indent=2))
         return path
 

@@ -1,7 +1,8 @@
-"""Searches texts for tokens: whole or in part, as they are, as in a URL or in base64. Pure.
+"""Searches texts for tokens, secrets and keys: whole or in part, as they are, as in a URL or in base64. Pure.
 
 Used by the canary test over everything that the operator leaves behind. A token's header is the same for all tokens of
 an issuer and no secret; its payload and its signature are searched for piece by piece, so that a cut one is found too.
+A key or certificate in PEM is searched for by its lines but the first, which those of one kind have in common.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ import base64
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from urllib.parse import quote
 
+_DASHES = b"-----"
+_BEGIN = _DASHES + b"BEGIN"
 # Characters of a token that are enough to know it by. Shorter than any secret part, longer than any chance.
 PIECE = 24
-_WORD = re.compile(rb"[A-Za-z0-9+/_=.%%-]{%d,}" % PIECE)
+_WORD = re.compile(rb"[A-Za-z0-9+/_=.%%~-]{%d,}" % PIECE)  # with the ~ that Entra puts into its client secrets
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,17 @@ def forms(token: str) -> Iterator[tuple[str, bytes]]:
     """What a token may look like: its secret segments, and the whole of it in base64 at each alignment."""
     raw = token.encode()
     segments = raw.split(b".")
-    if len(segments) == 3:
+    if _BEGIN in raw:
+        lines = raw.splitlines()
+        own = [line for before, line in pairwise(lines) if _BEGIN not in before and _DASHES not in line]
+        raw = b"\n".join(own)
+        yield from (("line", line) for line in own)
+    elif len(segments) == 3:
         yield "payload", segments[1]
         yield "signature", segments[2]
     else:
         yield "token", raw
-    quoted = quote(token, safe="").encode()  # as in a URL
+    quoted = quote(raw, safe="").encode()  # as in a URL
     if quoted != raw:
         yield "quoted", quoted
     for shift in range(3):

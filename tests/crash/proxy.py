@@ -7,6 +7,7 @@ happen to point here. Watch streams pass through and are counted apart. It runs 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import re
 import ssl
@@ -17,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 import trustme
 from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
 from yarl import URL
 
-from tests.crash.mirror import Mirror
+from tests.crash.mirror import FORM, Mirror
 from tests.crash.points import Class, Mode, Point, classify
 
 T = TypeVar("T")
@@ -38,6 +39,8 @@ TURNS_TO_CLOSE = 10
 # The signature in a URL that opens a blob or a container (Azure Storage documentation, "Create a service SAS").
 _SIGNATURE = re.compile(rb"\bsig=([A-Za-z0-9%+/=_-]+)")
 MOST_BODY = 64 * 1024 * 1024
+# Fields of token requests that are secret (RFC 8693 2.1, RFC 7523 2.2, RFC 6749 2.3.1).
+PROOFS = ("subject_token", "client_assertion", "client_secret")
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as it came. `bearer` is its token, if it carries one."""
+    """A request as it came. `bearer` is its token, if it carries one; `proofs` all that it proves itself by."""
 
     of: Class
     bearer: str
     body: bytes
+    proofs: frozenset[str] = frozenset()
 
 
 # What a test makes of the answer to a request; None leaves it as it is.
@@ -96,6 +100,7 @@ class CrashProxy:
         self.tamper: Tamper | None = None
         self.minted: list[str] = []
         self.signatures: set[str] = set()
+        self.proofs: set[str] = set()
 
     def __enter__(self) -> Self:
         self._loop = asyncio.new_event_loop()
@@ -210,14 +215,14 @@ class CrashProxy:
         if mode == "before":
             return await self._kill(request, kill)
         answer = await self._forward(upstream, request, body)
-        self._note_secrets(of, answer)
+        self._note_secrets(of, request, body, answer)
         if mode == "after":
             return await self._kill(request, kill)
         if self._frozen:
             return await self._drop(request)
         if self.tamper is not None:
             bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
-            answer = self.tamper(Asked(of, bearer, body), answer) or answer
+            answer = self.tamper(Asked(of, bearer, body, proofs(request.headers, body)), answer) or answer
         return web.Response(status=answer.status, headers=answer.headers, body=answer.body or None)
 
     def _due(self, of: Class) -> tuple[Mode | None, Callable[[], None]]:
@@ -313,12 +318,29 @@ class CrashProxy:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _note_secrets(self, of: Class, answer: Answer) -> None:
-        """Keeps what the API server minted, and what opens a storage account by itself, for the canary."""
+    def _note_secrets(self, of: Class, request: web.Request, body: bytes, answer: Answer) -> None:
+        """Keeps for the canary what the API server minted, what the operator proved itself by, and what opens a storage
+        account by itself."""
+        if of.server != "kubernetes":
+            self.proofs |= proofs(request.headers, body)
         if of.path.endswith("/serviceaccounts/*/token") and answer.status == web.HTTPCreated.status_code:
             self.minted.append(json.loads(answer.body)["status"]["token"])
         if of.server == "azureml":
             self.signatures |= {unquote(found.decode()) for found in _SIGNATURE.findall(answer.body)}
+
+
+def proofs(headers: Mapping[str, str], body: bytes) -> frozenset[str]:
+    """What a client proves itself by: in the form of a token request, or in a header (RFC 6749 2.3.1, RFC 7617)."""
+    found: set[str] = set()
+    if headers.get("Content-Type", "").startswith(FORM):
+        form = dict(parse_qsl(body.decode(errors="replace")))
+        found = {form[name] for name in PROOFS if name in form}
+    kind, _, value = headers.get("Authorization", "").partition(" ")
+    if kind == "Basic":
+        found.add(unquote(base64.b64decode(value).decode().partition(":")[2]))
+    elif kind == "Bearer":
+        found.add(value)
+    return frozenset(found)
 
 
 def _end_to_end(headers: Mapping[str, str]) -> list[tuple[str, str]]:

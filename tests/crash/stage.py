@@ -63,7 +63,9 @@ class Stage:
         self.name = name
         self.drivers = drivers(stand)
         self.crashes = 0
-        self._flags = flags
+        self.flags = flags
+        self.env: dict[str, str] = {}
+        self._trusted = [proxy.ca_file]
         self._armed: tuple[Point, Mode] | None = None
         self._operator: Process | None = None
         self._kubeconfig = self._proxied_kubeconfig()
@@ -78,11 +80,20 @@ class Stage:
             "allowed_host": self.proxy.url("databricks").removeprefix("https://"),
             "poll_seconds": str(POLL_SECONDS),
             "settle_seconds": str(SETTLE_SECONDS),
-            **self._flags,
+            **self.flags,
         }
         command = self.stand.operator_command(self._kubeconfig, self.audit, **flags)
-        env = {**self.stand.operator_env(), "REQUESTS_CA_BUNDLE": str(self.proxy.ca_file)}
+        env = {**self.stand.operator_env(), "REQUESTS_CA_BUNDLE": str(self._bundle()), **self.env}
         self._operator = Process("the operator", command, self.log, env)
+
+    def trust(self, *ca_files: Path) -> None:
+        """The next operators trust these CAs as well."""
+        self._trusted.extend(ca_files)
+
+    def _bundle(self) -> Path:
+        bundle = self.stand.dir / f"{self.name}-ca.pem"
+        bundle.write_bytes(b"".join(file.read_bytes() for file in self._trusted))
+        return bundle
 
     def ready(self) -> None:
         """Waits until the operator of the moment watches everything."""
