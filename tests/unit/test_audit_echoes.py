@@ -1,4 +1,4 @@
-"""What a platform, proxy or provider echoes of the tokens that it was sent, wherever in its answer, is shown nowhere."""
+"""What a platform or proxy echoes of the tokens that it was sent is shown nowhere, wherever in its answer it is."""
 
 import base64
 import io

@@ -31,7 +31,7 @@ def told_now(headers: Mapping[str, str]) -> datetime | None:
     """What time it is by the clock of whoever answered, if the answer has a Date."""
     try:
         moment = parsedate_to_datetime(headers.get("Date", ""))
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 

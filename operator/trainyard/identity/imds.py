@@ -7,7 +7,6 @@ token" (request, answer, errors, pauses), and azure-identity `_credentials/imds.
 which ask for the same. Why not through them: docs/decisions/0023.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -22,6 +21,7 @@ from trainyard.audit.transport import Answer, AuditedAdapter, Bounds
 from trainyard.core.errors import IdentityError, Refused, TrainyardError, Unreachable
 from trainyard.identity.base import AccessToken
 from trainyard.identity.cached import CachedToken, utc_now
+from trainyard.identity.wire import document_of
 
 DEFAULT_ENDPOINT = "http://169.254.169.254"
 PATH = "/metadata/identity/oauth2/token"
@@ -153,7 +153,7 @@ class ImdsToken:
             if error.reason != Unreachable.reason:
                 raise  # it did answer: to come back later, or something else than JSON
             raise _unavailable(error.message) from error
-        token = _token(response.content, asked_at)
+        token = _token(response, asked_at)
         _require_asked_for(token, self._client_id)
         return token
 
@@ -167,10 +167,10 @@ def _only(endpoint: str, adapter: AuditedAdapter) -> requests.Session:
     return session
 
 
-def _token(body: bytes, asked_at: datetime) -> AccessToken:
+def _token(response: requests.Response, asked_at: datetime) -> AccessToken:
     """The token in an answer, all of whose values are text."""
-    document = json.loads(body) if body else None  # that it is JSON, the transport has seen
-    if isinstance(document, dict):
+    document = document_of(response)
+    if document is not None:
         value, life = document.get("access_token"), str(document.get("expires_in"))
         fits = isinstance(value, str) and value and value.isascii() and value.isprintable()
         if fits and re.fullmatch(r"[1-9][0-9]{0,8}", life):

@@ -18,9 +18,12 @@ from trainyard.identity.assertion import Assertion
 from trainyard.identity.base import AccessToken
 from trainyard.identity.cached import utc_now
 from trainyard.identity.hosts import HostPolicy
+from trainyard.identity.wire import document_of
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
 SUBJECT_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:jwt"  # noqa: S105 - the name of a type, not a secret
+# Seconds. Databricks' tokens live for an hour; what says more than any calendar holds says nothing.
+LONGEST_LIFE = 10 * 365 * 86_400
 
 # What time alone may mend: a federation policy takes minutes to be known everywhere.
 _MAY_APPEAR = frozenset({"invalid_grant", "invalid_request", "access_denied", "unauthorized_client"})
@@ -71,8 +74,8 @@ def _document(session: requests.Session, url: str) -> dict[str, Any]:
         return {}
     if response.status_code >= 400:
         raise IdentityError(f"{url} answered {response.status_code}", reason="DiscoveryFailed")
-    document = response.json() if response.content else None
-    if not isinstance(document, dict):
+    document = document_of(response)
+    if document is None:
         raise Unreachable(f"{url} is not a JSON object", reason="PlatformAnswerMalformed")
     return document
 
@@ -94,12 +97,13 @@ def access_token(response: requests.Response, asked_at: datetime, assertion: Ass
     Raises:
         Unreachable: the answer is not what RFC 6749 section 5.1 and RFC 8693 section 2.2.1 say.
     """
-    document = response.json() if response.content else None
-    if isinstance(document, dict):
+    document = document_of(response)
+    if document is not None:
         value, life = document.get("access_token"), document.get("expires_in")
-        if isinstance(value, str) and value and isinstance(life, int | float) and life > 0:
+        fits = isinstance(value, str) and value and value.isascii() and value.isprintable()
+        if fits and isinstance(life, int | float) and 0 < life <= LONGEST_LIFE:
             jti = assertion.jti if assertion is not None else None
-            return AccessToken(value, asked_at + timedelta(seconds=life), jti)
+            return AccessToken(str(value), asked_at + timedelta(seconds=life), jti)
     raise Unreachable("the token endpoint's answer holds no token with a life", reason="PlatformAnswerMalformed")
 
 
@@ -149,11 +153,8 @@ def _case(said: str, assertion: Assertion, client_id: str, *, account: bool) -> 
 
 def error_of(response: requests.Response) -> tuple[str, str]:
     """OAuth's error code, or the platform's own, and the words; empty and the status where the answer has none."""
-    try:
-        document = response.json()
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
+    document = document_of(response)
+    if document is None:
         return "", f"status {response.status_code}"
     code = str(document.get("error") or document.get("error_code") or "")[:64]
     words = " ".join(str(document.get("error_description") or document.get("message") or "").split())[:300]

@@ -21,6 +21,8 @@ from trainyard.identity.entra import AUDIENCE as ENTRA_AUDIENCE
 # supports RS256, and says that others may work ("Important considerations ... for federated identity credentials").
 DATABRICKS_ALGORITHMS = ("RS256", "ES256")
 ENTRA_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
+# Seconds since 1970, in the year 9999: what is beyond, or is not finite, is no time.
+LATEST = 253_370_764_800
 
 
 def assertion_of(token: str, issuer: str, audience: str | None, now: datetime, *, for_entra: bool) -> Assertion:
@@ -64,7 +66,7 @@ def _parts(token: str, issuer: str, algorithms: tuple[str, ...]) -> tuple[Mappin
     """Header and claims, unverified."""
     try:
         whole = jwt.decode_complete(token, options={"verify_signature": False})
-    except (jwt.PyJWTError, ValueError):
+    except (jwt.PyJWTError, ValueError, RecursionError):
         raise _unusable(
             issuer,
             "is no JWT, so that no platform can read it; have the provider issue JWTs: at Okta use a custom "
@@ -82,13 +84,17 @@ def _parts(token: str, issuer: str, algorithms: tuple[str, ...]) -> tuple[Mappin
 
 def _check_times(claims: Mapping[str, Any], issuer: str, now: float) -> None:
     times = {name: claims.get(name, 0.0 if name != "exp" else None) for name in ("exp", "nbf", "iat")}
-    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in times.values()):
+    if not all(_is_time(value) for value in times.values()):
         raise _unusable(issuer, "has no expiry (exp), or times that are no numbers")
     if times["exp"] <= now:
         raise _clocks(issuer, f"ended {round(now - times['exp'])} s ago")
     begins = max(times["nbf"], times["iat"])
     if begins > now + TOLERATED.total_seconds():
         raise _clocks(issuer, f"is valid only {round(begins - now)} s from now")
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LATEST
 
 
 def _audience(claims: Mapping[str, Any], issuer: str, wanted: str | None, *, for_entra: bool) -> str:

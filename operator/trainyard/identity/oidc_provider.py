@@ -15,6 +15,7 @@ from trainyard.core.errors import IdentityError, Refused, Unreachable
 from trainyard.identity.hosts import origin_of
 from trainyard.identity.oidc_client import ClientProof
 from trainyard.identity.oidc_issuers import IssuerPolicy
+from trainyard.identity.wire import document_of
 
 _JSON = {"Accept": "application/json"}
 # Characters of a token. Headers of this size are still taken by platforms; more is no token.
@@ -63,8 +64,8 @@ def _document(session: requests.Session, url: str, issuer: str) -> dict[str, Any
         return None
     if response.status_code >= 400:
         raise IdentityError(f"{url} answered {response.status_code}", reason="DiscoveryFailed")
-    document = response.json()
-    if not isinstance(document, dict):
+    document = document_of(response)
+    if document is None:
         raise Unreachable(f"{url} is not a JSON object", reason="PlatformAnswerMalformed")
     return document
 
@@ -108,8 +109,8 @@ def token(session: requests.Session, endpoint: str, identity: OidcIdentity, proo
         raise _refused(error, identity.issuer) from error
     if response.status_code >= 400:
         raise refusal(response, identity)
-    document = response.json() if response.content else None
-    value = document.get("access_token") if isinstance(document, dict) else None
+    document = document_of(response)
+    value = document.get("access_token") if document is not None else None
     if not isinstance(value, str) or not value or not value.isascii() or len(value) > LONGEST_TOKEN:
         raise Unreachable(
             f"the token endpoint of {identity.issuer} answered with something else than a token",
@@ -155,11 +156,8 @@ def _refused(error: Refused, issuer: str) -> IdentityError:
 
 def _error_of(response: requests.Response) -> tuple[str, str]:
     """OAuth's error code, and the provider's words."""
-    try:
-        document = response.json()
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
+    document = document_of(response)
+    if document is None:
         return "", f"status {response.status_code}"
     # RFC 6749, section 5.2; some of Okta's answers say errorCode and errorSummary instead.
     code = str(document.get("error") or document.get("errorCode") or "")[:64]

@@ -56,7 +56,10 @@ def changed_at(recorded: datetime, annotations: Mapping[str, str]) -> datetime:
     moment = parse(said.strip())
     if moment.tzinfo is None:
         raise ValueError("no offset")
-    return min(recorded, moment.astimezone(UTC))
+    try:
+        return min(recorded, moment.astimezone(UTC))
+    except OverflowError as error:
+        raise ValueError("out of range") from error
 
 
 def judged(changed: datetime, max_age: timedelta, now: datetime) -> Age:

@@ -12,6 +12,7 @@ import requests
 from trainyard.core.errors import IdentityError, Refused, Unreachable
 from trainyard.identity.base import AccessToken
 from trainyard.identity.oauth import error_of
+from trainyard.identity.wire import document_of
 
 # The one question that every principal may ask (databricks-sdk service/iam.py, CurrentUserAPI.me).
 ME = "/api/2.0/preview/scim/v2/Me"
@@ -60,8 +61,8 @@ def principal_of(session: requests.Session, origin: str, token: AccessToken) -> 
         raise IdentityError(error.message, reason=error.reason) from error
     if response.status_code >= 400:
         return response.status_code, error_of(response)[1]
-    document = response.json() if response.content else None
-    told = document.get("userName") if isinstance(document, dict) else None
+    document = document_of(response)
+    told = document.get("userName") if document is not None else None
     if not isinstance(told, str) or not told:
         raise Unreachable(f"{origin} does not say whose token it gave", reason="PlatformAnswerMalformed")
     return response.status_code, told

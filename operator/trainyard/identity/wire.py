@@ -33,6 +33,15 @@ def token_session(
     return session
 
 
+def document_of(response: requests.Response) -> dict[str, Any] | None:
+    """The JSON object in an answer; None where there is anything else, whatever it calls itself."""
+    try:
+        document = response.json()
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
