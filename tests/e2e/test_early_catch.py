@@ -1,5 +1,6 @@
 """What is wrong with an identity is told by the workspace, with what mends it, before anything is submitted."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def test_an_operator_whose_own_clock_is_wrong_says_so_and_sends_nothing(case: Ca
     scene = case.scene
     case.make()
     case.trust()
-    scene.operator.stop()
+    scene.operator.kill()
     env = {"PYTHONPATH": SKEWED, "CLOCK_AHEAD_MINUTES": str(minutes)}
     scene.operator = scene.stand.operator(f"{scene.name}-skewed", env=env, **scene.flags)
     scene.control.clear_requests()
@@ -82,7 +83,7 @@ def test_an_operator_whose_own_clock_is_wrong_says_so_and_sends_nothing(case: Ca
     said = f"the API server's clock is about 20 minutes {way} the operator's"
     assert_told_and_nothing_submitted(case, "ClockSkew", "Stalled", said, CLOCK[scene.platform.name])
     assert scene.platform.requests("token") == []
-    scene.restart()
+    scene.restart(signal.SIGKILL)
     assert_mended(case)
 
 
