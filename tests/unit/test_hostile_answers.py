@@ -31,7 +31,7 @@ class Saying(requests.Session):
         self.answer.status_code, self.answer._content = status, body
         self.answer.headers["Content-Type"] = "application/octet-stream"  # which the transport takes for a file
 
-    def request(self, *_: Any, **__: Any) -> requests.Response:  # type: ignore[override]
+    def request(self, *_: Any, **__: Any) -> requests.Response:
         return self.answer
 
 

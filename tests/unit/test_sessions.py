@@ -13,9 +13,9 @@ from trainyard.api.identity import FEDERATED, MANAGED_IDENTITY, Identity
 from trainyard.api.training_run import Attempt
 from trainyard.api.workspace import ClusterMLWorkspaceSpec, MLWorkspaceSpec
 from trainyard.audit.log import AuditLog
-from trainyard.controllers.sessions import Loads, Session, Sessions, target_of
+from trainyard.controllers.sessions import Loads, Session, SessionKey, Sessions, lane_owner, target_of
 from trainyard.controllers.workspaces import _host
-from trainyard.core.errors import IdentityError, TrainyardError, Unreachable
+from trainyard.core.errors import IdentityError, Throttled, TrainyardError, Unreachable
 from trainyard.core.snapshot import Target
 from trainyard.identity import clouds
 from trainyard.identity.base import (
@@ -192,6 +192,24 @@ def test_two_workspaces_of_databricks_share_nothing() -> None:
     first, second = (made.pinned("team", attempt(host, "databricks")).lane for host in hosts)
     assert first is not second
     assert first._bucket is not second._bucket
+
+
+async def test_who_only_names_another_namespaces_principal_does_not_make_its_calls_wait() -> None:
+    """Anybody can annotate a ServiceAccount with any principal; what then fails has to hold up nobody else."""
+    made = sessions(Accounts(BOTH))
+    theirs, mine = (made.pinned(each, attempt(DATABRICKS, "databricks")).lane for each in ("hostile", "team"))
+
+    def throttled() -> None:
+        raise Throttled("slow down", retry_after=3600)
+
+    with pytest.raises(Throttled):
+        await theirs.call(throttled, deadline=5)
+    assert await mine.call(lambda: "asked", deadline=5) == "asked"
+
+
+def test_namespaces_that_are_lent_one_identity_share_its_lane() -> None:
+    lent_to = [SessionKey(Target("azureml", workspace_url(), "app", MANAGED_IDENTITY, ""), each) for each in "ab"]
+    assert len({lane_owner(key) for key in lent_to}) == 1
 
 
 def test_a_connection_is_given_tokens_of_its_own_cloud_tenant_and_service_account(

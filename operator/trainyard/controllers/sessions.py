@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
+from trainyard.api.identity import OPERATOR_WIDE
 from trainyard.api.training_run import Attempt
 from trainyard.api.workspace import MLWorkspaceSpec
 from trainyard.audit.log import AuditLog
@@ -40,6 +41,15 @@ class SessionKey:
 
     target: Target
     namespace: str
+
+
+def lane_owner(key: SessionKey) -> str:
+    """Whose lane it is: the namespace's, or everybody's that the operator's own identity is lent to.
+
+    A namespace names its principal itself, before anybody has said that it may speak for it: what fails then, or is
+    asked to pause, must not hold up those who do.
+    """
+    return "" if key.target.mode in OPERATOR_WIDE else key.namespace
 
 
 def target_of(attempt: Attempt) -> Target:
@@ -217,7 +227,7 @@ class Sessions:
             platform = platform_named(key.target.platform)
             target = key.target
             connection = platform.connect(target, self._tokens_for(key), self._log)
-            lane = self._lanes.lane(target.host, target.principal, platform.quota(target))
+            lane = self._lanes.lane(target.host, target.principal, platform.quota(target), owner=lane_owner(key))
             session = Session(platform, connection, lane, self._loads)
             self._sessions[key] = session
             self._drop_unused()

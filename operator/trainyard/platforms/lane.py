@@ -1,4 +1,4 @@
-"""A lane: the only way from the event loop to a platform, one per host and principal (invariant 3).
+"""A lane: the only way from the event loop to a platform, one per host, principal and owner (invariant 3).
 
 Used by `controllers` and `observe`. Bounds how many calls are under way, how long each may take and how often the
 platform is asked; fails fast while it does not answer. One lane never makes another wait. Threads are daemons: a call
@@ -235,7 +235,7 @@ def _run(call: Callable[[], T]) -> _Outcome[T]:
 
 
 class Lanes:
-    """Every lane of this operator, by host and principal. Lanes that nobody has used for a while are dropped.
+    """Every lane of this operator, by host, principal and owner. Lanes that nobody has used for a while are dropped.
 
     Threads, pause and breaker are each lane's own, so that a host which hangs holds up no other; how often is asked is
     shared by the lanes of one quota.
@@ -251,16 +251,19 @@ class Lanes:
         self._settings = settings or LaneSettings()
         self._idle_seconds = idle_seconds
         self._clock = clock
-        self._lanes: dict[tuple[str, str], Lane] = {}
+        self._lanes: dict[tuple[str, str, str], Lane] = {}
         self._buckets: WeakValueDictionary[str, Bucket] = WeakValueDictionary()
 
     def __len__(self) -> int:
         return len(self._lanes)
 
-    def lane(self, host: str, principal: str, quota: Quota | None = None) -> Lane:
-        """The lane for that host and principal, whose calls count against `quota`."""
+    def lane(self, host: str, principal: str, quota: Quota | None = None, *, owner: str = "") -> Lane:
+        """The lane for that host and principal, whose calls count against `quota`.
+
+        `owner` is who names the principal: another one's pauses and hanging calls are not waited for.
+        """
         self._evict()
-        key = (host, principal)
+        key = (host, principal, owner)
         if key not in self._lanes:
             bucket = None if quota is None else self._bucket(quota)
             self._lanes[key] = Lane(host, principal, self._settings, self._clock, bucket)
