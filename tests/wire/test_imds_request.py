@@ -11,9 +11,13 @@ import pytest
 
 from tests.wire.answering import Answering, Asked, Told, serve_answers
 from tests.wire.conftest import BOUNDS, Trail
+from trainyard.api.identity import MANAGED_IDENTITY, Identity
 from trainyard.core.errors import IdentityError, TrainyardError, Unreachable
+from trainyard.core.snapshot import Target
 from trainyard.identity.base import SYSTEM_ASSIGNED, TokenSource
 from trainyard.identity.imds import ImdsToken
+from trainyard.identity.managed_identity import Managed
+from trainyard.identity.signing_in import DATABRICKS_SCOPE
 
 RESOURCE = "https://management.azure.com"
 
@@ -123,6 +127,21 @@ def test_a_token_of_another_identity_than_was_named_is_not_used(service: Answeri
         assert needed in found.message
     service.answer = lambda _: told(appid="NAMED")
     assert token_source(service, audit, "named").token().value
+
+
+def test_an_attempt_is_not_gone_on_with_as_another_machines_own_identity(service: Answering, audit: Trail) -> None:
+    """Each machine has a system-assigned identity of its own, and the operator may be moved to another one."""
+    lent = Identity.model_validate({"managedIdentity": {"entra": {"tenantId": "contoso.com"}}})
+    target = Target("databricks", "https://adb-1.2.azuredatabricks.net", "first", MANAGED_IDENTITY, "", "", lent)
+    tokens = Managed(service.origin, audit.log, bounds=BOUNDS).source(target, "team", DATABRICKS_SCOPE)
+    service.answer = lambda _: told(appid="second")
+    found = failure(tokens)
+    assert found.reason == "ManagedIdentityMismatch"
+    for needed in ("second", "first", "another machine"):
+        assert needed in found.message
+    service.answer = lambda _: told(appid="First")
+    again = Managed(service.origin, audit.log, bounds=BOUNDS).source(target, "team", DATABRICKS_SCOPE)
+    assert again.token().value
 
 
 @pytest.mark.parametrize("life", ["", "0", "-1", "soon", None, "1e9", "99999999999", [], True])

@@ -93,6 +93,8 @@ class ImdsToken:
         endpoint: of the service, as `checked_endpoint` gives it.
         resource: whom the tokens are for: a scope without its `/.default`.
         client_id: of a user-assigned identity; None is the machine's system-assigned one.
+        pinned: whose tokens these have to be, where that is known of a system-assigned one: each machine has its own,
+            and another one may do the asking by now.
         facts: principal and mode, for the audit records.
         log: the audit log.
         now: the clock.
@@ -106,6 +108,7 @@ class ImdsToken:
         client_id: str | None,
         facts: Mapping[str, str],
         *,
+        pinned: str | None = None,
         log: AuditLog,
         now: Callable[[], datetime] = utc_now,
         bounds: Bounds = BOUNDS,
@@ -115,6 +118,7 @@ class ImdsToken:
         if client_id is not None:
             self._query["client_id"] = client_id
         self._client_id = client_id
+        self._pinned = client_id or pinned
         self._told = dict(facts)
         self._now = now
         identity = "system-assigned identity" if client_id is None else f"user-assigned identity {client_id}"
@@ -154,7 +158,7 @@ class ImdsToken:
                 raise  # it did answer: to come back later, or something else than JSON
             raise _unavailable(error.message) from error
         token = _token(response, asked_at)
-        _require_asked_for(token, self._client_id)
+        _require_asked_for(token, self._client_id, self._pinned)
         return token
 
 
@@ -180,7 +184,7 @@ def _token(response: requests.Response, asked_at: datetime) -> AccessToken:
     )
 
 
-def _require_asked_for(token: AccessToken, client_id: str | None) -> None:
+def _require_asked_for(token: AccessToken, client_id: str | None, pinned: str | None) -> None:
     """Refuses the token of an identity that was not asked for.
 
     Where a machine has no system-assigned identity and one user-assigned one, the service gives that ("Managed
@@ -199,10 +203,15 @@ def _require_asked_for(token: AccessToken, client_id: str | None) -> None:
             "identity.managedIdentity.clientId, or enable the system-assigned identity.",
             reason="ManagedIdentityMismatch",
         )
-    if client_id is not None and isinstance(application, str) and application.casefold() != client_id.casefold():
+    if pinned is not None and isinstance(application, str) and application.casefold() != pinned.casefold():
         raise IdentityError(
-            f"the instance metadata service gave a token of {application[:64]!a} instead of {client_id}; it was not "
-            "used. Look for what stands between the operator and the service.",
+            f"the instance metadata service gave a token of {application[:64]!a} instead of {pinned}; it was not used. "
+            + (
+                "Look for what stands between the operator and the service."
+                if client_id is not None
+                else "The operator is on another machine, with another system-assigned identity, than when the attempt "
+                "was begun: name a user-assigned identity in identity.managedIdentity.clientId, which all can have."
+            ),
             reason="ManagedIdentityMismatch",
         )
 

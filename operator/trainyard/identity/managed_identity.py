@@ -12,7 +12,7 @@ from trainyard.audit.log import AuditLog
 from trainyard.audit.transport import Bounds
 from trainyard.core.errors import IdentityError
 from trainyard.core.snapshot import Target
-from trainyard.identity.base import SYSTEM_ASSIGNED, Speaker, TokenSource
+from trainyard.identity.base import SYSTEM_ASSIGNED, Speaker, TokenSource, is_stand_in
 from trainyard.identity.cached import utc_now
 from trainyard.identity.imds import BOUNDS, ImdsToken, checked_endpoint
 from trainyard.identity.signing_in import cloud_and_tenant
@@ -60,6 +60,7 @@ class Managed:
             scope.removesuffix("/.default"),
             given.client_id,
             {"principal": target.principal, "mode": MANAGED_IDENTITY},
+            pinned=None if is_stand_in(target.principal) else target.principal,
             log=self._log,
             now=self._now,
             bounds=self._bounds,
