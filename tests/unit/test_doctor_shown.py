@@ -1,13 +1,14 @@
 """What `trainyard doctor` prints and exits with, and that its words are on its page."""
 
 import ast
+import io
 import re
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from trainyard.cli.examining import code_of, document, lines, summary
+from trainyard.cli.examining import _begun, _cleared, code_of, document, lines, summary
 from trainyard.client.doctor.case import Case, Means, Subject
 from trainyard.client.doctor.chain import Examined, Link
 from trainyard.client.doctor.results import (
@@ -108,3 +109,24 @@ def _said(text: str) -> set[str]:
     }
     names |= {"SelfSubjectReview", "SubjectAccessReview", "DatabricksOAuthSecret", "EntraClientSecret"}
     return {text} if re.fullmatch(r"([A-Z][a-z]+){2,}", text) and text not in names else set()
+
+
+class Terminal(io.StringIO):
+    """A stream that says what it is."""
+
+    def __init__(self, tty: bool) -> None:
+        super().__init__()
+        self._tty = tty
+
+    def isatty(self) -> bool:
+        return self._tty
+
+
+@pytest.mark.parametrize("tty", [True, False])
+def test_progress_is_for_who_watches_and_leaves_nothing_behind(tty: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal(tty)
+    monkeypatch.setattr("sys.stderr", stream)
+    _begun(4, Link("issuer", "issuer and its keys", lambda _: passed("fine")))
+    assert ("issuer and its keys ..." in stream.getvalue()) is tty
+    _cleared()
+    assert stream.getvalue().endswith("\r\x1b[K") is tty
