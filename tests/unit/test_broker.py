@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from trainyard.api.identity import FEDERATED, MANAGED_IDENTITY, Identity
-from trainyard.api.workspace import ClusterMLWorkspaceSpec, MLWorkspaceSpec
+from trainyard.api.workspace import ClusterMLWorkspaceSpec, DatabricksTarget, MLWorkspaceSpec
 from trainyard.audit.log import AuditLog
 from trainyard.core.errors import IdentityError
 from trainyard.core.snapshot import Target
@@ -15,7 +15,7 @@ from trainyard.identity.base import AZURE_CLIENT_ID, DATABRICKS_CLIENT_ID, Servi
 from trainyard.identity.broker import Broker
 from trainyard.identity.federated import Federated
 from trainyard.identity.hosts import HostPolicy
-from trainyard.identity.signing_in import DATABRICKS_SCOPE
+from trainyard.identity.signing_in import DATABRICKS_SCOPE, check_taken
 
 HOST = "https://adb-1.2.azuredatabricks.net"
 AZURE = {
@@ -73,12 +73,12 @@ def test_a_plain_federated_attempt_pins_its_service_account_and_no_more() -> Non
 
 
 def test_a_sign_in_at_entra_speaks_for_the_azure_principal_and_pins_where() -> None:
-    entra = {"tenantId": "contoso.com", "cloud": "AzureUSGovernment"}
+    entra = {"tenantId": "contoso.com", "cloud": "AzurePublic"}
     target = broker().target(workspace({"federated": {"serviceAccountName": "trainer", "entra": entra}}), "team")
     assert (target.principal, target.tenant) == ("azure-app", "contoso.com")
     assert target.identity is not None
     assert target.identity.entra is not None
-    assert target.identity.entra.cloud == "AzureUSGovernment"
+    assert target.identity.entra.cloud == "AzurePublic"
 
 
 @pytest.mark.parametrize("mode", ["managedIdentity", "azureWorkloadIdentity"])
@@ -136,6 +136,34 @@ def test_no_scope_but_the_targets_own_is_asked_for() -> None:
         made.source(azure(), "team", "https://graph.microsoft.com/.default")
     with pytest.raises(ValueError, match="arm"):
         made.source(Target("databricks", HOST, "app", "federated", "trainer"), "team", "https://arm.example/.default")
+
+
+@pytest.mark.parametrize(
+    ("host", "cloud"),
+    [
+        ("https://dbc-1.cloud.databricks.com", None),
+        ("https://1.2.gcp.databricks.com", "AzurePublic"),
+        (HOST, "AzureChina"),
+        ("https://adb-1.2.databricks.azure.us", None),
+    ],
+)
+def test_a_token_of_entra_is_for_no_workspace_of_another_cloud(host: str, cloud: str | None) -> None:
+    entra = {"tenantId": "contoso.com", **({} if cloud is None else {"cloud": cloud})}
+    named = workspace({"federated": {"serviceAccountName": "trainer", "entra": entra}})
+    elsewhere = named.model_copy(update={"databricks": DatabricksTarget(host=host)})
+    pinned = Target("databricks", host, "app", "federated", "trainer", "contoso.com", named.identity)
+    for refused in (
+        lambda: broker().target(elsewhere, "team"),
+        lambda: broker().source(pinned, "team", ""),
+    ):
+        with pytest.raises(IdentityError, match="does not take tokens of") as caught:
+            refused()
+        assert caught.value.reason == "InvalidSpec"
+
+
+def test_a_token_of_entra_is_for_its_own_cloud_and_for_hosts_that_an_administrator_allowed() -> None:
+    for name, host in (("AzureUSGovernment", "adb-1.2.databricks.azure.us"), ("AzurePublic", "private.example.com")):
+        check_taken(clouds.named(name), f"https://{host}")
 
 
 def test_databricks_is_asked_for_its_own_kind_of_token() -> None:

@@ -17,7 +17,7 @@ from trainyard.identity import clouds
 from trainyard.identity.base import Caution, Mode, Speaker, TokenSource
 from trainyard.identity.cached import Sources
 from trainyard.identity.hosts import HostPolicy
-from trainyard.identity.signing_in import DATABRICKS_SCOPE, block_of, scopes
+from trainyard.identity.signing_in import DATABRICKS_SCOPE, block_of, check_taken, scopes
 
 # Who opts in is asked for again after this many seconds; each mint asks anyway.
 CONSENT_HOLDS = 30.0
@@ -44,14 +44,16 @@ class Broker:
         """What attempts in the workspace are pinned to, if it is allowed: its origin; of Azure ML, its URL in ARM.
 
         Raises:
-            IdentityError: HostNotAllowed, also for a cloud that this operator does not know.
+            IdentityError: HostNotAllowed, also for a cloud that this operator does not know; InvalidSpec, for an Entra
+                of another cloud than the host's.
         """
         if workspace.azure_ml is not None:
             return clouds.workspace_at(workspace.azure_ml).url
         if workspace.databricks is not None:
+            host = self._hosts.check(workspace.databricks.host)
             if workspace.identity.entra is not None:
-                clouds.named(workspace.identity.entra.cloud, block_of(DATABRICKS_SCOPE))
-            return self._hosts.check(workspace.databricks.host)
+                check_taken(clouds.named(workspace.identity.entra.cloud, block_of(DATABRICKS_SCOPE)), host)
+            return host
         raise IdentityError(
             "the workspace names no platform; add spec.databricks or spec.azureML", reason="InvalidSpec"
         )
