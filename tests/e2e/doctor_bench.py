@@ -190,6 +190,7 @@ class Bench:
         )
         assert done.returncode in (0, 1, 3), done.stderr
         assert not done.stderr, done.stderr
+        assert re.search(r"eyJ[\w-]{20}", done.stdout) is None, "it printed a token"
         command = ["trainyard", *words]
         if in_pod:
             command = ["kubectl", "exec", "-n", OPERATOR_NAMESPACE, "deploy/trainyard", "--", *command]

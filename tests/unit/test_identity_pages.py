@@ -86,6 +86,11 @@ def test_a_manifest_holds_no_secret(file: Path) -> None:
     assert [each["kind"] for each in yaml.safe_load_all(file.read_text()) if each["kind"] == "Secret"] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_shows_no_token(page: Path) -> None:
+    assert re.search(r"eyJ[\w-]{20}", page.read_text()) is None
+
+
 def values_blocks() -> Iterator[Any]:
     for page in PAGES:
         for block in re.findall(r"^```yaml\n(# values\.yaml of the chart\n.*?)^```", page.read_text(), re.M | re.S):
