@@ -137,6 +137,15 @@ async def test_our_annotation_counts_before_azures_own(noted: Mapping[str, str],
     assert AZURE_CLIENT_ID in raised.value.message
 
 
+@pytest.mark.parametrize("noted", ["a" * 256, "dbx app", "app\n", "\u0430pp", "\x1b[2J"])
+async def test_an_annotation_that_no_platform_could_know_is_told_without_it(noted: str) -> None:
+    """It would be pinned in a status, which could then not be written."""
+    with pytest.raises(IdentityError, match="is no client id") as raised:
+        await sessions(Accounts({DATABRICKS_CLIENT_ID: noted})).target(spec(databricks={"host": DATABRICKS}), "team")
+    assert raised.value.reason == "ServiceAccountNotOptedIn"
+    assert noted not in raised.value.message
+
+
 async def test_a_workspace_of_a_cloud_that_the_operator_does_not_know_is_asked_nothing() -> None:
     accounts = Accounts(BOTH)
     with pytest.raises(IdentityError) as raised:

@@ -20,6 +20,8 @@ OPT_IN: Mapping[str, tuple[str, ...]] = {
     "databricks": (DATABRICKS_CLIENT_ID,),
     "azureml": (AZURE_CLIENT_ID, AZURE_WORKLOAD_CLIENT_ID),
 }
+# Characters. Ids of platforms have 36; an attempt's status has room for these.
+LONGEST = 255
 _WHOSE = {
     "databricks": "application id of the service principal that trusts it",
     "azureml": "client id of the application or managed identity that trusts it",
@@ -35,11 +37,19 @@ def principal_named(
         IdentityError: ServiceAccountNotOptedIn. `waiting`: nothing is under way yet, and an annotation may come.
     """
     names = OPT_IN[platform]
-    named = next((annotations[name] for name in names if name in annotations), "")
+    found = next((name for name in names if name in annotations), names[0])
+    named = annotations.get(found, "")
     if not named:
         raise IdentityError(
             f"ServiceAccount {account.name} in namespace {account.namespace} has not opted in; annotate it with "
             f"{names[0]}=<{_WHOSE[platform]}>",
+            reason="ServiceAccountNotOptedIn",
+            waiting=waiting,
+        )
+    if len(named) > LONGEST or not named.isascii() or not named.isprintable() or " " in named:
+        raise IdentityError(
+            f"annotation {found} of ServiceAccount {account.name} in namespace {account.namespace} is no client id; "
+            f"write the {_WHOSE[platform]}",
             reason="ServiceAccountNotOptedIn",
             waiting=waiting,
         )
