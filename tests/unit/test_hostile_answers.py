@@ -1,5 +1,7 @@
 """Answers that no library expects: each is an error of ours, which is told and waited with, and none escapes a lane."""
 
+import io
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -9,13 +11,19 @@ import pytest
 import requests
 
 from tests.unit.test_oidc import identity_with
+from trainyard.audit.log import AuditLog
 from trainyard.core.errors import IdentityError, Unreachable
+from trainyard.core.snapshot import Target
 from trainyard.identity import clocks, imds, oauth, oidc_provider, secret_age, whoami
 from trainyard.identity.base import AccessToken
+from trainyard.identity.client_secret import KeptToken
 from trainyard.identity.hosts import HostPolicy
 from trainyard.identity.oidc_claims import assertion_of
 from trainyard.identity.oidc_client import ClientProof
 from trainyard.identity.oidc_issuers import IssuerPolicy
+from trainyard.platforms.base import Account
+from trainyard.platforms.databricks.client import DatabricksClient
+from trainyard.platforms.databricks.connection import DatabricksConnection
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 HOST = "https://adb-1.2.azuredatabricks.net"
@@ -96,3 +104,27 @@ def test_a_date_that_is_off_any_calendar_tells_no_time() -> None:
 def test_an_annotation_off_any_calendar_is_no_time() -> None:
     with pytest.raises(ValueError, match="range"):
         secret_age.changed_at(NOW, {secret_age.CHANGED_AT: "0001-01-01T00:00:00+23:59"})
+
+
+@pytest.mark.parametrize("told", [{}, [], {"userName": "a" * 256}, {"userName": 7}, {"userName": ""}])
+def test_a_name_that_no_status_could_hold_is_none(told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Unreachable, match="does not say who we are"):
+        connection_that_is_told(told, monkeypatch).whoami()
+    with pytest.raises(Unreachable, match="does not say whose"):
+        whoami.principal_of(Saying(json.dumps(told).encode()), HOST, AccessToken("t", NOW))
+
+
+@pytest.mark.parametrize(("told", "workspace_id"), [("1" * 64, "1" * 64), ("1" * 65, None), (None, None)])
+def test_a_workspaces_id_that_no_status_could_hold_is_left_out(
+    told: str | None, workspace_id: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = {"userName": "ada", "x-databricks-org-id": told}
+    assert connection_that_is_told(answer, monkeypatch).whoami() == Account("ada", workspace_id)
+
+
+def connection_that_is_told(answer: Any, monkeypatch: pytest.MonkeyPatch) -> DatabricksConnection:
+    monkeypatch.setattr(DatabricksClient, "call", lambda *_: answer)
+    target = Target("databricks", HOST, "app", "federated", "trainer")
+    return DatabricksConnection(
+        target, KeptToken({"principal": "app"}, lambda: AccessToken("t", NOW)), AuditLog(io.StringIO())
+    )

@@ -17,6 +17,9 @@ from trainyard.identity.wire import document_of
 # The one question that every principal may ask (databricks-sdk service/iam.py, CurrentUserAPI.me).
 ME = "/api/2.0/preview/scim/v2/Me"
 
+# Characters; an attempt's status has room for these.
+LONGEST_NAME = 255
+
 
 def require_principal(session: requests.Session, origin: str, token: AccessToken, principal: str) -> None:
     """Checks that the workspace takes the token for the principal's.
@@ -63,6 +66,6 @@ def principal_of(session: requests.Session, origin: str, token: AccessToken) -> 
         return response.status_code, error_of(response)[1]
     document = document_of(response)
     told = document.get("userName") if document is not None else None
-    if not isinstance(told, str) or not told:
+    if not isinstance(told, str) or not 0 < len(told) <= LONGEST_NAME:
         raise Unreachable(f"{origin} does not say whose token it gave", reason="PlatformAnswerMalformed")
     return response.status_code, told

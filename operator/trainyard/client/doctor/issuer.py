@@ -19,7 +19,7 @@ from trainyard.client.errors import ClientError
 from trainyard.core.errors import IdentityError, Refused, TrainyardError
 from trainyard.identity.assertion import Assertion
 from trainyard.identity.oauth import OAuthDialect
-from trainyard.identity.wire import EXCHANGE_BOUNDS, token_session
+from trainyard.identity.wire import EXCHANGE_BOUNDS, document_of, token_session
 
 # What an issuer may sign with; never a secret that both sides would know (RFC 8725, 3.1 and 3.2).
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
@@ -127,11 +127,8 @@ def _document(session: requests.Session, url: str) -> Mapping[str, Any]:
         raise _WrongError(
             "IssuerUnreadable", f"{url} answered {response.status_code}: serve the issuer's documents there"
         )
-    try:
-        document = response.json()
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
+    document = document_of(response)
+    if document is None:
         raise _WrongError("IssuerUnreadable", f"{url} is no JSON object: serve the issuer's documents there")
     return document
 

@@ -15,6 +15,7 @@ from trainyard.core.errors import Denied, Missing, Refused, Throttled, Unreachab
 from trainyard.core.remote import Finding, RemoteRun, Result, Submitted
 from trainyard.core.snapshot import Target
 from trainyard.identity.base import TokenSource
+from trainyard.identity.whoami import LONGEST_NAME
 from trainyard.platforms.base import START_WITHIN, Account, Files, Request, Wanted
 from trainyard.platforms.databricks import preflight
 from trainyard.platforms.databricks.client import DatabricksClient
@@ -37,6 +38,8 @@ PAGE = 25
 # that is not located is taken for never started, so that there no clock may be wrong enough.
 CLOCK_MARGIN = timedelta(minutes=5)
 LOCATE_MARGIN = timedelta(days=1)
+# Characters that a workspace's status has room for.
+LONGEST_WORKSPACE_ID = 64
 
 
 class DatabricksConnection:
@@ -63,9 +66,13 @@ class DatabricksConnection:
                 "GET", "/api/2.0/preview/scim/v2/Me", response_headers=["x-databricks-org-id"]
             )
         )
-        if not isinstance(me, dict) or not me.get("userName"):
+        name = me.get("userName") if isinstance(me, dict) else None
+        # Both go into a status, which has room for these, and could not be written with more.
+        if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME:
             raise Unreachable("the workspace does not say who we are", reason="PlatformAnswerMalformed")
-        return Account(str(me["userName"]), me.get("x-databricks-org-id"))
+        workspace_id = me.get("x-databricks-org-id")
+        fits = isinstance(workspace_id, str) and len(workspace_id) <= LONGEST_WORKSPACE_ID
+        return Account(name, workspace_id if fits else None)
 
     def submit(self, request: Request) -> Submitted:
         """Uploads the code, makes or finds the MLflow run, and starts the run, unless that took too long."""
