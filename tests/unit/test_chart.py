@@ -177,11 +177,21 @@ def test_the_operator_finds_its_clouds_where_the_chart_puts_them() -> None:
 
 
 def test_the_operator_knows_every_flag_that_the_chart_gives_it() -> None:
-    given = set(re.findall(r"- (--[a-z-]+)", (CHART / "templates/deployment.yaml").read_text()))
+    given = set(re.findall(r'- (?:\{\{ printf ")?(--[a-z-]+)', (CHART / "templates/deployment.yaml").read_text()))
     command = typer.main.get_command(app)
     known = {option for each in command.commands["operator"].params for option in each.opts}
     assert "--all-namespaces" in given
     assert given - known == set()
+
+
+def test_no_value_that_is_free_text_can_become_other_yaml() -> None:
+    """`prod #1` would be cut off without a word, `a: b` be no argument at all."""
+    deployment = (CHART / "templates/deployment.yaml").read_text()
+    bare = set(re.findall(r"- (--[a-z-]+)=[^\n]*\{\{", deployment))
+    numbers = {"--git-seconds", "--git-max-bytes", "--git-max-files", "--log-characters"}
+    # Words of a list, and names for which the values' schema has a pattern.
+    assert bare == numbers | {"--log-format", "--namespace", "--azure-cloud"}
+    assert re.findall(r'- \{\{ printf "--[a-z-]+=%s" [.A-Za-z]+ \}\}', deployment) == []
 
 
 def test_one_value_has_aks_give_the_operator_its_workload_identity() -> None:

@@ -15,7 +15,7 @@ COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 
 def test_each_argument_of_the_chart_that_the_doctor_has_is_in_its_environment() -> None:
-    given = set(re.findall(r"^ +- (--[a-z-]+)=", TEMPLATE, re.MULTILINE))
+    given = set(re.findall(r'^ +- (?:\{\{ printf ")?(--[a-z-]+)=', TEMPLATE, re.MULTILINE))
     shared = {
         option.opts[0]: option.envvar
         for option in COMMANDS["doctor"].params
