@@ -108,6 +108,15 @@ def test_a_mode_that_the_operator_does_not_have_is_told_by_its_name() -> None:
     assert refused.value.reason == "ModeNotAllowed"
 
 
+@pytest.mark.parametrize("pinned", [None, {"federated": {"serviceAccountName": "trainer"}}])
+def test_a_pin_that_lacks_what_its_mode_needs_is_told(pinned: dict[str, Any] | None) -> None:
+    """A status that an older CRD has taken a field out of, or that somebody else has written."""
+    identity = None if pinned is None else Identity.model_validate(pinned)
+    with pytest.raises(IdentityError, match="pins no identity of the mode managedIdentity") as caught:
+        broker().source(Target("databricks", HOST, "app", MANAGED_IDENTITY, "", "", identity), "team", "")
+    assert caught.value.reason == "InvalidSpec"
+
+
 def test_a_source_is_one_per_target_namespace_and_scope() -> None:
     made, cloud = broker(), clouds.AZURE_PUBLIC
     first = made.source(azure(), "team", cloud.arm_scope)

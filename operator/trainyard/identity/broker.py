@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 
-from trainyard.api.identity import MODES, OPERATOR_WIDE, Identity
+from trainyard.api.identity import FEDERATED, MODES, OPERATOR_WIDE, Identity
 from trainyard.api.workspace import ClusterMLWorkspaceSpec, MLWorkspaceSpec
 from trainyard.core.errors import IdentityError
 from trainyard.core.snapshot import Target
@@ -97,7 +97,8 @@ class Broker:
 
         Raises:
             ValueError: the scope is none of the target's.
-            IdentityError: ModeNotAllowed, or what the mode raises.
+            IdentityError: ModeNotAllowed; InvalidSpec, of an attempt that lacks what its mode needs; or what the mode
+                raises.
         """
         allowed = scopes(target)
         if not scope:
@@ -105,6 +106,12 @@ class Broker:
         if scope not in allowed:
             raise ValueError(f"{scope} is no scope of {target.host}")
         mode = self._mode(target.mode)
+        if (target.identity.mode if target.identity is not None else FEDERATED) != target.mode:
+            raise IdentityError(
+                f"the attempt pins no identity of the mode {target.mode}: its status was written by somebody else, or "
+                "kept by an older CRD of MLTrainingRun; apply the files in crds/, and start the run anew",
+                reason="InvalidSpec",
+            )
         return self._sources.get((target, namespace, scope), lambda: mode.source(target, namespace, scope))
 
     def _speaking(self, workspace: MLWorkspaceSpec, namespace: str) -> Speaker:
