@@ -44,8 +44,25 @@ def test_a_token_in_any_text_of_a_record_is_blotted_out(text: str) -> None:
     assert "[redacted]" in found["event"]
 
 
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "dapi0123456789abcdef0123456789abcdef-3",
+        "dose0123456789abcdef0123456789abcdef",
+        "Basic Y2xpZW50OnNlY3JldC13b3Jkcw==",
+        "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA\n-----END RSA PRIVATE KEY-----",
+        "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhk",
+    ],
+)
+def test_what_a_secret_may_hold_is_blotted_out(kept: str) -> None:
+    told = str(logs.redact(None, "info", {"event": f"got {kept} and no more"})["event"])
+    assert told.startswith("got [redacted]")
+    for part in ("0123456789", "Y2xpZW50", "MII"):
+        assert part not in told
+
+
 def test_plain_words_stay_as_they_are() -> None:
-    event = {"event": "the bearer", "error": "eyJ is how a JWT begins"}
+    event = {"event": "the bearer", "error": "eyJ is how a JWT begins, basic words and a dose of dapi"}
     assert logs.redact(None, "info", dict(event)) == event
 
 

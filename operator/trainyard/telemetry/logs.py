@@ -9,7 +9,12 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 # A JWT, or what follows "Bearer": the last line of defence, behind never passing a token to a log in the first place.
-_SECRET = re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?|(?i:bearer)\s+[^\s\"']+")
+# JWTs, tokens and secrets of Databricks, what an Authorization header holds, private keys.
+_SECRET = re.compile(
+    r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?|(?i:bearer)\s+[^\s\"']+"
+    r"|\b(?:dapi|dose)[0-9a-f]{16,}(?:-[0-9]+)?|(?i:basic)\s+[A-Za-z0-9+/]{16,}=*"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[^-]*-----END [A-Z ]*PRIVATE KEY-----|[^-]*)"
+)
 _QUIET = ("kopf", "databricks", "urllib3", "asyncio", "kubernetes", "httpx", "azure", "msal")
 
 
