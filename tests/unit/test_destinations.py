@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from tests.unit.test_code_finder import run
+from trainyard.api.identity import Identity
 from trainyard.api.training_run import Attempt
 from trainyard.api.workspace import LogDestination
 from trainyard.audit.log import AuditLog
 from trainyard.controllers.destinations import Destinations, _Key
 from trainyard.controllers.settings import StorageEndpoints
 from trainyard.core.errors import IdentityError
-from trainyard.identity.base import DATABRICKS_CLIENT_ID, ServiceAccountRef
+from trainyard.identity.base import AZURE_CLIENT_ID, DATABRICKS_CLIENT_ID, ServiceAccountRef
 
 S3 = LogDestination.model_validate(
     {"s3": {"bucket": "logs", "region": "eu-west-1", "roleArn": "arn:aws:iam::123456789012:role/logs"}}
@@ -64,6 +65,18 @@ def test_a_service_account_that_does_not_opt_in_to_that_principal_is_not_used_fo
     with pytest.raises(IdentityError):
         keeping("train", "text")
     assert accounts.minted == []
+
+
+def test_an_attempt_that_signed_in_at_entra_has_its_logs_kept_by_that_consent() -> None:
+    """Its principal is the one of Azure's annotation, whichever platform it ran on."""
+    by_entra = {"federated": {"serviceAccountName": "trainer", "entra": {"tenantId": "contoso.com"}}}
+    accounts = Accounts()
+    accounts.annotations = lambda _account: {DATABRICKS_CLIENT_ID: "p", AZURE_CLIENT_ID: "azure-app"}  # type: ignore[method-assign]
+    for identity, principal in ((None, "p"), (Identity.model_validate(by_entra), "azure-app")):
+        pinned = {"identity": identity, "principal": principal, "service_account": "trainer"}
+        keeping = destinations(accounts).keeping(RUN, attempt().model_copy(update=pinned), S3, None)
+        assert keeping is not None
+        assert destinations(accounts)._assertions(keeping._at)("sts.amazonaws.com")
 
 
 def test_a_resource_can_not_widen_where_assertions_go() -> None:

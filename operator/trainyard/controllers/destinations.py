@@ -22,6 +22,7 @@ from trainyard.core.snapshot import RunSnapshot
 from trainyard.identity.assertion import mint
 from trainyard.identity.base import ServiceAccountRef, ServiceAccounts
 from trainyard.identity.consent import require_consent
+from trainyard.identity.federated import ENTRA
 from trainyard.identity.hosts import HostPolicy
 from trainyard.keeping.base import Assertions, LogStore
 from trainyard.keeping.volume import VolumeLogStore
@@ -47,7 +48,10 @@ log = structlog.get_logger(__name__)
 
 
 class _Key(NamedTuple):
-    """Who writes where: pinned to a platform, a host and a principal, the destination as JSON."""
+    """Who writes where: pinned to a host and a principal, the destination as JSON.
+
+    `platform` is whose annotation named the principal, see `identity.consent`.
+    """
 
     account: ServiceAccountRef
     platform: str
@@ -178,7 +182,14 @@ class Destinations:
         if destination is None:
             return None
         account = ServiceAccountRef(run.namespace, attempt.service_account or "")
-        at = _Key(account, attempt.platform, attempt.host, attempt.principal, destination.model_dump_json())
+        by_entra = attempt.identity is not None and attempt.identity.entra is not None
+        at = _Key(
+            account,
+            ENTRA if by_entra else attempt.platform,
+            attempt.host,
+            attempt.principal,
+            destination.model_dump_json(),
+        )
 
         def store() -> LogStore | None:
             if destination.volume is not None:
