@@ -5,6 +5,7 @@ make compute and change the workspace); commands: Azure CLI, `az role assignment
 """
 
 import re
+import shlex
 
 # "The client 'X' with object id 'Y' does not have authorization to perform action 'A' over scope 'S' or the scope is
 # invalid." (Azure documentation, "Troubleshoot Azure RBAC").
@@ -33,7 +34,7 @@ def role_for(action: str) -> str:
 
 def assignment(role: str, holder: str, scope: str) -> str:
     """The command that gives somebody a role on a scope. `holder` is an object id or a client id."""
-    return f'az role assignment create --assignee {holder} --role "{role}" --scope {scope}'
+    return f'az role assignment create --assignee {shlex.quote(holder)} --role "{role}" --scope {shlex.quote(scope)}'
 
 
 def of_refusal(words: str) -> str:

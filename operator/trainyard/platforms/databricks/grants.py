@@ -5,6 +5,8 @@ what the submitter has made or may manage, and nothing that is held already. Nev
 (Databricks Permissions API, "Update object permissions").
 """
 
+import json
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -79,5 +81,5 @@ def command(where: str, identity: RunsAs, level: str) -> str:
     """The command of the Databricks CLI that grants a level on an object of the workspace."""
     kind, _, object_id = where.partition("/")
     ((key, name),) = named(identity).items()
-    entry = f'{{"{key}": "{name}", "permission_level": "{level}"}}'
-    return f"databricks permissions update {kind} {object_id} --json '{{\"access_control_list\": [{entry}]}}'"
+    body = json.dumps({"access_control_list": [{key: name, "permission_level": level}]})
+    return shlex.join(["databricks", "permissions", "update", kind, object_id, "--json", body])

@@ -4,6 +4,8 @@ SQL: Databricks documentation, "GRANT" (a registered model is a FUNCTION there: 
 commands: the Databricks CLI's own groups (permissions, secrets).
 """
 
+import shlex
+
 from trainyard.platforms.base import RunsAs
 from trainyard.platforms.databricks.grants import command
 
@@ -20,8 +22,13 @@ SQL_TYPE = {
 def grant(right: str, kind: str, name: str, holder: str) -> str:
     """The SQL statement for a right of Unity Catalog."""
     parts = [name] if kind == "external-location" else name.split(".")
-    quoted = ".".join(f"`{part}`" for part in parts)
-    return f"GRANT {right} ON {SQL_TYPE[kind]} {quoted} TO `{holder}`"
+    quoted = ".".join(_in_sql(part) for part in parts)
+    return f"GRANT {right} ON {SQL_TYPE[kind]} {quoted} TO {_in_sql(holder)}"
+
+
+def _in_sql(name: str) -> str:
+    """Delimited (Databricks SQL reference, "Identifiers": a backtick in it is written twice)."""
+    return "`" + name.replace("`", "``") + "`"
 
 
 def level(kind: str, object_id: str, holder: str, wanted: str) -> str:
@@ -32,12 +39,12 @@ def level(kind: str, object_id: str, holder: str, wanted: str) -> str:
 
 def secret_acl(scope: str, holder: str) -> str:
     """The command that lets somebody read the secrets of a scope."""
-    return f"databricks secrets put-acl {scope} {holder} READ"
+    return shlex.join(["databricks", "secrets", "put-acl", scope, holder, "READ"])
 
 
 def secret(scope: str, key: str) -> str:
     """The command that makes a secret."""
-    return f"databricks secrets put-secret {scope} {key}"
+    return shlex.join(["databricks", "secrets", "put-secret", scope, key])
 
 
 def entitlement(holder: str) -> str:
