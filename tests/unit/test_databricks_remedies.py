@@ -24,14 +24,8 @@ def test_a_command_in_a_message_has_each_name_as_one_word(name: str) -> None:
     assert words[:5] == ["databricks", "permissions", "update", "clusters", name]
     [entry] = json.loads(words[6])["access_control_list"]
     assert name in entry.values()
-    assert read_by_a_shell(remedies.secret_acl("scope", name)) == [
-        "databricks",
-        "secrets",
-        "put-acl",
-        "scope",
-        name,
-        "READ",
-    ]
+    secrets = ["databricks", "secrets"]
+    assert read_by_a_shell(remedies.secret_acl("scope", name)) == [*secrets, "put-acl", "scope", name, "READ"]
     assert read_by_a_shell(remedies.secret("scope", name)) == [*secrets, "put-secret", "scope", name]
 
 
