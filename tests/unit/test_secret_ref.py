@@ -1,6 +1,7 @@
 """Which Secrets the mode secretRef uses, and what it says of those that it does not; nothing here asks a platform."""
 
 import io
+import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -321,6 +322,14 @@ def test_what_is_no_certificate_with_its_key_is_told(entries: dict[str, str], ke
     error = bad(tls(**{name: value.format(**parts) for name, value in entries.items()}))
     assert words in error.message
     assert f"key {key}" in error.message
+
+
+def test_a_certificate_of_a_version_that_does_not_exist_is_told() -> None:
+    der = ssl.PEM_cert_to_DER_cert(certificate_pem())
+    version = b"\xa0\x03\x02\x01"  # RFC 5280, 4.1: [0] EXPLICIT INTEGER
+    assert der.count(version + b"\x02") == 1
+    odd = ssl.DER_cert_to_PEM_cert(der.replace(version + b"\x02", version + b"\x07"))
+    assert bad(tls(tls_crt=odd, tls_key=key_pem())).reason == "SecretUnusable"
 
 
 def test_a_key_of_another_certificate_is_told_before_anything_is_signed() -> None:

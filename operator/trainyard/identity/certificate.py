@@ -67,15 +67,16 @@ def _checked(chain: str, where: str, key: str, key_at: str, secret: SecretRef, n
     try:
         certificates = x509.load_pem_x509_certificates(chain.encode())
         signing = next((each for each in certificates if each.public_key() == private.public_key()), None)
-    except (ValueError, UnsupportedAlgorithm):
+        life = None if signing is None else (signing.not_valid_before_utc, signing.not_valid_after_utc)
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         raise unusable(secret, where, "holds no certificate in PEM (-----BEGIN CERTIFICATE-----)") from None
-    if signing is None:
+    if signing is None or life is None:
         raise IdentityError(
             f"the private key in key {key_at} of Secret {secret.namespace}/{secret.name} belongs to no certificate in "
             f"key {where}; store the two that were made together",
             reason="CertificateKeyMismatch",
         )
-    begins_at, ends_at = signing.not_valid_before_utc, signing.not_valid_after_utc
+    begins_at, ends_at = life
     told = f"the certificate in key {where} of Secret {secret.namespace}/{secret.name}"
     if now >= ends_at:
         raise IdentityError(
