@@ -273,7 +273,7 @@ def test_a_fork_of_the_parent_does_not_keep_what_it_started_alive(home: Path) ->
         "import os, sys; from pathlib import Path; from trainyard_localcluster.supervision import Supervised; "
         "home = Path(sys.argv[1]); (home / 'log').touch(); supervised = Supervised(home); "
         "supervised.start('tail', ['tail', '-f', str(home / 'log')], {'PATH': os.defpath}, home, home / 'tail.log'); "
-        "print(os.fork(), flush=True); sys.stdin.read()"
+        "os.write(1, b'%d\\n' % os.fork()); sys.stdin.read()"  # one write each, as both write to one pipe
     )
     parent = subprocess.Popen(
         [sys.executable, "-c", fork_and_wait, home], stdin=subprocess.PIPE, stdout=subprocess.PIPE
