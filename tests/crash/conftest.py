@@ -30,6 +30,13 @@ ROWS = pytest.StashKey[list[Row]]()
 
 
 @pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """A control plane of these suites' own: an operator would act on what another suite left, once, at a point of ours."""
+    with LocalCluster.start(tmp_path_factory.mktemp("cluster"), audit=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def _crash_stage(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with stage(tmp_path_factory.mktemp("crash"), "crash", cluster) as made:
         yield made
