@@ -31,7 +31,7 @@ ROWS = pytest.StashKey[list[Row]]()
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    """A control plane of these suites' own: an operator would act on what another suite left, once, at a point of ours."""
+    """A control plane of these suites' own: what another suite left behind would be acted on, once, in our walks."""
     with LocalCluster.start(tmp_path_factory.mktemp("cluster"), audit=True) as running:
         yield running
 
