@@ -46,7 +46,7 @@ def _crash_stage(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory
 def crash_stage(_crash_stage: Stage) -> Iterator[Stage]:
     """One stage for all points: each has a namespace, a team and a schema of its own.
 
-    Its operator ends with the test, since other tests' operators use the same control plane.
+    Its operator ends with the test, so that the next one begins with an operator that knows nothing.
     """
     yield _crash_stage
     _crash_stage.kill()
