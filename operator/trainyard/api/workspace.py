@@ -234,6 +234,17 @@ class MLWorkspaceSpec(ApiModel):
             description="Workspace folder that experiments are made in. Absent: the home folder of the principal.",
         ),
     ] = None
+    endpoint_prefix: Annotated[
+        str | None,
+        Field(
+            default=None,
+            min_length=1,
+            max_length=12,
+            pattern=r"^[a-zA-Z]([a-zA-Z0-9-]*[a-zA-Z0-9])?$",
+            description="What the names of endpoints begin with, where a ModelDeployment names none. On Azure ML, "
+            "names are shared by a whole region. Absent: the namespace's name.",
+        ),
+    ] = None
     data_roots: Annotated[
         dict[ShortName, DataRoot],
         Field(
