@@ -24,7 +24,7 @@ from trainyard_localcluster import LocalCluster, require_local
 from trainyard_localcluster.api import ApiError
 from trainyard_localcluster.kubeconfig import write_kubeconfig
 
-KINDS = 3  # watched by the operator
+KINDS = 4  # watched by the operator
 POLL_SECONDS = 0.3
 SETTLE_SECONDS = 2.0
 # A step of a journey that takes longer than this on the slowest machine will never come.

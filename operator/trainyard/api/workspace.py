@@ -355,6 +355,14 @@ class WorkspaceStatus(ApiModel):
         int | None,
         Field(default=None, ge=0, description="Absent unless deletion waits for runs: how many it waits for."),
     ] = None
+    active_deployments: Annotated[
+        int | None,
+        Field(
+            default=None,
+            ge=0,
+            description="Absent unless deletion waits for ModelDeployments with an endpoint: how many it waits for.",
+        ),
+    ] = None
 
     def condition(self, kind: str) -> Condition | None:
         """The condition of that type, if it has been written."""
