@@ -61,6 +61,14 @@ class Serving(ApiModel):
     ]
     traffic: Annotated[int, Field(ge=0, le=100, description="Percent of the requests when all is rolled out.")]
     origin: Annotated[Origin | None, Field(default=None, description="What made it, as far as known.")] = None
+    source: Annotated[
+        str | None,
+        Field(
+            default=None,
+            max_length=420,
+            description="What in spec.models it was resolved from: version:wine:3, alias:wine:champion, run:NAME.",
+        ),
+    ] = None
 
 
 class Revision(ApiModel):
@@ -117,6 +125,12 @@ class RolloutStatus(ApiModel):
     held_since: Annotated[
         Time | None, Field(default=None, description="When the platform was first seen to give that share.")
     ] = None
+    sent_at: Annotated[
+        Time | None, Field(default=None, description="When the platform was first asked for a change in this stage.")
+    ] = None
+    answered: Annotated[
+        bool | None, Field(default=None, description="True once what is new was to answer requests.")
+    ] = None
     checks: Annotated[
         list[CheckResult],
         Field(default_factory=list, max_length=32, description="What the checks of this step have found."),
@@ -172,6 +186,9 @@ class EndpointStatus(ApiModel):
             default=None,
             description="The workspace's identity as it was then. Absent: federated, by the ServiceAccount alone.",
         ),
+    ] = None
+    cluster: Annotated[
+        str | None, Field(default=None, max_length=255, description="What the tag trainyard_cluster on it says.")
     ] = None
     made: Annotated[
         bool | None, Field(default=None, description="True once it has been seen to be there and ours.")

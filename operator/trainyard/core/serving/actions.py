@@ -27,7 +27,8 @@ __all__ = [
 class Reach:
     """Look at the endpoint and, with `change`, ask for the one next change that brings it nearer to the plan.
 
-    Sets `ServingObserved.reached`.
+    Sets `ServingObserved.asked` to the plan's digest before the platform is asked, and `reached` by its answer, which
+    also takes back `deleted_at`, `looked_at` and `gone`: they may be of an endpoint that was there before this one.
     """
 
     plan: EndpointPlan
@@ -58,14 +59,17 @@ class FetchLogs:
 
 @dataclass(frozen=True, slots=True)
 class DeleteEndpoint:
-    """Ask the platform to delete the endpoint, if it is ours. Sets `deleted_at`, or `gone`."""
+    """Ask the platform to delete the endpoint, if it is ours.
+
+    Sets `deleted_at` and `looked_at`, and `gone` if nothing is left.
+    """
 
     endpoint: str
 
 
 @dataclass(frozen=True, slots=True)
 class FindEndpoint:
-    """Look whether the endpoint is still there and ours. Sets `gone`."""
+    """Look whether the endpoint is still there and ours. Sets `looked_at`, and `gone` if it is not."""
 
     endpoint: str
 

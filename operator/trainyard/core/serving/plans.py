@@ -29,12 +29,15 @@ def shares(before: Sequence[Serving], after: Sequence[Serving], percent: int) ->
     return whole
 
 
+_NOT_SEEN = {"origin", "source", "traffic", "name"}
+
+
 def plan_digest(plan: EndpointPlan) -> str:
     """Tells plans apart by everything that can be seen of the endpoint; the number of the revision is not among it."""
     seen = {
         "endpoint": plan.endpoint,
         "uid": plan.owner.uid,
-        "served": [each.model_dump(mode="json", exclude={"origin", "traffic", "name"}) for each in plan.served],
+        "served": [each.model_dump(mode="json", exclude=_NOT_SEEN) for each in plan.served],
         "traffic": dict(plan.traffic),
         "auth": plan.auth,
         "request_logging": plan.request_logging.wire() if plan.request_logging is not None else None,
@@ -46,7 +49,7 @@ def plan_digest(plan: EndpointPlan) -> str:
 
 def revision_digest(served: Sequence[Serving]) -> str:
     """Tells revisions apart by what they serve; where it came from is not among it."""
-    return digest_of([each.model_dump(mode="json", exclude={"origin"}) for each in served])
+    return digest_of([each.model_dump(mode="json", exclude={"origin", "source"}) for each in served])
 
 
 def served_name(name: str, content: Mapping[str, object]) -> str:

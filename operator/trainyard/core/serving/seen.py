@@ -107,9 +107,11 @@ class ServingObserved:
     """What this process has learned of one deployment. Empty after a restart; nothing in it is needed for safety."""
 
     reached: Reached | None = None
+    asked: str = ""  # digest of the plan of the last Reach, whether or not it worked: a refusal is of that plan
     checked: Checked | None = None
     logs: Mapping[str, str] = field(default_factory=dict)  # by served name; "" where the platform has none
     deleted_at: datetime | None = None  # the deletion was asked for
     gone: bool = False  # the endpoint was looked for and is not there, or is not ours
+    looked_at: datetime | None = None  # when it was last looked for: by DeleteEndpoint or FindEndpoint
     deletion_seen_at: datetime | None = None
     trouble: Trouble | None = None
