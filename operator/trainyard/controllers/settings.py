@@ -87,6 +87,6 @@ class OperatorSettings:
     """How long the rules of runs wait."""
 
     serving: ServingLimits = field(default_factory=ServingLimits)
-    """How long the rules of deployments wait. An endpoint that moves is looked at every 10 s, as runs are. One that is as
-    it should be, every 60 s: what a person or the platform changed is told within a minute, and the most endpoints that a
-    region takes (Azure ML: 100) are less than four requests a second."""
+    """How long the rules of deployments wait. An endpoint that moves is looked at every 10 s, as runs are. One that is
+    as it should be, every 60 s: what a person or the platform changed is told within a minute, and the most endpoints
+    that a region takes (Azure ML: 100) are less than four requests a second."""

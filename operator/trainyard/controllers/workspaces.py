@@ -1,7 +1,7 @@
 """Reconciles MLWorkspace and ClusterMLWorkspace: is the host allowed, does the identity work?
 
-Called by the operator's dispatcher. A workspace keeps our finalizer, so that the runs in it can still be stopped, and the
-endpoints deleted, when it is deleted together with them.
+Called by the operator's dispatcher. A workspace keeps our finalizer, so that the runs in it can still be stopped, and
+the endpoints deleted, when it is deleted together with them.
 """
 
 from collections.abc import Callable, Mapping
