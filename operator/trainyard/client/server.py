@@ -16,9 +16,9 @@ from urllib3.exceptions import HTTPError
 from trainyard.api.base import API_VERSION, GROUP, VERSION
 from trainyard.client.errors import ClientError, NotAllowed, NotFound, Problem, Refused, Unreachable
 
-RUNS = "mltrainingruns"
 LOGS = "mlrunlogs"
-RUN_KIND = "MLTrainingRun"
+# Who manages the fields that `apply` sets.
+MANAGER = "trainyard"
 
 # Connect and read, in seconds. Admission may take up to 30 s.
 TIMEOUT = (5.0, 35.0)
@@ -43,49 +43,66 @@ class Server:
         self._custom = client.CustomObjectsApi(api)
         self._core = client.CoreV1Api(api)
 
-    def create_run(self, namespace: str, body: Mapping[str, Any]) -> Object:
-        """Makes the run. Fields that the schema does not have are refused rather than dropped."""
+    def create(self, plural: str, namespace: str, body: Mapping[str, Any]) -> Object:
+        """Makes the object. Fields that the schema does not have are refused rather than dropped."""
         return _asked(
             lambda: self._custom.create_namespaced_custom_object(
-                GROUP, VERSION, namespace, RUNS, dict(body), field_validation="Strict", _request_timeout=TIMEOUT
+                GROUP, VERSION, namespace, plural, dict(body), field_validation="Strict", _request_timeout=TIMEOUT
             )
         )
 
-    def get_run(self, namespace: str, name: str) -> Object:
-        """The run now."""
-        return self._get(namespace, RUNS, name)
+    def apply(self, plural: str, namespace: str, name: str, body: Mapping[str, Any]) -> Object:
+        """Makes the object, or changes it to what the body says (server-side apply), unless another manages a field."""
+        return _asked(
+            lambda: self._custom.patch_namespaced_custom_object(
+                GROUP,
+                VERSION,
+                namespace,
+                plural,
+                name,
+                dict(body),
+                field_manager=MANAGER,
+                field_validation="Strict",
+                _request_timeout=TIMEOUT,
+                _content_type="application/apply-patch+yaml",
+            )
+        )
 
-    def get_log(self, namespace: str, name: str) -> Object:
-        """The MLRunLog of that name."""
-        return self._get(namespace, LOGS, name)
+    def get(self, plural: str, namespace: str, name: str) -> Object:
+        """The object now."""
+        return _asked(
+            lambda: self._custom.get_namespaced_custom_object(
+                GROUP, VERSION, namespace, plural, name, _request_timeout=TIMEOUT
+            )
+        )
 
-    def list_runs(self, namespace: str | None, selector: str | None = None) -> list[Object]:
-        """The runs of a namespace, or of all, that carry the labels."""
+    def every(self, plural: str, kind: str, namespace: str | None, selector: str | None = None) -> list[Object]:
+        """The objects of a namespace, or of all, that carry the labels."""
         options: Object = {"limit": PAGE, "_request_timeout": TIMEOUT}
         if selector:
             options["label_selector"] = selector
         found: list[Object] = []
         while True:
             if namespace is None:
-                page = _asked(lambda: self._custom.list_cluster_custom_object(GROUP, VERSION, RUNS, **options))
+                page = _asked(lambda: self._custom.list_cluster_custom_object(GROUP, VERSION, plural, **options))
             else:
                 page = _asked(
-                    lambda: self._custom.list_namespaced_custom_object(GROUP, VERSION, namespace, RUNS, **options)
+                    lambda: self._custom.list_namespaced_custom_object(GROUP, VERSION, namespace, plural, **options)
                 )
             # Items of a list carry no kind of their own.
-            found += [{"apiVersion": API_VERSION, "kind": RUN_KIND, **item} for item in page["items"]]
+            found += [{"apiVersion": API_VERSION, "kind": kind, **item} for item in page["items"]]
             options["_continue"] = page.get("metadata", {}).get("continue")
             if not options["_continue"]:
                 return found
 
-    def merge_run_spec(self, namespace: str, name: str, spec: Mapping[str, Any]) -> Object:
+    def merge_spec(self, plural: str, namespace: str, name: str, spec: Mapping[str, Any]) -> Object:
         """A JSON merge patch (RFC 7396) on spec."""
         return _asked(
             lambda: self._custom.patch_namespaced_custom_object(
                 GROUP,
                 VERSION,
                 namespace,
-                RUNS,
+                plural,
                 name,
                 {"spec": dict(spec)},
                 _request_timeout=TIMEOUT,
@@ -93,12 +110,12 @@ class Server:
             )
         )
 
-    def delete_run(self, namespace: str, name: str, uid: str) -> None:
-        """Deletes the run if it is still that one."""
+    def delete(self, plural: str, namespace: str, name: str, uid: str) -> None:
+        """Deletes the object if it is still that one."""
         body = client.V1DeleteOptions(preconditions=client.V1Preconditions(uid=uid))
         _asked(
             lambda: self._custom.delete_namespaced_custom_object(
-                GROUP, VERSION, namespace, RUNS, name, body=body, _request_timeout=TIMEOUT
+                GROUP, VERSION, namespace, plural, name, body=body, _request_timeout=TIMEOUT
             )
         )
 
@@ -111,8 +128,8 @@ class Server:
         )
         return cast(list[Object], json.loads(answer.data)["items"])
 
-    def watch_run(self, namespace: str, name: str, version: str, seconds: int) -> Iterator[tuple[str, Object]]:
-        """Changes of the run after that version, as (type, object), for about so many seconds.
+    def watch(self, plural: str, namespace: str, name: str, version: str, seconds: int) -> Iterator[tuple[str, Object]]:
+        """Changes of the object after that version, as (type, object), for about so many seconds.
 
         Raises WatchExpired when the server no longer knows that version.
         """
@@ -121,7 +138,7 @@ class Server:
                 GROUP,
                 VERSION,
                 namespace,
-                RUNS,
+                plural,
                 watch=True,
                 field_selector=f"metadata.name={name}",
                 resource_version=version,
@@ -139,13 +156,6 @@ class Server:
                     yield kind, obj
         finally:
             answer.close()  # not back into the pool: the server may still be sending
-
-    def _get(self, namespace: str, plural: str, name: str) -> Object:
-        return _asked(
-            lambda: self._custom.get_namespaced_custom_object(
-                GROUP, VERSION, namespace, plural, name, _request_timeout=TIMEOUT
-            )
-        )
 
 
 def _event(line: bytes) -> tuple[str, Object]:
@@ -210,7 +220,10 @@ def error_of(status: int, reason: str, body: Any) -> ClientError:
     if status == 404:
         if told.get("details", {}).get("name"):
             return NotFound(message)
-        return Unreachable(f"the API server does not serve {RUNS}.{GROUP}: install Trainyard, or use another context")
+        return Unreachable(
+            f"the API server does not serve this kind of {GROUP}: install this version of Trainyard, or use another "
+            "context"
+        )
     if status >= 500 or status < 400:
         return Unreachable(message)
     causes = told.get("details", {}).get("causes") or []
