@@ -21,6 +21,7 @@ from trainyard_sandbox.engine.saved_jobs import JobStore
 from trainyard_sandbox.oauth_secrets import OAuthSecrets
 from trainyard_sandbox.principals import Directory, Principal
 from trainyard_sandbox.secret_scopes import SecretScopes
+from trainyard_sandbox.serving.fleet import Fleet
 from trainyard_sandbox.tokens import TokenStore
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ class SandboxState:
     secret_scopes: SecretScopes = field(init=False)
     oauth_secrets: OAuthSecrets = field(init=False)
     jobs: JobStore = field(init=False)
+    serving: Fleet = field(init=False)
     files: WorkspaceFiles | None = None
     securables: Any = None
     catalog: Any = None
@@ -130,6 +132,7 @@ class SandboxState:
         self.secret_scopes = SecretScopes(self.now)
         self.oauth_secrets = OAuthSecrets(self.now)
         self.jobs = JobStore(self.now)
+        self.serving = Fleet(self.data_dir / "serving", self.now)
 
     @property
     def account_issuer(self) -> str:
