@@ -1,0 +1,236 @@
+"""Managed online endpoints of one Azure ML workspace: the Endpoints of `platforms.serving`.
+
+Made by `connection`, called in a lane's thread. Each call looks anew and asks for one change at most; the service
+answers a change before it has done it, and is never waited for (docs/decisions/0021): the next look says. What is sent
+is decided by `serving_steps`, what is seen is told by `serving_states`, both pure. Versions of the API: those whose
+deployments have a dataCollector (2024-04-01) for both, of which the published examples have the same fields.
+"""
+
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from trainyard.api.deployment_status import LOG_CHARACTERS
+from trainyard.core.errors import Missing, Refused, Unreachable
+from trainyard.core.remote import Finding
+from trainyard.core.serving.plans import plan_digest
+from trainyard.core.serving.seen import Measured, Reached, RemoteEndpoint, ResolvedModel, Scored
+from trainyard.platforms.azureml import needs, preflight, serving_metrics
+from trainyard.platforms.azureml.client import AzureMLClient
+from trainyard.platforms.azureml.history import WORKSPACE_VERSION, History
+from trainyard.platforms.azureml.machines import Machines
+from trainyard.platforms.azureml.rights import Rights
+from trainyard.platforms.azureml.serving_models import Models
+from trainyard.platforms.azureml.serving_quota import ServingQuota
+from trainyard.platforms.azureml.serving_scoring import Scoring
+from trainyard.platforms.azureml.serving_states import endpoint_of, permission_status
+from trainyard.platforms.azureml.serving_steps import (
+    BROKEN,
+    Change,
+    Desired,
+    Seen,
+    differences,
+    is_ours,
+    next_request,
+    state_of,
+)
+from trainyard.platforms.base import Need
+from trainyard.platforms.redaction import clean
+from trainyard.platforms.serving import EndpointRequest
+from trainyard.platforms.verdicts import Check, Found
+
+VERSION = "2024-04-01"
+# Seconds from the beginning of a call after which its change is not sent any more; the last request may take 30.
+SEND_WITHIN = 25.0
+LOG_LINES = 200
+CONTAINERS = ("StorageInitializer", "InferenceServer")
+
+
+class AzureMLEndpoints:
+    """The endpoints of one workspace as one principal.
+
+    Args:
+        client: the workspace.
+        history: its services, for the registry of models.
+        scoring: asks endpoints.
+    """
+
+    def __init__(self, client: AzureMLClient, history: History, scoring: Scoring) -> None:
+        self._client = client
+        self._scoring = scoring
+        self._models = Models(client, history)
+        self._lock = threading.Lock()
+        self._location: str | None = None
+        # What was told to have failed, by endpoint: under which plan, and which. Lost in a restart, told once more.
+        self._told: dict[str, tuple[str, frozenset[str]]] = {}
+
+    def resolve(self, model: str, *, version: str | None = None, alias: str | None = None) -> ResolvedModel:
+        """See `platforms.serving.Endpoints`. An alias is the tag `alias` of a version (`mlflow_runs`)."""
+        return self._models.resolve(model, version, alias)
+
+    def preflight(self, request: EndpointRequest) -> tuple[Finding, ...]:
+        """See `platforms.serving.Endpoints`."""
+        rights = Rights(self._client)
+        quota = ServingQuota(
+            Machines(self._client, {}),
+            request.body["deployments"],
+            lambda: self._deployments(request.plan.endpoint),
+        )
+        checks: Mapping[str, Check] = {
+            needs.WORKSPACE: lambda need: self._right(rights, need),
+            needs.SERVED_MODEL: self._models.servable,
+            needs.SERVING_QUOTA: quota.check,
+        }
+        return preflight.looked_at(request.needs, checks)
+
+    def reach(self, request: EndpointRequest, *, change: bool) -> Reached:
+        """See `platforms.serving.Endpoints`."""
+        until = self._client.clock() + SEND_WITHIN
+        plan = request.plan
+        seen, at = self._look(plan.endpoint), datetime.now(UTC)
+        desired = Desired(
+            uid=plan.owner.uid,
+            adopt=plan.adopt,
+            endpoint=request.body["endpoint"],
+            deployments=request.body["deployments"],
+            traffic=plan.traffic,
+            workspace=self._client.workspace.path,
+        )
+        lacks, digest = differences(seen, desired), plan_digest(plan)
+        told = self._told_before(plan.endpoint, digest, seen)
+        step = next_request(seen, desired, told) if change and lacks else None
+        if step is not None:
+            self._send(plan.endpoint, step, until)
+        return Reached(digest, self._remote(request, seen), lacks, step.said if step is not None else None, at)
+
+    def score(self, endpoint: str, served: str | None, rows: list[Mapping[str, Any]], *, seconds: float) -> Scored:
+        """See `platforms.serving.Endpoints`."""
+        properties = self._client.do("GET", _path(endpoint), VERSION).get("properties") or {}
+        uri = str(properties.get("scoringUri") or "")
+        if not uri:
+            raise Unreachable(f"endpoint {endpoint} does not say yet where it is asked", reason="EndpointNotReady")
+        key = self._key(endpoint, str(properties.get("authMode") or ""))
+        return self._scoring.ask(endpoint, uri, served, rows, key, seconds=seconds)
+
+    def measured(self, endpoint: str, served: str, since: datetime, percentile: int) -> Measured:
+        """See `platforms.serving.Endpoints`. Raises Denied without the right to read metrics (Monitoring Reader)."""
+        counted, timed = serving_metrics.queries(served, since, datetime.now(UTC), percentile)
+        path = _path(endpoint) + serving_metrics.PATH
+        answers = [self._client.do("GET", path, serving_metrics.VERSION, query=query) for query in (counted, timed)]
+        return serving_metrics.measured_of(*answers)
+
+    def logs(self, endpoint: str, served: str) -> str:
+        """See `platforms.serving.Endpoints`. What brought its files comes first, what its server printed last."""
+        texts = (self._log(endpoint, served, container) for container in CONTAINERS)
+        return "\n".join(text for text in texts if text)[-LOG_CHARACTERS:]
+
+    def delete(self, endpoint: str, uid: str) -> bool:
+        """See `platforms.serving.Endpoints`. Its deployments go with it."""
+        there = self._endpoint(endpoint)
+        if there is None or not is_ours(there, uid):
+            return False
+        if state_of(there) != "Deleting":
+            try:
+                self._client.do("DELETE", _path(endpoint), VERSION)
+            except Missing:
+                return False
+        return True
+
+    def exists(self, endpoint: str, uid: str) -> bool:
+        """See `platforms.serving.Endpoints`."""
+        there = self._endpoint(endpoint)
+        return there is not None and is_ours(there, uid)
+
+    def _look(self, endpoint: str) -> Seen:
+        there = self._endpoint(endpoint)
+        return Seen(there, self._deployments(endpoint) if there is not None else {})
+
+    def _endpoint(self, endpoint: str) -> dict[str, Any] | None:
+        try:
+            return self._client.do("GET", _path(endpoint), VERSION)
+        except Missing:
+            return None
+
+    def _deployments(self, endpoint: str) -> dict[str, dict[str, Any]]:
+        try:
+            pages = list(self._client.pages(f"{_path(endpoint)}/deployments", VERSION))
+        except Missing:
+            return {}
+        return {str(row["name"]): row for page in pages for row in page if row.get("name")}
+
+    def _told_before(self, endpoint: str, digest: str, seen: Seen) -> frozenset[str]:
+        """What failed and was told to have under this very plan."""
+        failed = {name for name, each in seen.deployments.items() if state_of(each) in BROKEN}
+        if seen.endpoint is not None and state_of(seen.endpoint) in BROKEN:
+            failed.add("")
+        with self._lock:
+            plan, before = self._told.pop(endpoint, ("", frozenset[str]()))
+            if failed:
+                self._told[endpoint] = (digest, frozenset(failed))
+        return before & failed if plan == digest else frozenset()
+
+    def _send(self, endpoint: str, step: Change, until: float) -> None:
+        body = None if step.body is None else {"location": self._region(), **step.body}
+        path = _path(endpoint) + step.path
+        try:
+            self._client.do(step.method, path, VERSION, body=body, until=until)
+        except Missing as error:
+            if step.method != "DELETE":
+                # What is to hold it went away between the look and now.
+                raise Unreachable(error.message) from error
+
+    def _region(self) -> str:
+        """The workspace's region, which its endpoints are in."""
+        with self._lock:
+            found = self._location
+        if found is None:
+            found = str(self._client.do("GET", "", WORKSPACE_VERSION).get("location") or "")
+            if not found:
+                raise Unreachable("the workspace does not say which region it is in", reason="PlatformAnswerMalformed")
+            with self._lock:
+                self._location = found
+        return found
+
+    def _remote(self, request: EndpointRequest, seen: Seen) -> RemoteEndpoint | None:
+        plan, client = request.plan, self._client
+        scope = f"{client.workspace.path}{_path(plan.endpoint)}"
+        query = urlencode(
+            {"wsid": client.workspace.path, **({"tid": client.tenant} if client.tenant else {})}, safe="/"
+        )
+        return endpoint_of(
+            seen,
+            plan.owner.uid,
+            page=f"{client.cloud.studio}/endpoints/realtime/{quote(plan.endpoint, safe='')}/detail?{query}"[:1024],
+            permissions=[permission_status(each, scope) for each in plan.permissions],
+        )
+
+    def _right(self, rights: Rights, need: Need) -> Found:
+        """Who needs it is whoever looks: a plan does not know."""
+        return rights.action(Need(need.kind, need.name, need.right, self._client.principal, need.field))
+
+    def _key(self, endpoint: str, auth: str) -> str | None:
+        """What an endpoint that takes no token of ours is asked with; kept by nobody."""
+        verb, field = {"key": ("listKeys", "primaryKey"), "amltoken": ("token", "accessToken")}.get(
+            auth.lower(), ("", "")
+        )
+        if not verb:
+            return None
+        found = str(self._client.do("POST", f"{_path(endpoint)}/{verb}", VERSION).get(field) or "")
+        if not found:
+            raise Unreachable(f"endpoint {endpoint} gives no key", reason="PlatformAnswerMalformed")
+        return found
+
+    def _log(self, endpoint: str, served: str, container: str) -> str:
+        body = {"containerType": container, "tail": LOG_LINES}
+        path = f"{_path(endpoint)}/deployments/{quote(served, safe='')}/getLogs"
+        try:
+            return clean(str(self._client.do("POST", path, VERSION, body=body).get("content") or "")).strip()
+        except (Missing, Refused):
+            # Neither started yet nor kept any more.
+            return ""
+
+
+def _path(endpoint: str) -> str:
+    return f"/onlineEndpoints/{quote(endpoint, safe='')}"
