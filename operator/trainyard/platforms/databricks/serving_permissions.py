@@ -8,8 +8,12 @@ PUT), which leaves what is inherited; PATCH adds.
 """
 
 import hashlib
+import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from trainyard.api.deployment_status import PermissionStatus
 
 WHO = ("group_name", "user_name", "service_principal_name")
 _KIND = {"group_name": "group", "user_name": "user", "service_principal_name": "servicePrincipal"}
@@ -52,6 +56,25 @@ def surplus(there: Sequence[Entry], wanted: Sequence[Entry], tag: str) -> list[E
     """The entries that we granted, by the tag, and that are not wanted any more."""
     ours, named = marks(tag), {who(entry) for entry in wanted}
     return [entry for entry in there if who(entry) not in named and _digest(who(entry)) in ours]
+
+
+def statuses(there: Sequence[Entry], wanted: Sequence[Entry], endpoint_id: str) -> tuple[PermissionStatus, ...]:
+    """What became of each wanted entry, with the command of the Databricks CLI for one that is not there (yet)."""
+    missing = lacking(there, wanted)
+    return tuple(
+        PermissionStatus(
+            who=who(entry),
+            level=entry["permission_level"],
+            granted=entry not in missing,
+            command=_command(endpoint_id, entry) if entry in missing else None,
+        )
+        for entry in wanted
+    )
+
+
+def _command(endpoint_id: str, entry: Entry) -> str:
+    body = json.dumps({"access_control_list": [dict(entry)]})
+    return shlex.join(["databricks", "permissions", "update", "serving-endpoints", endpoint_id, "--json", body])
 
 
 def marks(tag: str) -> frozenset[str]:

@@ -22,7 +22,8 @@ from trainyard.platforms.databricks.serving_states import (
     tags_of,
     update_of,
 )
-from trainyard.platforms.databricks.serving_translate import TAG_GRANTED
+from trainyard.platforms.databricks.serving_translate import TAG_ADOPTED, TAG_GRANTED, TAG_UID
+from trainyard.platforms.told import OUR_TAGS
 
 ENDPOINTS = "/api/2.0/serving-endpoints"
 PERMISSIONS = "/api/2.0/permissions/serving-endpoints"
@@ -70,6 +71,8 @@ def next_request(seen: Seen, desired: Mapping[str, Any]) -> Step | None:
     if seen.endpoint is None:
         return _creation(desired) if "config" in desired else None
     if "config" not in desired:
+        if not removable(seen.endpoint, _wanted_tags(desired).get(TAG_UID, "")):
+            return None
         return Step("DELETE", f"{ENDPOINTS}/{name}", None, "deletes the endpoint, which is to serve nothing")
     if update_of(seen.endpoint) not in CAME_TO_NOTHING | {NOT_UPDATING}:
         return None
@@ -87,7 +90,8 @@ def differences(seen: Seen, desired: Mapping[str, Any]) -> tuple[str, ...]:
     if seen.endpoint is None:
         return (GONE,) if "config" in desired else ()
     if "config" not in desired:
-        return ("the endpoint is still there",)
+        there = removable(seen.endpoint, _wanted_tags(desired).get(TAG_UID, ""))
+        return ("the endpoint is still there",) if there else ()
     found = [*_of_served(seen.endpoint, desired), *_of_settings(seen, desired)]
     return tuple(each[:LONGEST] for each in found[:MOST_DIFFERENCES])
 
@@ -104,19 +108,35 @@ def failed_with_plan(seen: Seen, desired: Mapping[str, Any]) -> bool:
     return seen.tried and not _is(seen.endpoint, "config", desired["config"])
 
 
+def removable(endpoint: Mapping[str, Any], uid: str) -> bool:
+    """Whether the endpoint is ours to delete: one that was taken over, and still serves what it did before, is not."""
+    tags = tags_of(endpoint)
+    return tags.get(TAG_UID) == uid and TAG_ADOPTED not in tags
+
+
+def letting_go(endpoint: Mapping[str, Any]) -> Step:
+    """Gives back an endpoint that was taken over and still serves what it did before."""
+    ours = sorted(key for key in tags_of(endpoint) if key.startswith(OUR_TAGS))
+    return Step("PATCH", f"{ENDPOINTS}/{endpoint.get('name')}/tags", {"delete_tags": ours}, "gives the endpoint back")
+
+
 def _creation(desired: Mapping[str, Any]) -> Step:
     body = {key: desired[key] for key in ("name", "tags", "config", "ai_gateway") if key in desired}
     return Step("POST", ENDPOINTS, body, f"creates the endpoint with {_listed(desired['config'])}")
 
 
 def _tagging(endpoint: Mapping[str, Any], desired: Mapping[str, Any], *, before: bool) -> Step | None:
-    """`before` anything is granted, whom we may have granted something is added to; after it, it is what is planned."""
-    there, wanted = tags_of(endpoint), {tag["key"]: tag["value"] for tag in desired["tags"]}
+    """`before` all else: that it is ours, and whom we may have granted something. After it: exactly what is planned."""
+    there, wanted = tags_of(endpoint), _wanted_tags(desired)
+    if there.get(TAG_UID) != wanted[TAG_UID] or (
+        TAG_ADOPTED in there and not _is(endpoint, "config", desired["config"])
+    ):
+        wanted[TAG_ADOPTED] = "true"
     if before:
         granted = permissions.joined(there.get(TAG_GRANTED, ""), wanted.get(TAG_GRANTED, ""))
         wanted |= {TAG_GRANTED: granted} if granted else {}
     added = {key: value for key, value in wanted.items() if there.get(key) != value}
-    removed = sorted(set(there) - set(wanted))
+    removed = [] if before else sorted(set(there) - set(wanted))
     if not added and not removed:
         return None
     body: dict[str, Any] = {}
@@ -125,6 +145,10 @@ def _tagging(endpoint: Mapping[str, Any], desired: Mapping[str, Any], *, before:
     if removed:
         body["delete_tags"] = removed
     return Step("PATCH", f"{ENDPOINTS}/{desired['name']}/tags", body, f"sets tags {', '.join([*added, *removed])}")
+
+
+def _wanted_tags(desired: Mapping[str, Any]) -> dict[str, str]:
+    return {tag["key"]: tag["value"] for tag in desired["tags"]}
 
 
 def _configuring(seen: Seen, desired: Mapping[str, Any]) -> Step | None:
@@ -237,7 +261,7 @@ def _of_served(endpoint: Mapping[str, Any], desired: Mapping[str, Any]) -> Itera
 
 def _of_settings(seen: Seen, desired: Mapping[str, Any]) -> Iterator[str]:
     endpoint = seen.endpoint or {}
-    there, wanted = tags_of(endpoint), {tag["key"]: tag["value"] for tag in desired["tags"]}
+    there, wanted = tags_of(endpoint), _wanted_tags(desired)
     for key in sorted({*there, *wanted}):
         if there.get(key) != wanted.get(key):
             was = "absent" if key not in wanted else repr(wanted[key])

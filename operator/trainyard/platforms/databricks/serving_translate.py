@@ -26,7 +26,8 @@ TAG_CLUSTER = "trainyard_cluster"
 TAG_NAMESPACE = "trainyard_namespace"
 TAG_NAME = "trainyard_name"
 TAG_UID = "trainyard_uid"
-TAG_GRANTED = "trainyard_granted"
+TAG_GRANTED = "trainyard_granted"  # whom we granted something, see serving_permissions
+TAG_ADOPTED = "trainyard_adopted"  # it was somebody else's, and still serves what they had there
 # "A serving endpoint can have at most ten served entities" (ServingEndpointsAPI).
 MOST_SERVED = 10
 # Requests answered at a time by one copy of each size, fewest and most (ServedEntityInput.workload_size).
