@@ -244,6 +244,7 @@ class Stand:
                     "cluster": {
                         "jobCluster": {"nodeTypeId": "m5d.large", "dataSecurityMode": "DATA_SECURITY_MODE_DEDICATED"}
                     },
+                    "serving": {"modelServing": {"workloadSize": "Small"}},
                 },
                 "runtimes": {"sklearn": {"sparkVersion": "16.4.x-cpu-ml-scala2.12", "pip": ["scikit-learn"]}},
                 "modelPrefix": "main.ml",
@@ -303,6 +304,7 @@ class Stand:
                 "computeClasses": {
                     "small": {"azureML": {"serverless": {"instanceType": "Standard_DS3_v2"}}},
                     "cluster": {"azureML": {"compute": "cpu-cluster"}},
+                    "serving": {"onlineEndpoint": {"instanceType": "Standard_DS3_v2"}},
                 },
                 "runtimes": {"sklearn": {"pip": ["scikit-learn"]}},
                 **spec,
