@@ -25,6 +25,7 @@ from trainyard.client.errors import (
     WaitTimedOut,
 )
 from trainyard.client.run import Event, Run, RunLog
+from trainyard.client.scoring.score import Scores
 from trainyard.client.trainyard import Trainyard
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "RunLog",
     "RunStalled",
     "RunTimedOut",
+    "Scores",
     "ScoringFailed",
     "Trainyard",
     "Unreachable",

@@ -1,6 +1,6 @@
 """Deployments from Python: the part of the client that is about ModelDeployments. Base of trainyard.Trainyard."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,12 @@ from trainyard.client import promotion
 from trainyard.client.deployment import Deployment
 from trainyard.client.errors import BadManifest, DeploymentFailed, DeploymentStalled, NotFound, Refused, named
 from trainyard.client.following import Clock, Follower
+from trainyard.client.lineage import RunLineage, Runs, ServedVersion, of_deployment, of_run
 from trainyard.client.manifests import in_namespace, read_manifest, to_create
+from trainyard.client.run import Run
+from trainyard.client.scoring import score as scoring
+from trainyard.client.scoring.rows import Row
+from trainyard.client.scoring.score import Scores
 from trainyard.client.server import Server
 
 Manifest = Mapping[str, Any] | str | Path
@@ -125,6 +130,53 @@ class Deployments:
         if number == now.resource["spec"].get("promote"):
             return now
         return Deployment(self._server.merge_spec(Deployment.PLURAL, now.namespace, now.name, promotion.change(number)))
+
+    def score(
+        self,
+        deployment: Deployment | str,
+        rows: Sequence[Row],
+        *,
+        served: str | None = None,
+        timeout: float = scoring.SECONDS,
+        allowed_hosts: Sequence[str] = (),
+        azure_clouds: Sequence[str | Path] = (),
+    ) -> Scores:
+        """Scores rows at the endpoint, as whom the platform's own SDK finds the caller to be, not as the operator.
+
+        Args:
+            deployment: The deployment, or its name.
+            rows: Objects with a value for each column.
+            served: What is to answer whatever its share: a name of spec.models, or of status.servedModels.
+            timeout: Seconds that the answer may take.
+            allowed_hosts: Workspace hosts of Databricks beside the public clouds', as the operator's flag takes them.
+            azure_clouds: Files that describe clouds of Azure beside the public ones, likewise.
+
+        Raises:
+            BadManifest: These are no rows.
+            NotFound: There is no such deployment, endpoint or served model.
+            NotAllowed: There is no credential for the platform, or it lacks the right to ask; says what grants it.
+            Unreachable: There is no usable answer.
+            ScoringFailed: The model could not score them.
+        """
+        return scoring.score(self.deployment(deployment), rows, served, timeout, allowed_hosts, azure_clouds)
+
+    def lineage(self, deployment: Deployment | str) -> tuple[ServedVersion, ...]:
+        """What is behind the endpoint, each with the run, code, data and person that made it, as far as known."""
+        return of_deployment(self.deployment(deployment), self._runs())
+
+    def lineage_of_run(self, run: Run | str, *, all_namespaces: bool = False) -> RunLineage:
+        """What made the run's model, and which deployments of the namespace, or of all, serve it.
+
+        Works for a run that was deleted as long as something serves its model; else raises NotFound.
+        """
+        name, namespace = (run, self.namespace) if isinstance(run, str) else (run.name, run.namespace)
+        plural, kind = Deployment.PLURAL, Deployment.KIND
+        found = self._server.every(plural, kind, None if all_namespaces else namespace)
+        known = self._runs()(namespace, name) if isinstance(run, str) else run
+        return of_run(name, namespace, known, map(Deployment, found))
+
+    def _runs(self) -> Runs:
+        return Runs(lambda namespace, name: Run(self._server.get(Run.PLURAL, namespace, name)))
 
     def delete_deployment(self, deployment: Deployment | str) -> None:
         """Deletes the deployment, and by its deletionPolicy the endpoint first. Another of that name is left alone.
