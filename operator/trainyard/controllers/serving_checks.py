@@ -15,7 +15,7 @@ from trainyard.api.deployment_status import CheckResult, Serving
 from trainyard.controllers import serving_verdicts as verdicts
 from trainyard.controllers.kube import RUN
 from trainyard.controllers.serving_snapshots import run_status
-from trainyard.controllers.serving_verdicts import Silence, Verdict
+from trainyard.controllers.serving_verdicts import Judged, Silence
 from trainyard.controllers.sessions import Session
 from trainyard.controllers.store import Key, Store
 from trainyard.core.errors import Throttled, Unreachable
@@ -61,7 +61,7 @@ class ServingChecks:
         action: AskChecks,
         served: Serving,
     ) -> list[CheckResult]:
-        found: dict[str, Verdict] = {}
+        found: dict[str, Judged] = {}
         checks, endpoint = action.checks, action.plan.endpoint
         rows = checks.smoke.rows if checks.smoke is not None else []
         within = (checks.smoke.within_seconds if checks.smoke is not None else None) or DEFAULT_WITHIN
@@ -88,7 +88,7 @@ class ServingChecks:
             found["RunMetric"] = self._metric(deployment, served, checks.run_metric)
         return [self._result(deployment.uid, action.moment, served.served, name, each) for name, each in found.items()]
 
-    def _result(self, uid: str, moment: str, served: str, check: str, verdict: Verdict) -> CheckResult:
+    def _result(self, uid: str, moment: str, served: str, check: str, verdict: Judged) -> CheckResult:
         outcome = verdict.outcome
         key = (moment, served, check)
         known = self._in_vain.setdefault(uid, {})
@@ -98,22 +98,22 @@ class ServingChecks:
             outcome = "Waiting"
         return CheckResult(check=check, served=served, outcome=outcome, message=clip(verdict.message))
 
-    def _metric(self, deployment: DeploymentSnapshot, served: Serving, wanted: RunMetric) -> Verdict:
+    def _metric(self, deployment: DeploymentSnapshot, served: Serving, wanted: RunMetric) -> Judged:
         origin = served.origin
         if origin is None or origin.run is None:
             message = (
                 f"{served.model}:{served.version} was made by no MLTrainingRun that is known: serve the model of a "
                 "run, or remove checks.runMetric"
             )
-            return Verdict("Failed", message)
+            return Judged("Failed", message)
         run = self._store.get(Key(RUN.name, deployment.namespace, origin.run))
         if run is not None and (origin.uid is None or run["metadata"]["uid"] == origin.uid):
             return verdicts.metric(wanted, origin.run, run_status(run).metrics)
         noted = _noted(deployment, served.served, wanted)
         if noted is not None:
-            return Verdict("Passed", noted)
+            return Judged("Passed", noted)
         message = f"MLTrainingRun {origin.run} is gone, so its metrics can not be read: remove checks.runMetric"
-        return Verdict("Failed", message)
+        return Judged("Failed", message)
 
 
 def _noted(deployment: DeploymentSnapshot, served: str, wanted: RunMetric) -> str | None:

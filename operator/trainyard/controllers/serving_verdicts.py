@@ -30,7 +30,7 @@ class Silence:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Judged:
     """What a check found. `passing` says that it may come and go: it is asked again before it counts as Failed."""
 
     outcome: Literal["Passed", "Failed", "Waiting"]
@@ -38,83 +38,83 @@ class Verdict:
     passing: bool = False
 
 
-def answers(scored: Scored | Silence) -> Verdict:
+def answers(scored: Scored | Silence) -> Judged:
     """Whether the model answers at all; an answer that refuses the rows is one."""
     if isinstance(scored, Silence):
-        return Verdict("Failed", f"it does not answer: {_said(scored.message)}", passing=True)
+        return Judged("Failed", f"it does not answer: {_said(scored.message)}", passing=True)
     if scored.status in _NOT_ASKED:
         mend = "" if scored.status == 404 else "; the operator's identity needs the right to query the endpoint"
-        return Verdict("Failed", f"the platform does not let it be asked ({_answer(scored)}){mend}", passing=True)
+        return Judged("Failed", f"the platform does not let it be asked ({_answer(scored)}){mend}", passing=True)
     if scored.status >= 500:
-        return Verdict("Failed", f"it answers {_answer(scored)}", passing=scored.status in _PASSING)
-    return Verdict("Passed", f"it answers with status {scored.status}")
+        return Judged("Failed", f"it answers {_answer(scored)}", passing=scored.status in _PASSING)
+    return Judged("Passed", f"it answers with status {scored.status}")
 
 
-def smoke(wanted: Smoke, scored: Scored | Silence, *, seconds: int, may_be_cold: bool) -> Verdict:
+def smoke(wanted: Smoke, scored: Scored | Silence, *, seconds: int, may_be_cold: bool) -> Judged:
     """Whether the answer to the smoke request has the expected shape and came in time."""
     if isinstance(scored, Silence):
         if scored.in_time:
-            return Verdict("Failed", f"it does not answer: {_said(scored.message)}", passing=True)
-        return Verdict("Failed", f"it did not answer within {seconds} s", passing=may_be_cold)
+            return Judged("Failed", f"it does not answer: {_said(scored.message)}", passing=True)
+        return Judged("Failed", f"it did not answer within {seconds} s", passing=may_be_cold)
     if scored.status >= 300:
-        return Verdict("Failed", f"it answers {_answer(scored)}", passing=scored.status in _PASSING)
+        return Judged("Failed", f"it answers {_answer(scored)}", passing=scored.status in _PASSING)
     if scored.seconds > seconds:
-        return Verdict("Failed", f"it took {scored.seconds:.1f} s, and may take {seconds}", passing=may_be_cold)
+        return Judged("Failed", f"it took {scored.seconds:.1f} s, and may take {seconds}", passing=may_be_cold)
     predictions = scored.predictions
     if predictions is None:
-        return Verdict("Failed", f"the answer holds no predictions: {_said(scored.text)}")
+        return Judged("Failed", f"the answer holds no predictions: {_said(scored.text)}")
     if len(predictions) != len(wanted.rows):
-        return Verdict("Failed", f"{len(wanted.rows)} rows were sent, and {len(predictions)} predictions came back")
+        return Judged("Failed", f"{len(wanted.rows)} rows were sent, and {len(predictions)} predictions came back")
     for number, prediction in enumerate(predictions, start=1):
         wrong = _unlike(wanted.expect, prediction) if wanted.expect is not None else ""
         if wrong:
-            return Verdict("Failed", f"prediction {number} {wrong}: {_said(_json(prediction))}")
-    return Verdict("Passed", f"{len(predictions)} predictions, all as expected")
+            return Judged("Failed", f"prediction {number} {wrong}: {_said(_json(prediction))}")
+    return Judged("Passed", f"{len(predictions)} predictions, all as expected")
 
 
-def bounds(wanted: Bounds, measured: Measured) -> Verdict:
+def bounds(wanted: Bounds, measured: Measured) -> Judged:
     """Whether errors and latency are within their bounds; Waiting until there is enough to go by."""
     needed = wanted.min_requests or 1
     if measured.requests is None:
-        return Verdict("Waiting", "the platform has measured nothing yet")
+        return Judged("Waiting", "the platform has measured nothing yet")
     if measured.requests < needed:
-        return Verdict("Waiting", f"{measured.requests} of {needed} requests measured")
+        return Judged("Waiting", f"{measured.requests} of {needed} requests measured")
     found = []
     if wanted.max_error_percent is not None:
         if measured.errors is None:
-            return Verdict("Waiting", "the platform does not tell of errors yet")
+            return Judged("Waiting", "the platform does not tell of errors yet")
         percent = 100.0 * measured.errors / measured.requests
         told = f"{percent:.2f}% of {measured.requests} requests failed, at most {wanted.max_error_percent:g}% may"
         if percent > wanted.max_error_percent:
-            return Verdict("Failed", told)
+            return Judged("Failed", told)
         found.append(told)
     if wanted.max_latency_milliseconds is not None:
         if measured.latency_milliseconds is None:
-            return Verdict("Waiting", "the platform does not tell of latency yet")
+            return Judged("Waiting", "the platform does not tell of latency yet")
         percentile = wanted.percentile or DEFAULT_PERCENTILE
         told = (
             f"latency at percentile {percentile} is {measured.latency_milliseconds:.0f} ms, at most "
             f"{wanted.max_latency_milliseconds} ms are allowed"
         )
         if not measured.latency_milliseconds <= wanted.max_latency_milliseconds:
-            return Verdict("Failed", told)
+            return Judged("Failed", told)
         found.append(told)
-    return Verdict("Passed", "; ".join(found))
+    return Judged("Passed", "; ".join(found))
 
 
-def metric(wanted: RunMetric, run: str, metrics: Mapping[str, str]) -> Verdict:
+def metric(wanted: RunMetric, run: str, metrics: Mapping[str, str]) -> Judged:
     """Whether the run's metric is within its bounds."""
     value = metrics.get(wanted.name)
     if value is None:
-        return Verdict("Failed", f"run {run} has no metric {wanted.name}: log it, or remove checks.runMetric")
+        return Judged("Failed", f"run {run} has no metric {wanted.name}: log it, or remove checks.runMetric")
     told = metric_told(wanted, value)
     try:
         number = float(value)
     except ValueError:
-        return Verdict("Failed", told)
+        return Judged("Failed", told)
     low = wanted.minimum is None or number >= wanted.minimum
     high = wanted.maximum is None or number <= wanted.maximum
-    return Verdict("Passed" if low and high and isfinite(number) else "Failed", told)
+    return Judged("Passed" if low and high and isfinite(number) else "Failed", told)
 
 
 def metric_told(wanted: RunMetric, value: str) -> str:
