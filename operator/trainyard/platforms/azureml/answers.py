@@ -6,6 +6,7 @@ Read in: Azure documentation, "Common API error codes", "Request limits and thro
 MicrosoftDocs/azure-docs#122250. 429 and 5xx never get here: the transport judges them.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,6 +18,7 @@ from trainyard.platforms.azureml import remedies
 from trainyard.platforms.limits import PlatformBusy, QuotaReached
 
 ALREADY_EXISTS = "AlreadyExists"
+MOST_WORDS = 700  # characters
 
 _RUN = re.compile(r"/(?:jobs|runs|onlineEndpoints)/([^/]+)")
 _ENDPOINT = "/onlineEndpoints/"
@@ -62,6 +64,8 @@ class AzureDialect:
                 return _by_mlflow_code(answer, document["error_code"], _words(document, answer))
             return _unexplained(answer)
         words, found = _words(error, answer), tuple(codes(error))
+        if _ENDPOINT in answer.path:
+            words = " ".join([words, *_details(error)])[:MOST_WORDS]
         return self._by_code(answer, found, words)
 
     def remote_id(self, answer: Answer) -> str | None:
@@ -114,6 +118,20 @@ def _of_endpoint(answer: Answer, words: str) -> PlatformError | None:
     if answer.method != "GET" and (answer.status == 409 or _BUSY.search(words)):
         return PlatformBusy(words)
     return None
+
+
+def _details(error: Mapping[str, Any]) -> Iterator[str]:
+    """What the service behind online endpoints said, which is passed on as JSON in a text ("errors", by field)."""
+    for each in error.get("details") or ():
+        text = str(each.get("message") or "") if isinstance(each, Mapping) else ""
+        try:
+            said = json.loads(text)
+        except (ValueError, RecursionError):
+            said = None
+        errors = said.get("errors") if isinstance(said, dict) else None
+        for sentences in errors.values() if isinstance(errors, dict) else ([text],):
+            for sentence in sentences if isinstance(sentences, list) else ():
+                yield " ".join(str(sentence).split())
 
 
 def codes(error: Mapping[str, Any]) -> Iterator[str]:
@@ -212,5 +230,5 @@ def _unexplained(answer: Answer) -> PlatformError:
 
 
 def _words(document: Mapping[str, Any], answer: Answer) -> str:
-    text = " ".join(str(document.get("message") or "").split())[:700]
+    text = " ".join(str(document.get("message") or "").split())[:MOST_WORDS]
     return text or f"{urlsplit(answer.url).netloc} answered {answer.status} {document.get('code') or ''}".rstrip()

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from trainyard.api.deployment_status import LOG_CHARACTERS
-from trainyard.core.errors import Missing, Refused, Unreachable
+from trainyard.core.errors import Denied, Missing, Refused, Unreachable
 from trainyard.core.remote import Finding
 from trainyard.core.serving.plans import plan_digest
 from trainyard.core.serving.seen import Measured, Reached, RemoteEndpoint, ResolvedModel, Scored
@@ -25,7 +25,7 @@ from trainyard.platforms.azureml.rights import Rights
 from trainyard.platforms.azureml.serving_models import Models
 from trainyard.platforms.azureml.serving_quota import ServingQuota
 from trainyard.platforms.azureml.serving_scoring import Scoring
-from trainyard.platforms.azureml.serving_states import endpoint_of, permission_status
+from trainyard.platforms.azureml.serving_states import endpoint_of, operation_of, permission_status, reason_of
 from trainyard.platforms.azureml.serving_steps import (
     BROKEN,
     Change,
@@ -193,17 +193,29 @@ class AzureMLEndpoints:
                 self._location = found
         return found
 
+    def _why(self, resource: Mapping[str, Any]) -> str:
+        """Why the last operation on it failed, as far as this identity is told."""
+        url = operation_of(resource)
+        if not url:
+            return ""
+        try:
+            return clean(reason_of(self._client.operation(url)))
+        except (Denied, Missing, Refused):
+            return ""
+
     def _remote(self, request: EndpointRequest, seen: Seen) -> RemoteEndpoint | None:
         plan, client = request.plan, self._client
         scope = f"{client.workspace.path}{_path(plan.endpoint)}"
         query = urlencode(
             {"wsid": client.workspace.path, **({"tid": client.tenant} if client.tenant else {})}, safe="/"
         )
+        resources = {"": seen.endpoint or {}, **seen.deployments}
         return endpoint_of(
             seen,
             plan.owner.uid,
             page=f"{client.cloud.studio}/endpoints/realtime/{quote(plan.endpoint, safe='')}/detail?{query}"[:1024],
             permissions=[permission_status(each, scope) for each in plan.permissions],
+            why={name: self._why(each) for name, each in resources.items() if state_of(each) in BROKEN},
         )
 
     def _right(self, rights: Rights, need: Need) -> Found:

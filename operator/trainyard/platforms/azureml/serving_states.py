@@ -7,6 +7,7 @@ azure-ai-ml `_restclient/arm_ml_service/models/_enums.py` (EndpointProvisioningS
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from trainyard.api.deployment_status import PermissionStatus
@@ -35,14 +36,20 @@ STATES: Mapping[str, ServedState] = {
 }
 _MODEL = re.compile(r"(?:/models/|^azureml:)([^/:]+)(?:/versions/|:)([^/]+)$")
 MAX_STATE = 64
+MAX_REASON = 400
 # Roles that permit it, at the scope of the endpoint ("Manage access to an Azure Machine Learning workspace").
 _ROLES = {"CAN_VIEW": "Reader", "CAN_QUERY": remedies.DATA_SCIENTIST, "CAN_MANAGE": remedies.DATA_SCIENTIST}
 
 
 def endpoint_of(
-    seen: Seen, uid: str, *, page: str | None = None, permissions: Sequence[PermissionStatus] = ()
+    seen: Seen,
+    uid: str,
+    *,
+    page: str | None = None,
+    permissions: Sequence[PermissionStatus] = (),
+    why: Mapping[str, str] = MappingProxyType({}),
 ) -> RemoteEndpoint | None:
-    """One look at the endpoint; None: there is none."""
+    """One look at the endpoint; None: there is none. `why` says why what failed did, the endpoint itself as ""."""
     endpoint = seen.endpoint
     if endpoint is None:
         return None
@@ -55,12 +62,15 @@ def endpoint_of(
         ours=is_ours(endpoint, uid),
         busy=is_busy(seen),
         state=state[:MAX_STATE],
-        served=tuple(_served(name, each, shares.get(name, 0)) for name, each in sorted(seen.deployments.items())),
+        served=tuple(
+            _served(name, each, shares.get(name, 0), why.get(name, ""))
+            for name, each in sorted(seen.deployments.items())
+        ),
         url=str(properties.get("scoringUri") or "")[:1024] or None,
         page=page,
         creator=str(system.get("createdBy") or "")[:255] or None,
         deleting=state == "Deleting",
-        failed=f"the platform could not do the last change of the endpoint (it is {state})" if state in BROKEN else "",
+        failed=_broken("the last change of the endpoint", state, why.get("", "")) if state in BROKEN else "",
         permissions=tuple(permissions),
     )
 
@@ -86,7 +96,22 @@ def permission_status(permission: EndpointPermission, scope: str) -> PermissionS
     return PermissionStatus(who=f"{kind}:{name}", level=permission.level, granted=False, command=command)
 
 
-def _served(name: str, deployment: Mapping[str, Any], share: int) -> RemoteServed:
+def operation_of(resource: Mapping[str, Any]) -> str:
+    """The URL of the last operation on an endpoint or deployment, which tells why it failed; "" if there is none."""
+    inner = (resource.get("properties") or {}).get("properties") or {}
+    return str(inner.get("AzureAsyncOperationUri") or "")
+
+
+def reason_of(operation: Mapping[str, Any]) -> str:
+    """Why an operation failed, in the service's words; "" if it does not tell."""
+    error = operation.get("error")
+    if not isinstance(error, Mapping):
+        return ""
+    code, message = str(error.get("code") or ""), " ".join(str(error.get("message") or "").split())
+    return f"{code}: {message}".strip(": ")[:MAX_REASON]
+
+
+def _served(name: str, deployment: Mapping[str, Any], share: int, why: str) -> RemoteServed:
     state = state_of(deployment)
     properties = deployment.get("properties") or {}
     model = _MODEL.search(str(properties.get("model") or ""))
@@ -97,15 +122,15 @@ def _served(name: str, deployment: Mapping[str, Any], share: int) -> RemoteServe
         model=model[1] if model else "",
         version=model[2] if model else "",
         replicas=capacity_of(deployment) if state == DONE else None,
-        message=_message(state),
+        message=_message(state, why),
     )
 
 
-def _message(state: str) -> str:
+def _message(state: str, why: str) -> str:
     if state in BROKEN:
-        return f"its provisioning is {state}; its log says why, as far as it got"
-    return (
-        ""
-        if state in STATES
-        else f"the platform says {state[:MAX_STATE] or 'nothing'}, which this version does not know"
-    )
+        return _broken("its provisioning", state, why)
+    return "" if state in STATES else f"the platform says {state[:MAX_STATE]!r}, which this version does not know"
+
+
+def _broken(what: str, state: str, why: str) -> str:
+    return f"{what} {'was canceled' if state == 'Canceled' else 'failed'}{f': {why}' if why else ''}"

@@ -230,12 +230,20 @@ def _put_endpoint(seen: Seen, desired: Desired, traffic: Mapping[str, int], said
     before, wanted = _object(there, "properties"), _object(desired.endpoint, "properties")
     kept = {key: before[key] for key in ("description", "publicNetworkAccess") if before.get(key) is not None}
     zeros = dict.fromkeys(sorted(seen.deployments), 0)
+    inner = {key: value for key, value in _object(before, "properties").items() if not _is_platforms(key)}
+    if inner:
+        kept["properties"] = inner
     properties = {**kept, **wanted, "traffic": {**zeros, **traffic}}
     if before.get("mirrorTraffic"):
         properties["mirrorTraffic"] = {}
     identity = _identity(there) or desired.endpoint["identity"]
     body = {**desired.endpoint, "identity": identity, "properties": properties}
     return Change("PUT", "", body, said)
+
+
+def _is_platforms(key: str) -> bool:
+    """Whether the service itself puts that property on an endpoint."""
+    return key == "AzureAsyncOperationUri" or key.startswith("azureml.")
 
 
 def _identity(endpoint: Json) -> Json | None:
