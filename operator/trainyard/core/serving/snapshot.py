@@ -51,6 +51,7 @@ class ServingLimits:
     wait_before_stalled: float = 3600.0
     ready_within: float = 3600.0  # spec.rollout.readyWithinSeconds
     deletion_deadline: float = 900.0
+    logs_may_take: float = 120.0  # those of what failed, before it is removed without them
     trouble_before_told: float = 15.0
     recheck_stalled: float = 60.0
     recheck_waiting: float = 15.0

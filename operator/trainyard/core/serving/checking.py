@@ -1,0 +1,95 @@
+"""Checks of a rollout: which are asked for at its moments, and what their results lead to. Used by `rolling`; pure."""
+
+from datetime import datetime, timedelta
+
+from trainyard.api.deployment_rollout import Checks, Rollout, Step
+from trainyard.api.deployment_status import CheckResult, RolloutStatus, Serving
+from trainyard.api.model_deployment import ModelDeploymentStatus
+from trainyard.core.serving.actions import AskChecks, ServingDecision
+from trainyard.core.serving.asking import ask
+from trainyard.core.serving.plan import EndpointPlan
+from trainyard.core.serving.planning import new_models
+from trainyard.core.serving.seen import Checked
+from trainyard.core.serving.snapshot import DeploymentKnown
+from trainyard.core.times import parse
+
+ANSWERS_ALONE = Checks()
+# The reason of a rollout that goes back, by the check that failed.
+_REASONS = {
+    "Answers": "AnswersCheckFailed",
+    "Smoke": "SmokeCheckFailed",
+    "Bounds": "BoundsCheckFailed",
+    "RunMetric": "RunMetricCheckFailed",
+}
+# Waits for requests, which nobody may send: it has no deadline.
+PATIENT = "Bounds"
+
+
+def moment(status: ModelDeploymentStatus) -> str:
+    """Names what is checked, so that checks of one step are not taken for another's or for an earlier try's."""
+    rollout, target = status.rollout, status.target
+    number = target.number if target is not None else 0
+    if rollout is None:
+        return f"{number}"
+    return f"{number}-{rollout.stage}-{rollout.step}-{rollout.held_since}"
+
+
+def checks_now(rollout: RolloutStatus, wanted: Rollout, *, forced: bool) -> Checks:
+    """What has to hold before the rollout goes on: before the first request, after a step, or after promotion."""
+    if forced or rollout.stage == "Promoting":
+        return ANSWERS_ALONE
+    step = step_now(rollout, wanted)
+    return (step.checks if step is not None else None) or wanted.checks or ANSWERS_ALONE
+
+
+def step_now(rollout: RolloutStatus, wanted: Rollout) -> Step | None:
+    """The step that the rollout is in, if spec still has it."""
+    return wanted.steps[rollout.step - 1] if 0 < rollout.step <= len(wanted.steps) else None
+
+
+def checked_models(status: ModelDeploymentStatus) -> tuple[Serving, ...]:
+    """What is checked: what is new, or where only shares and copies change, all that has requests."""
+    assert status.target is not None  # noqa: S101  (a rollout has one)
+    return tuple(new_models(status)) or tuple(each for each in status.target.models if each.traffic > 0)
+
+
+def found(known: DeploymentKnown, plan: EndpointPlan, checks: Checks, since: datetime) -> Checked | ServingDecision:
+    """What the checks of this moment have found, or the decision to ask for them (again, where some still wait)."""
+    status, seen = known.deployment.status, known.observed.checked
+    at = moment(status)
+    if seen is not None and seen.moment == at:
+        waits = any(each.outcome == "Waiting" for each in seen.results)
+        if not waits or known.now < seen.at + timedelta(seconds=known.limits.poll):
+            return seen
+    return ask(known, AskChecks(at, plan, checked_models(status), checks, since))
+
+
+def failed_check(results: tuple[CheckResult, ...]) -> tuple[str, str, str] | None:
+    """Reason, sentence and served model of the first check that failed."""
+    bad = next((each for each in results if each.outcome == "Failed"), None)
+    if bad is None:
+        return None
+    return (
+        _REASONS.get(bad.check, "CheckFailed"),
+        f"check {bad.check} of {bad.served} failed: {bad.message}",
+        bad.served,
+    )
+
+
+def overdue(known: DeploymentKnown, rollout: RolloutStatus, results: tuple[CheckResult, ...]) -> CheckResult | None:
+    """The check that has waited for longer than what is new may take to be ready, if it is one with a deadline."""
+    waits = next((each for each in results if each.outcome == "Waiting" and each.check != PATIENT), None)
+    if waits is None or rollout.held_since is None:
+        return None
+    wanted = known.deployment.spec.rollout if known.deployment.spec is not None else None
+    step = step_now(rollout, wanted) if wanted is not None else None
+    held = (step.hold_for_seconds or 0) if step is not None else 0
+    late = parse(rollout.held_since) + timedelta(seconds=held + ready_within(known))
+    return waits if known.now >= late else None
+
+
+def ready_within(known: DeploymentKnown) -> float:
+    """Seconds that what is new may take to be ready."""
+    spec = known.deployment.spec
+    wanted = spec.rollout.ready_within_seconds if spec is not None and spec.rollout is not None else None
+    return wanted or known.limits.ready_within

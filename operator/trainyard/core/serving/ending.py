@@ -1,0 +1,142 @@
+"""Ends of an endpoint: deletion, expiry, and a creator that is not the workspace's any more. Used by `decide`; pure."""
+
+from datetime import datetime, timedelta
+
+from trainyard.api.model_deployment import ModelDeploymentStatus
+from trainyard.core.serving.actions import DeleteEndpoint, FindEndpoint, Note, RemoveFinalizer, ServingDecision
+from trainyard.core.serving.asking import ask, look_only
+from trainyard.core.serving.conditions import enter
+from trainyard.core.serving.lines import has_expired
+from trainyard.core.serving.snapshot import DeploymentKnown, ServingReady
+from trainyard.core.snapshot import Target
+
+DELETE_AGAIN = timedelta(seconds=60)
+# A request of a process that died may still be on its way: what has never been seen is looked for once more after it.
+SETTLE = timedelta(seconds=30)
+
+
+def deleting(known: DeploymentKnown) -> ServingDecision | None:
+    """Deleting the resource deletes the endpoint first, unless it may stay or nobody can delete it."""
+    deployment, status = known.deployment, known.deployment.status
+    if deployment.deleting_since is None:
+        return None
+    if not deployment.has_finalizer:
+        return ServingDecision(status)
+    orphan = deployment.spec is not None and deployment.spec.deletion_policy == "Orphan"
+    if status.endpoint is None or orphan:
+        return ServingDecision(status, RemoveFinalizer())
+    # From when this process first saw it: an operator that was down has not tried yet.
+    seen_at = max(deployment.deleting_since, known.observed.deletion_seen_at or known.now)
+    settled = None if status.endpoint.made else seen_at + SETTLE
+    going = _delete(known, status.endpoint.name, "Deleted", "the resource was deleted", settled)
+    if going is None:
+        return ServingDecision(status, RemoveFinalizer())
+    deadline = seen_at + timedelta(seconds=known.limits.deletion_deadline)
+    if known.now >= deadline:
+        return ServingDecision(status, RemoveFinalizer(), notes=(Note("Warning", "RemoteEndpointLeft", _left(known)),))
+    wake = min(deadline, going.wake_at) if going.wake_at is not None else None
+    return ServingDecision(going.status, going.action, wake, going.notes)
+
+
+def expiring(known: DeploymentKnown) -> ServingDecision | None:
+    """When its time is up the endpoint goes, and the resource stays."""
+    status = known.deployment.status
+    if not has_expired(known):
+        return None
+    if status.endpoint is not None:
+        going = _delete(known, status.endpoint.name, "Expired", "spec.expiresAfterSeconds has passed", None)
+        if going is not None:
+            return going
+        return ServingDecision(_without_endpoint(known, "Expired"))
+    if status.phase == "Expired":
+        return ServingDecision(status)
+    message = "spec.expiresAfterSeconds has passed, and nothing is served; raise it to serve again"
+    return ServingDecision(enter(known, "Expired", "Expired", message))
+
+
+def moved(known: DeploymentKnown) -> ServingDecision | None:
+    """The workspace is another host, or another identity, than the endpoint was made with."""
+    pinned, ready, spec = known.deployment.status.endpoint, known.readiness, known.deployment.spec
+    if pinned is None or not isinstance(ready, ServingReady) or spec is None:
+        return None
+    target = ready.target
+    if (pinned.platform, pinned.host) != (target.platform, target.host):
+        message = (
+            f"the workspace is {target.host} now, and endpoint {pinned.name} is on {pinned.host}, where it is left as "
+            "it is. Change the workspace back, or create a new deployment and delete this one."
+        )
+        return _person(known, "WorkspaceMoved", message)
+    if pinned.principal != target.principal:
+        return _created_by_another(known, target)
+    now = (target.mode, target.service_account or None, target.tenant or None, target.identity)
+    if (pinned.mode, pinned.service_account, pinned.tenant, pinned.identity) == now:
+        return None
+    again = pinned.model_copy(
+        update={"mode": now[0], "service_account": now[1], "tenant": now[2], "identity": target.identity}
+    )
+    return ServingDecision(known.deployment.status.model_copy(update={"endpoint": again}))
+
+
+def _created_by_another(known: DeploymentKnown, target: Target) -> ServingDecision:
+    """An endpoint keeps the identity that made it: it can only be deleted and made again, with consent."""
+    status, spec = known.deployment.status, known.deployment.spec
+    assert status.endpoint is not None  # noqa: S101  (the caller looked)
+    pinned = status.endpoint
+    if spec is None or not spec.recreate_for_creator:
+        message = (
+            f"endpoint {pinned.name} was made by {pinned.principal}, and the workspace's identity is {target.principal}"
+            " now. What serves can not change its maker: change the workspace back, or set spec.recreateForCreator to "
+            "have it deleted and made again, with nothing served meanwhile."
+        )
+        return _person(known, "CreatorChanged", message)
+    why = f"the workspace's identity is {target.principal} now, which makes it again"
+    going = _delete(known, pinned.name, "RecreatingForCreator", why, None)
+    return going or ServingDecision(_without_endpoint(known, "RecreatingForCreator"))
+
+
+def _person(known: DeploymentKnown, reason: str, message: str) -> ServingDecision:
+    ready = known.deployment.status.condition("Ready")
+    told = known.deployment.status.phase == "Stalled" and ready is not None and ready.reason == reason
+    status = enter(known, "Stalled", reason, message)
+    wake = known.now + timedelta(seconds=known.limits.recheck_stalled)
+    notes = () if told else (Note("Warning", reason, message),)
+    return look_only(known, ServingDecision(status, None, wake, notes))
+
+
+def _delete(
+    known: DeploymentKnown, endpoint: str, reason: str, why: str, settled: datetime | None
+) -> ServingDecision | None:
+    """Ask for the deletion, and look until the endpoint is gone: also at `settled`, if that is given. None when it is.
+
+    What is asked for is asked again after a while: the platform may have been changing it, or have forgotten.
+    """
+    seen, limits = known.observed, known.limits
+    if seen.gone and (settled is None or (seen.looked_at is not None and seen.looked_at >= settled)):
+        return None
+    status = enter(known, "Deleting", reason, f"{why}; endpoint {endpoint} is being deleted")
+    if seen.gone and settled is not None and known.now < settled:
+        return ServingDecision(status, wake_at=settled)
+    if seen.deleted_at is None or known.now >= seen.deleted_at + DELETE_AGAIN:
+        return ask(known, DeleteEndpoint(endpoint), status)
+    looks = (seen.looked_at or seen.deleted_at) + timedelta(seconds=limits.poll)
+    if known.now >= looks or seen.gone:
+        return ask(known, FindEndpoint(endpoint), status)
+    return ServingDecision(status, wake_at=looks)
+
+
+def _without_endpoint(known: DeploymentKnown, reason: str) -> ModelDeploymentStatus:
+    """Nothing is served, nor pinned; the history and the numbers of revisions stay."""
+    message = "the endpoint was deleted, and is made again"
+    nothing = {"endpoint": None, "rollout": None, "last_good": None, "last_good_revision": None, "applied": None}
+    nothing |= {"failure": None}
+    if reason == "Expired":
+        message = "spec.expiresAfterSeconds has passed, and nothing is served; raise it to serve again"
+        return enter(known, "Expired", reason, message, **nothing)
+    return enter(known, "Deploying", reason, message, **nothing)
+
+
+def _left(known: DeploymentKnown) -> str:
+    endpoint, trouble = known.deployment.status.endpoint, known.observed.trouble
+    assert endpoint is not None  # noqa: S101  (the caller looked)
+    why = f"{trouble.reason}: {trouble.message}" if trouble is not None else "the platform still shows it"
+    return f"endpoint {endpoint.name} on {endpoint.host} may still be there and cost money ({why}). Delete it there."

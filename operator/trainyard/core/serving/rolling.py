@@ -1,0 +1,360 @@
+"""A rollout on its way forward: what is new is prepared, checked, given more and more. Used by `decide`; pure.
+
+Each step is first written into status.rollout and then asked of the platform as a plan, so that nothing is lost with
+this process. What goes wrong leads to `returning`.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from trainyard.api.deployment_rollout import Rollout
+from trainyard.api.deployment_status import DeploymentPhase, RolloutStatus
+from trainyard.api.model_deployment import ModelDeploymentStatus
+from trainyard.core.serving.actions import Note, Reach, ServingDecision
+from trainyard.core.serving.asking import again, ask, fresh, refused
+from trainyard.core.serving.checking import (
+    checked_models,
+    checks_now,
+    failed_check,
+    found,
+    overdue,
+    ready_within,
+    step_now,
+)
+from trainyard.core.serving.conditions import enter
+from trainyard.core.serving.plan import EndpointPlan
+from trainyard.core.serving.planning import wanted_plan
+from trainyard.core.serving.plans import ALL, plan_digest
+from trainyard.core.serving.returning import go_back
+from trainyard.core.serving.revisions import ended
+from trainyard.core.serving.seen import Checked, Reached
+from trainyard.core.serving.snapshot import DeploymentKnown
+from trainyard.core.times import parse, stamp
+
+FORWARD = frozenset({"Preparing", "Stepping", "Promoting"})
+NAME_TAKEN = "EndpointNameTaken"
+
+
+def go_forward(known: DeploymentKnown) -> ServingDecision | None:
+    """What a rollout does next that has not gone wrong. None where there is none."""
+    status = known.deployment.status
+    rollout, plan = status.rollout, wanted_plan(known, status)
+    if rollout is None or plan is None or rollout.stage not in FORWARD:
+        return None
+    says = _says(known, rollout)
+    no = refused(known, plan)
+    if no is not None and no.reason != NAME_TAKEN:
+        return go_back(known, no.reason, no.message)
+    reached = fresh(known, plan, _every(known, rollout))
+    if reached is None:
+        return ask(known, Reach(plan, change=True), says)
+    if not_ours(known, reached):
+        return left_alone(known, plan.endpoint)
+    if status.phase in ("Pending", "Stalled"):
+        # It was held up by what is mended now: its time begins anew.
+        return ServingDecision(_with(_says(known, rollout, reached), since=stamp(known.now)))
+    if reached.sent is not None and rollout.sent_at is None:
+        return ServingDecision(_with(status, sent_at=stamp(reached.at)))
+    wrong = _wrong(known, rollout, reached)
+    if wrong is not None:
+        return go_back(known, *wrong)
+    match rollout.stage:
+        case "Preparing":
+            return _preparing(known, rollout, plan, reached)
+        case "Stepping":
+            return _stepping(known, rollout, plan, reached)
+        case _:
+            return _promoting(known, rollout, plan, reached)
+
+
+def clean_up(known: DeploymentKnown) -> ServingDecision | None:
+    """What was before goes, once what is new has all requests; the endpoint then is what spec says."""
+    status = known.deployment.status
+    rollout, plan = status.rollout, wanted_plan(known, status)
+    if rollout is None or plan is None or rollout.stage != "CleaningUp":
+        return None
+    message = f"revision {_number(status)} answers all requests; what was before it is being removed"
+    says = enter(known, "RollingOut", "CleaningUp", message)
+    reached = fresh(known, plan, known.limits.poll)
+    if reached is None:
+        return ask(known, Reach(plan, change=True), says)
+    if not_ours(known, reached):
+        return left_alone(known, plan.endpoint)
+    if reached.differences:
+        return ServingDecision(says, wake_at=again(known, reached, known.limits.poll))
+    return _served(known, plan)
+
+
+def forced(known: DeploymentKnown) -> bool:
+    """Whether a person wants the newest revision promoted as soon as it is ready."""
+    spec, target = known.deployment.spec, known.deployment.status.target
+    return spec is not None and spec.promote is not None and target is not None and spec.promote >= target.number
+
+
+def not_ours(known: DeploymentKnown, reached: Reached) -> bool:
+    """Whether the endpoint is somebody else's and not to be taken over."""
+    spec = known.deployment.spec
+    adopts = spec is not None and bool(spec.adopt)
+    return reached.endpoint is not None and not reached.endpoint.ours and not adopts
+
+
+def left_alone(known: DeploymentKnown, endpoint: str) -> ServingDecision:
+    """An endpoint of that name is not this deployment's: it is looked at now and then, and never changed."""
+    message = (
+        f"endpoint {endpoint} is not, or no longer, marked as this deployment's, so it is left alone. Remove it, set "
+        "spec.adopt to take it over, or create a deployment with another spec.endpoint."
+    )
+    status = enter(known, "Stalled", "EndpointNotOurs", message)
+    ready = known.deployment.status.condition("Ready")
+    told = ready is not None and ready.reason == "EndpointNotOurs"
+    notes = () if told else (Note("Warning", "EndpointNotOurs", message),)
+    return ServingDecision(status, None, known.now + timedelta(seconds=known.limits.poll), notes)
+
+
+def _preparing(known: DeploymentKnown, rollout: RolloutStatus, plan: EndpointPlan, reached: Reached) -> ServingDecision:
+    """What is new is made, and gets nothing until it is ready and its checks hold; a first revision has its shares."""
+    status = known.deployment.status
+    first = status.last_good is None
+    ready = not reached.differences if first else _all_ready(status, reached)
+    if not ready:
+        return _wait(known, rollout, reached)
+    if rollout.held_since is None:
+        return ServingDecision(_with(status, held_since=stamp(known.now)))
+    results = _checked(known, rollout, plan)
+    if isinstance(results, ServingDecision):
+        return results
+    if first:
+        return _served(known, plan)
+    return _onwards(known, rollout, reached)
+
+
+def _stepping(known: DeploymentKnown, rollout: RolloutStatus, plan: EndpointPlan, reached: Reached) -> ServingDecision:
+    """A share is given, held, and checked."""
+    if forced(known):
+        return _promote(known, rollout)
+    if reached.differences:
+        return _wait(known, rollout, reached)
+    if rollout.held_since is None:
+        return ServingDecision(_with(known.deployment.status, held_since=stamp(known.now)))
+    step = step_now(rollout, _wanted(known))
+    until = parse(rollout.held_since) + timedelta(seconds=(step.hold_for_seconds or 0) if step is not None else 0)
+    if known.now < until:
+        return ServingDecision(
+            _says(known, rollout, reached), wake_at=min(until, again(known, reached, known.limits.poll))
+        )
+    results = _checked(known, rollout, plan)
+    return results if isinstance(results, ServingDecision) else _onwards(known, rollout, reached)
+
+
+def _promoting(known: DeploymentKnown, rollout: RolloutStatus, plan: EndpointPlan, reached: Reached) -> ServingDecision:
+    """What is new gets all requests, and has to answer; then it is the last good revision."""
+    status = known.deployment.status
+    if reached.differences:
+        return _wait(known, rollout, reached)
+    if rollout.held_since is None:
+        return ServingDecision(_with(status, held_since=stamp(known.now)))
+    results = _checked(known, rollout, plan)
+    if isinstance(results, ServingDecision):
+        return results
+    target = status.target
+    assert target is not None  # noqa: S101  (a rollout has one)
+    message = f"revision {target.number} answers all requests; what was before it is being removed"
+    after = enter(
+        known,
+        "RollingOut",
+        "CleaningUp",
+        message,
+        last_good=target,
+        last_good_revision=target.number,
+        rollout=_stage(known, rollout, "CleaningUp", traffic=ALL),
+    )
+    return ServingDecision(after, notes=(Note("Normal", "Promoted", f"revision {target.number} answers all requests"),))
+
+
+def _onwards(known: DeploymentKnown, rollout: RolloutStatus, reached: Reached) -> ServingDecision:
+    """The next step, or the last word before promotion: of a person, where a person has it."""
+    steps, number = _wanted(known).steps, _number(known.deployment.status)
+    if forced(known):
+        return _promote(known, rollout)
+    if rollout.step < len(steps):
+        step = steps[rollout.step]
+        after = _stage(
+            known, rollout, "Stepping", step=rollout.step + 1, steps=len(steps), traffic=step.traffic, answered=True
+        )
+        message = f"step {after.step} of {after.steps}: revision {number} is to answer {step.traffic}% of the requests"
+        return ServingDecision(
+            enter(known, "RollingOut", "Stepping", message, rollout=after),
+            notes=(Note("Normal", "RolloutStep", message),),
+        )
+    if _wanted(known).promotion == "Manual":
+        message = (
+            f"revision {number} answers {rollout.traffic}% and its checks hold; set spec.promote to {number} to give "
+            "it all requests"
+        )
+        wake = again(known, reached, _every(known, rollout))
+        return ServingDecision(enter(known, "AwaitingPromotion", "AwaitingPromotion", message), wake_at=wake)
+    return _promote(known, rollout)
+
+
+def _promote(known: DeploymentKnown, rollout: RolloutStatus) -> ServingDecision:
+    after = _stage(known, rollout, "Promoting", traffic=ALL, answered=True)
+    number = _number(known.deployment.status)
+    message = f"revision {number} is to answer all requests"
+    return ServingDecision(
+        enter(known, "RollingOut", "Promoting", message, rollout=after),
+        notes=(Note("Normal", "Promoting", message),),
+    )
+
+
+def _served(known: DeploymentKnown, plan: EndpointPlan) -> ServingDecision:
+    """The endpoint is what spec says, and answers."""
+    status, target = known.deployment.status, known.deployment.status.target
+    assert target is not None  # noqa: S101  (a rollout has one)
+    message = f"revision {target.number} is served at endpoint {plan.endpoint}"
+    after = enter(
+        known,
+        "Ready",
+        "Serving",
+        message,
+        last_good=target,
+        last_good_revision=target.number,
+        rollout=None,
+        failure=None,
+        drift=[],
+        applied=plan_digest(plan),
+        revisions=ended(status, known.now, outcome="Served", reason=None, message=None),
+    )
+    return ServingDecision(after, notes=(Note("Normal", "EndpointReady", message),))
+
+
+def _checked(known: DeploymentKnown, rollout: RolloutStatus, plan: EndpointPlan) -> Checked | ServingDecision:
+    """The checks of this moment, if all of them hold; else what follows: ask, wait, or go back."""
+    if forced(known) and rollout.stage != "Promoting" and known.deployment.status.last_good is not None:
+        return Checked("", (), known.now)
+    assert rollout.held_since is not None  # noqa: S101  (the callers wrote it)
+    checks = checks_now(rollout, _wanted(known), forced=forced(known))
+    seen = found(known, plan, checks, parse(rollout.held_since))
+    if isinstance(seen, ServingDecision):
+        return seen
+    bad = failed_check(seen.results)
+    late = overdue(known, rollout, seen.results)
+    if bad is None and late is not None:
+        bad = ("ChecksUnanswered", f"check {late.check} of {late.served} came to no end: {late.message}", late.served)
+    status = known.deployment.status
+    if bad is not None:
+        return go_back(known, *bad, results=seen.results)
+    if [*seen.results] != rollout.checks:
+        return ServingDecision(_with(status, checks=[*seen.results][:32]))
+    waiting = next((each for each in seen.results if each.outcome == "Waiting"), None)
+    if waiting is None:
+        return seen
+    message = f"waiting for check {waiting.check} of {waiting.served}: {waiting.message}"
+    wake = seen.at + timedelta(seconds=known.limits.poll)
+    return ServingDecision(enter(known, _phase(status), "Checking", message), wake_at=wake)
+
+
+def _wrong(
+    known: DeploymentKnown, rollout: RolloutStatus, reached: Reached
+) -> tuple[str, str] | tuple[str, str, str] | None:
+    """Reason, sentence and served model of what the platform says that went wrong, or of the time that has passed."""
+    status, seen = known.deployment.status, reached.endpoint
+    if seen is not None and _about_this(rollout, reached):
+        names = {each.served for each in checked_models(status)}
+        bad = next((each for each in seen.served if each.served in names and each.state == "Failed"), None)
+        if bad is not None:
+            return "ServedModelFailed", f"{bad.served} failed on the platform: {bad.message or seen.failed}", bad.served
+        if seen.failed and reached.differences and not seen.busy:
+            return "UpdateFailed", f"the platform could not change the endpoint: {seen.failed}"
+    allowed = ready_within(known)
+    if rollout.held_since is None and known.now >= parse(rollout.since) + timedelta(seconds=allowed):
+        message = f"it was not ready within {allowed:g} seconds: {_lacks(reached)}"
+        late = [each.served for each in checked_models(status) if each.served not in _ready(reached)]
+        return ("NotReadyInTime", message, late[0]) if late else ("NotReadyInTime", message)
+    return None
+
+
+def _about_this(rollout: RolloutStatus, reached: Reached) -> bool:
+    """Whether what was seen comes after the first change of this stage: the failure of an earlier one is past."""
+    if rollout.sent_at is None:
+        return reached.sent is None
+    return reached.at >= parse(rollout.sent_at) + timedelta(seconds=1)
+
+
+def _wait(known: DeploymentKnown, rollout: RolloutStatus, reached: Reached) -> ServingDecision:
+    """The platform has to do something yet. A share that is no longer given has not been held."""
+    status = known.deployment.status
+    if rollout.held_since is not None:
+        begins = rollout.since if rollout.stage == "Preparing" else stamp(known.now)
+        return ServingDecision(_with(status, held_since=None, since=begins, checks=[]))
+    wake = again(known, reached, known.limits.poll)
+    if reached.endpoint is not None and reached.endpoint.busy and reached.sent is None and rollout.sent_at is None:
+        message = f"the platform is busy with another change of endpoint {reached.endpoint.name}; this one follows"
+        return ServingDecision(enter(known, _phase(status), "PlatformBusy", message), wake_at=wake)
+    return ServingDecision(_says(known, rollout, reached), wake_at=wake)
+
+
+def _says(known: DeploymentKnown, rollout: RolloutStatus, reached: Reached | None = None) -> ModelDeploymentStatus:
+    """Phase and words for where the rollout is. Before the first look they stay, as nothing new is known."""
+    status = known.deployment.status
+    ready = status.condition("Ready")
+    if reached is None and status.phase in ("Deploying", "RollingOut", "AwaitingPromotion") and ready is not None:
+        return status
+    number, missing = _number(status), f": {_lacks(reached)}" if reached is not None and reached.differences else ""
+    match rollout.stage:
+        case "Preparing":
+            return enter(known, _phase(status), "Preparing", f"revision {number} is being made ready{missing}")
+        case "Stepping":
+            message = f"step {rollout.step} of {rollout.steps}: revision {number} is to answer {rollout.traffic}%"
+            return enter(known, "RollingOut", "Stepping", f"{message} of the requests{missing}")
+        case _:
+            return enter(known, "RollingOut", "Promoting", f"revision {number} is to answer all requests{missing}")
+
+
+def _lacks(reached: Reached) -> str:
+    return "; ".join(reached.differences[:4]) or "it has yet to be seen"
+
+
+def _ready(reached: Reached) -> set[str]:
+    return {each.served for each in reached.endpoint.served if each.state == "Ready"} if reached.endpoint else set()
+
+
+def _all_ready(status: ModelDeploymentStatus, reached: Reached) -> bool:
+    assert status.target is not None  # noqa: S101  (a rollout has one)
+    return {each.served for each in status.target.models} <= _ready(reached)
+
+
+def _every(known: DeploymentKnown, rollout: RolloutStatus) -> float:
+    """Seconds between looks: fewer while something moves than while a person is waited for."""
+    waits = known.deployment.status.phase == "AwaitingPromotion" and rollout.held_since is not None
+    return known.limits.recheck_served if waits else known.limits.poll
+
+
+def _phase(status: ModelDeploymentStatus) -> DeploymentPhase:
+    return "Deploying" if status.last_good is None else "RollingOut"
+
+
+def _number(status: ModelDeploymentStatus) -> int:
+    return status.target.number if status.target is not None else 0
+
+
+def _wanted(known: DeploymentKnown) -> Rollout:
+    spec = known.deployment.spec
+    return (spec.rollout if spec is not None else None) or Rollout()
+
+
+def _with(status: ModelDeploymentStatus, **changes: Any) -> ModelDeploymentStatus:
+    """The status with its rollout changed."""
+    assert status.rollout is not None  # noqa: S101  (the callers have one)
+    return status.model_copy(update={"rollout": status.rollout.model_copy(update=changes)})
+
+
+def _stage(known: DeploymentKnown, rollout: RolloutStatus, stage: str, **changes: Any) -> RolloutStatus:
+    """The rollout at the beginning of a stage or step."""
+    begins: dict[str, Any] = {
+        "stage": stage,
+        "since": stamp(known.now),
+        "held_since": None,
+        "sent_at": None,
+        "checks": [],
+    }
+    return rollout.model_copy(update=begins | changes)
