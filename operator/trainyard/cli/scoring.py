@@ -72,7 +72,7 @@ def document(name: str, found: Scores) -> dict[str, Any]:
 
 def table(rows: Sequence[Row], predictions: Sequence[Any]) -> list[str]:
     """Number, row and prediction, a line each."""
-    lines = [("#", "ROW", "PREDICTION")]
+    lines = [("ROW", "INPUT", "PREDICTION")]
     for number, (row, prediction) in enumerate(zip(rows, predictions, strict=True), 1):
         lines.append((str(number), _short(row), plain(_json(prediction))))
     return columns(lines)
