@@ -16,13 +16,16 @@ import structlog
 from trainyard.api.base import GROUP, VERSION
 from trainyard.controllers.apiserver import ApiServer
 from trainyard.controllers.code import CodeFinder, Repositories
+from trainyard.controllers.deployments import DeploymentController
 from trainyard.controllers.destinations import Destinations
-from trainyard.controllers.kube import CLUSTER_WORKSPACE, RUN, WORKSPACE, Kind, Kube, KubeError
+from trainyard.controllers.kube import CLUSTER_WORKSPACE, DEPLOYMENT, RUN, WORKSPACE, Kind, Kube, KubeError
 from trainyard.controllers.preflight import Preflight
 from trainyard.controllers.queue import KeyedQueue
 from trainyard.controllers.readiness import Readiness
 from trainyard.controllers.run_logs import RunLogs
 from trainyard.controllers.runs import RunController
+from trainyard.controllers.serving_checks import ServingChecks
+from trainyard.controllers.serving_readiness import ServingReadiness
 from trainyard.controllers.sessions import Sessions
 from trainyard.controllers.settings import OperatorSettings
 from trainyard.controllers.store import Key, Object, Store, at_rest, finished, key_of, workspace_key
@@ -37,7 +40,7 @@ from trainyard.telemetry.metrics import ACTIVE, DEADLINES, QUEUE_DEPTH, RECONCIL
 
 log = structlog.get_logger(__name__)
 
-KINDS = {kind.name: kind for kind in (RUN, WORKSPACE, CLUSTER_WORKSPACE)}
+KINDS = {kind.name: kind for kind in (RUN, WORKSPACE, CLUSTER_WORKSPACE, DEPLOYMENT)}
 
 # A dispatcher that has not come round for this long is stuck; /healthz then fails and the pod is restarted.
 STUCK_AFTER = 60.0
@@ -79,8 +82,17 @@ class Operator:
         self._runs = RunController(
             self._store, api, sessions, readiness, uploads, logs, destinations, settings.limits, utc_now
         )
+        serving = ServingReadiness(self._store, sessions, preflight, cluster, settings.serving.recheck_served, utc_now)
+        checks = ServingChecks(self._store, utc_now)
+        self._deployments = DeploymentController(self._store, api, sessions, serving, checks, settings.serving, utc_now)
         recheck = timedelta(seconds=settings.workspace_recheck_seconds)
         self._workspaces = WorkspaceController(self._store, api, sessions, recheck, utc_now)
+        self._reconcilers: dict[str, Callable[[Key], Awaitable[datetime | None]]] = {
+            RUN.name: self._runs.reconcile,
+            WORKSPACE.name: self._workspaces.reconcile,
+            CLUSTER_WORKSPACE.name: self._workspaces.reconcile,
+            DEPLOYMENT.name: self._deployments.reconcile,
+        }
         self._tasks: set[asyncio.Task[None]] = set()
         self._beat = time.monotonic()
         sessions.on_seen(self._seen)
@@ -163,16 +175,22 @@ class Operator:
         if key.kind == RUN.name:
             self._runs.gone(obj)
             self._runs.forget(uid)
+        elif key.kind == DEPLOYMENT.name:
+            self._deployments.forget(uid)
         else:
             self._workspaces.forget(uid)
 
     def _wake_referrers(self, key: Key, obj: Object) -> None:
-        """A workspace wakes its runs; a run wakes its workspace if that waits for it to be let go."""
-        if key.kind != RUN.name:
+        """A workspace wakes what is in it, and is woken if it waits to be let go; a run wakes what serves its model."""
+        if key.kind not in (RUN.name, DEPLOYMENT.name):
             for run, known in self._store.runs_of(key):
                 if not finished(known):
                     self._queue.add(run)
+            for deployment, _ in self._store.deployments_of(key):
+                self._queue.add(deployment)
             return
+        for deployment, _ in self._store.deployments_of_run(key):
+            self._queue.add(deployment)
         workspace = workspace_key(obj)
         held = self._store.get(workspace)
         if held is not None and held["metadata"].get("deletionTimestamp"):
@@ -192,12 +210,9 @@ class Operator:
             task.add_done_callback(self._tasks.discard)
 
     async def _work(self, key: Key) -> None:
-        reconcile: Callable[[Key], Awaitable[datetime | None]] = (
-            self._runs.reconcile if key.kind == RUN.name else self._workspaces.reconcile
-        )
         started = time.monotonic()
         try:
-            wake_at = await reconcile(key)
+            wake_at = await self._reconcilers[key.kind](key)
         except TrainyardError as error:
             pause = self._queue.retry(key)
             RECONCILES.labels(key.kind, "error").inc()
