@@ -6,7 +6,6 @@ kopf lists, watches, authenticates, answers probes and stops; its handlers only 
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -87,12 +86,6 @@ class Operator:
         self._deployments = DeploymentController(self._store, api, sessions, serving, checks, settings.serving, utc_now)
         recheck = timedelta(seconds=settings.workspace_recheck_seconds)
         self._workspaces = WorkspaceController(self._store, api, sessions, recheck, utc_now)
-        self._reconcilers: dict[str, Callable[[Key], Awaitable[datetime | None]]] = {
-            RUN.name: self._runs.reconcile,
-            WORKSPACE.name: self._workspaces.reconcile,
-            CLUSTER_WORKSPACE.name: self._workspaces.reconcile,
-            DEPLOYMENT.name: self._deployments.reconcile,
-        }
         self._tasks: set[asyncio.Task[None]] = set()
         self._beat = time.monotonic()
         sessions.on_seen(self._seen)
@@ -212,7 +205,7 @@ class Operator:
     async def _work(self, key: Key) -> None:
         started = time.monotonic()
         try:
-            wake_at = await self._reconcilers[key.kind](key)
+            wake_at = await self._reconcile(key)
         except TrainyardError as error:
             pause = self._queue.retry(key)
             RECONCILES.labels(key.kind, "error").inc()
@@ -230,6 +223,13 @@ class Operator:
         finally:
             self._queue.done(key)
             RECONCILE_SECONDS.labels(key.kind).observe(time.monotonic() - started)
+
+    async def _reconcile(self, key: Key) -> datetime | None:
+        if key.kind == RUN.name:
+            return await self._runs.reconcile(key)
+        if key.kind == DEPLOYMENT.name:
+            return await self._deployments.reconcile(key)
+        return await self._workspaces.reconcile(key)
 
     async def _tell_bug(self, key: Key, error: Exception) -> None:
         """An Event about a failure that nobody thought of, once it lasts: the object's status tells nothing of it."""
