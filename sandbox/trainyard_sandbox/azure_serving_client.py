@@ -17,9 +17,10 @@ class AzureServingControl:
         raise NotImplementedError
 
     def azure_endpoints(self) -> list[dict[str, Any]]:
-        """Online endpoints, oldest first: `name`, `state`, `auth_mode`, `traffic`, `tags`, `creator`, `requests`, and
-        `deployments`, each with `name`, `state`, `model`, `instance_type`, `capacity`, `reserved_cores`, `environment`,
-        `tags`, `traffic`, `answers`, `failure` and `statuses` (how often it answered with which HTTP status)."""
+        """Online endpoints, oldest first: `name`, `state`, `auth_mode`, `traffic`, `tags`, `creator`, `requests`,
+        `keys` (every key and token that opens it, to search for where none may be), and `deployments`, each with
+        `name`, `state`, `model`, `instance_type`, `capacity`, `reserved_cores`, `environment`, `tags`, `traffic`,
+        `answers`, `failure` and `statuses` (how often it answered with which HTTP status)."""
         listed: list[dict[str, Any]] = self.call("GET", "/azure/online-endpoints")
         return listed
 
@@ -37,7 +38,8 @@ class AzureServingControl:
         Raises:
             KeyError: there is none with these names.
         """
-        return {one["name"]: one for one in self.azure_endpoint(endpoint)["deployments"]}[name]
+        listed: list[dict[str, Any]] = self.azure_endpoint(endpoint)["deployments"]
+        return {one["name"]: one for one in listed}[name]
 
     def edit_azure_endpoint(self, name: str, **changes: Any) -> None:
         """Change an endpoint as by somebody else's hand, at once: `traffic`, `tags`, `auth_mode`, `properties`."""

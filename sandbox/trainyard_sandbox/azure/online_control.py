@@ -148,6 +148,7 @@ def _shown(endpoint: OnlineEndpoint) -> dict[str, Any]:
         "tags": endpoint.tags,
         "creator": endpoint.author.name,
         "requests": len(endpoint.samples),
+        "keys": [*endpoint.keys.values(), *endpoint.aml_tokens],
         "deployments": [_shown_deployment(endpoint, one) for one in endpoint.deployments.values()],
     }
 
