@@ -469,11 +469,8 @@ class World:
         if self.status.phase in ("Expired",):
             return True
         if self.status.phase in ("Ready", "RolledBack", "Drifted", "Stalled") and self.status.rollout is None:
-            return (
-                reached is not None
-                and reached.at >= self.now - timedelta(seconds=1)
-                or decision.rule == "keep"
-                and (self.status.last_good is None)
+            return (reached is not None and reached.at >= self.now - timedelta(seconds=1)) or (
+                decision.rule == "keep" and (self.status.last_good is None)
             )
         return False
 

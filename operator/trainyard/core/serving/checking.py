@@ -1,5 +1,6 @@
 """Checks of a rollout: which are asked for at its moments, and what their results lead to. Used by `rolling`; pure."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from trainyard.api.deployment_rollout import Checks, Rollout, Step
@@ -20,9 +21,19 @@ _REASONS = {
     "Smoke": "SmokeCheckFailed",
     "Bounds": "BoundsCheckFailed",
     "RunMetric": "RunMetricCheckFailed",
+    "": "CheckFailed",  # one that this version has never heard of
 }
 # Waits for requests, which nobody may send: it has no deadline.
 PATIENT = "Bounds"
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """Why a rollout goes back: one word, a sentence, and which served model it is about, if it is about one."""
+
+    reason: str
+    message: str
+    served: str | None = None
 
 
 def moment(status: ModelDeploymentStatus) -> str:
@@ -64,16 +75,13 @@ def found(known: DeploymentKnown, plan: EndpointPlan, checks: Checks, since: dat
     return ask(known, AskChecks(at, plan, checked_models(status), checks, since))
 
 
-def failed_check(results: tuple[CheckResult, ...]) -> tuple[str, str, str] | None:
-    """Reason, sentence and served model of the first check that failed."""
+def failed_check(results: tuple[CheckResult, ...]) -> Wrong | None:
+    """The first check that failed, as what went wrong."""
     bad = next((each for each in results if each.outcome == "Failed"), None)
     if bad is None:
         return None
-    return (
-        _REASONS.get(bad.check, "CheckFailed"),
-        f"check {bad.check} of {bad.served} failed: {bad.message}",
-        bad.served,
-    )
+    message = f"check {bad.check} of {bad.served} failed: {bad.message}"
+    return Wrong(_REASONS.get(bad.check, _REASONS[""]), message, bad.served)
 
 
 def overdue(known: DeploymentKnown, rollout: RolloutStatus, results: tuple[CheckResult, ...]) -> CheckResult | None:

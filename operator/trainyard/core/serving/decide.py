@@ -15,6 +15,7 @@ from trainyard.core.actions import AddFinalizer
 from trainyard.core.serving import drifting, ending, returning, rolling
 from trainyard.core.serving.actions import Note, ServingDecision
 from trainyard.core.serving.asking import look_only, wait_for
+from trainyard.core.serving.checking import Wrong
 from trainyard.core.serving.conditions import enter
 from trainyard.core.serving.lines import expires_at, shown
 from trainyard.core.serving.planning import new_models, seen_endpoint
@@ -68,7 +69,7 @@ def held(known: DeploymentKnown) -> ServingDecision | None:
         return None
     bad = _failed_meanwhile(known) if rollout is not None else None
     if bad is not None:
-        return returning.go_back(known, "ServedModelFailed", f"{bad} failed on the platform", bad)
+        return returning.go_back(known, Wrong("ServedModelFailed", f"{bad} failed on the platform", bad))
     return look_only(known, wait_for(known, found))
 
 

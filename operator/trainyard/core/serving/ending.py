@@ -42,7 +42,7 @@ def expiring(known: DeploymentKnown) -> ServingDecision | None:
     """When its time is up the endpoint goes, and the resource stays."""
     status = known.deployment.status
     if not has_expired(known):
-        return None
+        return _served_again(known) if status.phase == "Expired" else None
     if status.endpoint is not None:
         going = _delete(known, status.endpoint.name, "Expired", "spec.expiresAfterSeconds has passed", None)
         if going is not None:
@@ -52,6 +52,11 @@ def expiring(known: DeploymentKnown) -> ServingDecision | None:
         return ServingDecision(status)
     message = "spec.expiresAfterSeconds has passed, and nothing is served; raise it to serve again"
     return ServingDecision(enter(known, "Expired", "Expired", message))
+
+
+def _served_again(known: DeploymentKnown) -> ServingDecision:
+    message = "spec.expiresAfterSeconds was raised, or taken away: the endpoint is made again"
+    return ServingDecision(enter(known, "Pending", "ServedAgain", message))
 
 
 def moved(known: DeploymentKnown) -> ServingDecision | None:

@@ -10,6 +10,7 @@ from trainyard.api.deployment_status import LOG_CHARACTERS, CheckResult, Failure
 from trainyard.api.model_deployment import ModelDeploymentStatus
 from trainyard.core.serving.actions import FetchLogs, Note, Reach, ServingDecision
 from trainyard.core.serving.asking import again, ask, fresh
+from trainyard.core.serving.checking import Wrong
 from trainyard.core.serving.conditions import enter
 from trainyard.core.serving.plan import EndpointPlan
 from trainyard.core.serving.planning import new_models, seen_endpoint, seen_names, wanted_plan
@@ -24,20 +25,14 @@ BACKWARD = frozenset({"RollingBack", "Removing"})
 REASON_LENGTH = 128
 
 
-def go_back(
-    known: DeploymentKnown,
-    reason: str,
-    message: str,
-    served: str | None = None,
-    results: Sequence[CheckResult] = (),
-) -> ServingDecision:
+def go_back(known: DeploymentKnown, wrong: Wrong, results: Sequence[CheckResult] = ()) -> ServingDecision:
     """Write down that the newest revision failed and why; what follows needs no second look at that."""
     status = known.deployment.status
     target, rollout, good = status.target, status.rollout, status.last_good
     assert target is not None  # noqa: S101  (a rollout has one)
     assert rollout is not None  # noqa: S101  (the callers looked)
-    reason, message = reason[:REASON_LENGTH], clip(message)
-    failure = Failure(revision=target.number, reason=reason, message=message, at=stamp(known.now), served=served)
+    reason, message = wrong.reason[:REASON_LENGTH], clip(wrong.message)
+    failure = Failure(revision=target.number, reason=reason, message=message, at=stamp(known.now), served=wrong.served)
     after = rollout.model_copy(
         update={
             "stage": "RollingBack",

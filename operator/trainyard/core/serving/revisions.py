@@ -86,9 +86,7 @@ def ended(status: ModelDeploymentStatus, now: datetime, **changes: object) -> li
 
 def _superseded(past: PastRevision, by: int, now: datetime) -> PastRevision:
     message = f"revision {by} took its place before it was rolled out"
-    return past.model_copy(
-        update={"outcome": "Superseded", "reason": "Superseded", "message": message, "ended_at": stamp(now)}
-    )
+    return past.model_copy(update={"outcome": "Superseded", "message": message, "ended_at": stamp(now)})
 
 
 def _held(status: ModelDeploymentStatus) -> dict[str, ResolvedModel]:

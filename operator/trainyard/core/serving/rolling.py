@@ -13,6 +13,7 @@ from trainyard.api.model_deployment import ModelDeploymentStatus
 from trainyard.core.serving.actions import Note, Reach, ServingDecision
 from trainyard.core.serving.asking import again, ask, fresh, refused
 from trainyard.core.serving.checking import (
+    Wrong,
     checked_models,
     checks_now,
     failed_check,
@@ -44,7 +45,7 @@ def go_forward(known: DeploymentKnown) -> ServingDecision | None:
     says = _says(known, rollout)
     no = refused(known, plan)
     if no is not None and no.reason != NAME_TAKEN:
-        return go_back(known, no.reason, no.message)
+        return go_back(known, Wrong(no.reason, no.message))
     reached = fresh(known, plan, _every(known, rollout))
     if reached is None:
         return ask(known, Reach(plan, change=True), says)
@@ -57,7 +58,7 @@ def go_forward(known: DeploymentKnown) -> ServingDecision | None:
         return ServingDecision(_with(status, sent_at=stamp(reached.at)))
     wrong = _wrong(known, rollout, reached)
     if wrong is not None:
-        return go_back(known, *wrong)
+        return go_back(known, wrong)
     match rollout.stage:
         case "Preparing":
             return _preparing(known, rollout, plan, reached)
@@ -239,10 +240,11 @@ def _checked(known: DeploymentKnown, rollout: RolloutStatus, plan: EndpointPlan)
     bad = failed_check(seen.results)
     late = overdue(known, rollout, seen.results)
     if bad is None and late is not None:
-        bad = ("ChecksUnanswered", f"check {late.check} of {late.served} came to no end: {late.message}", late.served)
+        message = f"check {late.check} of {late.served} came to no end: {late.message}"
+        bad = Wrong("ChecksUnanswered", message, late.served)
     status = known.deployment.status
     if bad is not None:
-        return go_back(known, *bad, results=seen.results)
+        return go_back(known, bad, seen.results)
     if [*seen.results] != rollout.checks:
         return ServingDecision(_with(status, checks=[*seen.results][:32]))
     waiting = next((each for each in seen.results if each.outcome == "Waiting"), None)
@@ -253,23 +255,22 @@ def _checked(known: DeploymentKnown, rollout: RolloutStatus, plan: EndpointPlan)
     return ServingDecision(enter(known, _phase(status), "Checking", message), wake_at=wake)
 
 
-def _wrong(
-    known: DeploymentKnown, rollout: RolloutStatus, reached: Reached
-) -> tuple[str, str] | tuple[str, str, str] | None:
-    """Reason, sentence and served model of what the platform says that went wrong, or of the time that has passed."""
+def _wrong(known: DeploymentKnown, rollout: RolloutStatus, reached: Reached) -> Wrong | None:
+    """What the platform says that went wrong, or that it has taken too long."""
     status, seen = known.deployment.status, reached.endpoint
     if seen is not None and _about_this(rollout, reached):
         names = {each.served for each in checked_models(status)}
         bad = next((each for each in seen.served if each.served in names and each.state == "Failed"), None)
         if bad is not None:
-            return "ServedModelFailed", f"{bad.served} failed on the platform: {bad.message or seen.failed}", bad.served
+            why = bad.message or seen.failed or "it does not say why"
+            return Wrong("ServedModelFailed", f"{bad.served} failed on the platform: {why}", bad.served)
         if seen.failed and reached.differences and not seen.busy:
-            return "UpdateFailed", f"the platform could not change the endpoint: {seen.failed}"
+            return Wrong("UpdateFailed", f"the platform could not change the endpoint: {seen.failed}")
     allowed = ready_within(known)
     if rollout.held_since is None and known.now >= parse(rollout.since) + timedelta(seconds=allowed):
         message = f"it was not ready within {allowed:g} seconds: {_lacks(reached)}"
         late = [each.served for each in checked_models(status) if each.served not in _ready(reached)]
-        return ("NotReadyInTime", message, late[0]) if late else ("NotReadyInTime", message)
+        return Wrong("NotReadyInTime", message, late[0] if late else None)
     return None
 
 
