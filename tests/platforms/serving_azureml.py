@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import httpx
+
 from load import Question
-from stand import Stand, Team
+from stand import Stand, Team, wait_for
 from tests.platforms.models import COLUMNS, ROW, Files, Row
 from tests.platforms.serving import Behind, Book, State, number_of, trusting
 
@@ -90,6 +92,36 @@ class AzureMLServing:
 
     def remove(self, endpoint: str) -> None:
         self._control.delete_azure_endpoint(endpoint)
+
+    def squat(self, team: Team, endpoint: str, model: str, version: str) -> None:
+        azure = self._address.azure
+        other = self._control.add_application("squatter", roles={"workspace": ["AzureML Data Scientist"]})
+        token = {"Authorization": f"Bearer {self._control.issue_azure_token(other, azure.resource_manager)}"}
+        where = f"{azure.workspace_scope}/onlineEndpoints/{endpoint}"
+        place = {"location": azure.region}
+        inner = {
+            "model": f"{azure.workspace_scope}/models/{model}/versions/{version}",
+            "instanceType": "Standard_DS3_v2",
+            "endpointComputeType": "Managed",
+        }
+        made = {**place, "identity": {"type": "SystemAssigned"}, "properties": {"authMode": "AADToken"}}
+        behind = {**place, "sku": {"name": "Default", "capacity": 1}, "properties": inner}
+        shared = {**made, "properties": {"authMode": "AADToken", "traffic": {"theirs": 100}}}
+        with httpx.Client(
+            base_url=azure.resource_manager,
+            headers=token,
+            params={"api-version": "2023-10-01"},
+            verify=self._tls,
+            trust_env=False,
+        ) as client:
+            for path, body in ((where, made), (f"{where}/deployments/theirs", behind), (where, shared)):
+                answer = client.put(path, json=body)
+                assert answer.is_success, f"PUT {path}: {answer.status_code} {answer.text}"
+                wait_for(f"{endpoint} to be done with it", lambda: self._done(endpoint))
+
+    def _done(self, endpoint: str) -> bool:
+        found = self.book(endpoint)
+        return found is not None and not found.busy and {each.state for each in found.behind.values()} <= {"ready"}
 
     def asker(self) -> str:
         return self._control.add_application("asker")
