@@ -45,6 +45,26 @@ class ServingControl:
         """Kill models' processes; the platform starts them again."""
         self.call("POST", "/serving/crash", _given(platform, endpoint, served))
 
+    def databricks_endpoints(self) -> list[dict[str, Any]]:
+        """Endpoints of Model Serving: `name`, `id`, `creator`, `ready`, `config_update`, `config_version`, `tags`,
+        `traffic` (percentages), `served` and `pending` (deployment states by name)."""
+        listed: list[dict[str, Any]] = self.call("GET", "/databricks/endpoints")
+        return listed
+
+    def edit_databricks_endpoint(self, name: str, **edit: Any) -> None:
+        """Edit an endpoint by hand: `config` as an update's body, `traffic` (percentages, at once), `tags` (replaces
+        all), `creator` (shows another one)."""
+        self.call("PATCH", f"/databricks/endpoints/{name}", edit)
+
+    def delete_databricks_endpoint(self, name: str) -> None:
+        """Delete an endpoint behind everyone's back."""
+        self.call("DELETE", f"/databricks/endpoints/{name}")
+
+    def databricks_serving_limits(self, **limits: float) -> None:
+        """`endpoints` (1000) and `concurrency` (4096) of the workspace, `update_seconds` that an update takes at
+        least."""
+        self.call("PUT", "/databricks/serving-limits", limits)
+
 
 def _given(platform: str | None, endpoint: str | None, served: str | None) -> dict[str, str]:
     named = {"platform": platform, "endpoint": endpoint, "served": served}

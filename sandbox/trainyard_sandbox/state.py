@@ -123,6 +123,7 @@ class SandboxState:
     volumes: VolumeFiles | None = None
     tables: Any = None
     mlflow: Any = None
+    model_serving: Any = None
     on_startup: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     on_shutdown: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 

@@ -74,8 +74,12 @@ class Nursery:
             command = [sys.executable, "-I", "-m", "trainyard_sandbox.serving.nursery_process", str(theirs.fileno())]
             environment = {"PATH": os.defpath, "HOME": str(self._directory), "LANG": "C.UTF-8", **_THREADS}
             log = self._directory / "nursery.log"
-            self._process = await LeashedProcess.start(
-                command, environment, self._directory, log, inherited=(theirs.fileno(),)
-            )
+            try:
+                self._process = await LeashedProcess.start(
+                    command, environment, self._directory, log, inherited=(theirs.fileno(),)
+                )
+            except BaseException:
+                ours.close()
+                raise
         self._ended = asyncio.create_task(self._process.wait(), name="model-nursery")
         return ours

@@ -16,7 +16,7 @@ from mlflow.pyfunc import scoring_server
 
 
 def answer(model: Any, body: bytes, content_type: str) -> tuple[int, str, str]:
-    """HTTP status, body and media type for one request to a `PyFuncModel`; one that raises is a 400, as MLflow has it."""
+    """Status, body and media type for one request to a `PyFuncModel`; one that raises is a 400, as MLflow has it."""
     server: Any = scoring_server
     try:
         schema = model.metadata.get_input_schema()

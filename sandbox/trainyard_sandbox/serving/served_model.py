@@ -8,6 +8,7 @@ was given.
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import re
 import shutil
 import time
@@ -45,7 +46,8 @@ class Source:
 
     Args:
         folder: of the MLflow model, copied when the model is provisioned.
-        environment: all environment variables of its process.
+        environment: all environment variables of its process; `ServedModel.environment` may be replaced before it is
+            provisioned, once secrets are resolved.
         not_here: names of requirements that the platform provides and that the sandbox's interpreter may lack.
         scale_to_zero: stop it when nobody asks for a while.
     """
@@ -79,6 +81,7 @@ class ServedModel:
         self.identity = identity
         self.key = key
         self.source = source
+        self.environment = dict(source.environment)
         self.state: State = "creating"
         self.message = ""
         self.cold_starts = 0
@@ -129,6 +132,11 @@ class ServedModel:
             await self._start(behaviour)
         except ServerFailed as error:
             await self._fail(str(error))
+
+    def refuse(self, message: str) -> None:
+        """It has failed before anything was provisioned."""
+        if not self.is_gone:
+            self.state, self.message = "failed", message
 
     async def score(self, body: bytes, content_type: str = "application/json") -> Answer:
         """Answer one request; a model that is scaled to zero is started for it.
@@ -200,7 +208,10 @@ class ServedModel:
             self._idle = None
 
     async def _build(self, behaviour: Behaviour) -> None:
-        """Copy the model, and check that what it requires is here."""
+        """Copy the model, and check that no package that it requires is here in another version.
+
+        One that is not here at all may be needed or not: the model's own imports tell.
+        """
         if behaviour.provisioning_error is not None:
             self._build_lines.append(f"ERROR: {behaviour.provisioning_error}")
             raise ServerFailed(behaviour.provisioning_error)
@@ -213,13 +224,15 @@ class ServedModel:
         await asyncio.to_thread(shutil.copytree, self.source.folder, model, dirs_exist_ok=True)
         provided = {canonicalize_name(name) for name in self.source.not_here}
         for line in _requirements(model):
-            if _name(line) in provided:
-                self._build_lines.append(f"Collecting {line}")
-            elif is_satisfied(line):
+            if is_satisfied(line):
                 self._build_lines.append(f"Requirement already satisfied: {line}")
+            elif _name(line) in provided or not _is_installed(_name(line)):
+                self._build_lines.append(f"Collecting {line}")
             else:
                 self._build_lines.append(f"ERROR: No matching distribution found for {line}")
-                raise ServerFailed(f"The model's environment could not be built: no distribution found for {line}.")
+                raise ServerFailed(
+                    f"The model's environment could not be built: the sandbox's interpreter has another {line}."
+                )
         self._build_lines.append("Successfully built the model's image.")
 
     async def _start(self, behaviour: Behaviour) -> None:
@@ -228,7 +241,7 @@ class ServedModel:
             self._server = PretendedServer()
         else:
             model, log = self._directory / "model", self._directory / "server.log"
-            self._server = await ModelServer.start(self._nursery, model, self.source.environment, self._directory, log)
+            self._server = await ModelServer.start(self._nursery, model, self.environment, self._directory, log)
         server = self._server
         try:
             await server.ready()
@@ -322,6 +335,14 @@ def _requirements(model: Path) -> list[str]:
 def _name(requirement: str) -> str:
     found = _NAME.match(requirement)
     return canonicalize_name(found.group(1)) if found else requirement
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _end_of(file: Path) -> str:
