@@ -139,6 +139,9 @@ def changes(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[tuple[s
     found = []
     for field, default in _FIELDS.items():
         is_there, is_wanted = there.get(field) or default, wanted.get(field) or default
+        if field == "entity_name":
+            # Names in Unity Catalog are shown in lower case, however they were written.
+            is_there, is_wanted = str(is_there).lower(), str(is_wanted).lower()
         if is_there != is_wanted and not (field in _SIZES and is_wanted is None):
             found.append((field, is_there, is_wanted))
     return found
