@@ -69,7 +69,7 @@ class AzureServingControl:
     def azure_serving_settings(self, **fields: Any) -> None:
         """`endpoint_limit` (of the subscription), `deployment_limit` (of an endpoint), `endpoint_seconds` (how long an
         endpoint is Creating or Updating), `delete_seconds`, `metric_delay_seconds`, `busy_status` (409 or 400),
-        `taken_names` (endpoints of other workspaces of the region), `secrets` (by reference, such as
-        "azureml://connections/c/credentials/key"). Without fields, all as in the beginning. Quotas of vCPUs are
-        `azure_compute_settings(family_cores=...)`."""
+        `endpoint_failure` (what changes of endpoints fail with; "" lets them succeed), `taken_names` (endpoints of
+        other workspaces of the region), `secrets` (by reference, such as "azureml://connections/c/credentials/key").
+        Without fields, all as in the beginning. Quotas of vCPUs are `azure_compute_settings(family_cores=...)`."""
         self.call("PUT", "/azure/online-settings", fields)

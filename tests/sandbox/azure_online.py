@@ -53,12 +53,12 @@ class Online:
         self.control, self.arm, self.client_id = control, arm, client_id
 
     def register(self, folder: Path, name: str, version: str = "1", **properties: Any) -> str:
-        """Put a model's files into the workspace's storage and register them; the version's resource id."""
-        path = f"models/{uuid.uuid4().hex}"
+        """Put a model's files where a job's MLflow run keeps them and register them; the version's resource id."""
+        job = f"job-{uuid.uuid4().hex[:8]}"
         for file in filter(Path.is_file, folder.rglob("*")):
-            blob = f"{path}/{file.relative_to(folder)}"
-            self.control.put_azure_blob("workspaceblobstore", blob, file.read_bytes())
-        uri = f"azureml://datastores/workspaceblobstore/paths/{path}"
+            blob = f"ExperimentRun/dcid.{job}/model/{file.relative_to(folder)}"
+            self.control.put_azure_blob("workspaceartifactstore", blob, file.read_bytes())
+        uri = f"azureml://jobs/{job}/outputs/artifacts/paths/model"
         body = {"properties": {"modelUri": uri, "modelType": "mlflow_model"} | properties}
         below = f"/models/{name}/versions/{version}"
         answer = self.arm(self.client_id, "PUT", below, version="2023-08-01-preview", json=body)

@@ -250,6 +250,22 @@ def test_a_data_collector_needs_an_api_version_that_has_it(online: Online, model
     assert online.deployment(endpoint, "blue")["properties"]["dataCollector"] == collector
 
 
+def test_an_endpoint_that_fails_is_as_before_or_has_to_be_made_again(online: Online, model: str) -> None:
+    endpoint, name = online.make(), new_name()
+    online.deployed(endpoint, "blue", model)
+    online.share(endpoint, blue=100)
+    online.control.azure_serving_settings(endpoint_failure="no capacity")
+    assert online.put(endpoint).status_code == 200
+    assert online.settled(endpoint) == "Failed"
+    assert online.score(endpoint).status_code == 200
+    assert online.put(name).status_code == 201
+    assert online.settled(name) == "Failed"
+    online.control.azure_serving_settings(endpoint_failure="")
+    refused = online.deploy(name, "blue", model)
+    assert f"Specified endpoint [{name}] has not been created successfully" in refused_because(refused)[2]
+    assert online.deploy(endpoint, "green", model).status_code == 201
+
+
 def test_size_and_identity_stay_as_they_were_made(online: Online, model: str) -> None:
     endpoint = online.make()
     online.deployed(endpoint, "blue", model)

@@ -29,6 +29,7 @@ _SETTINGS = Obj(
         "delete_seconds": Number(),
         "metric_delay_seconds": Number(),
         "busy_status": Int(minimum=400, maximum=409),
+        "endpoint_failure": Str(),
         "taken_names": ListOf(Str(min_length=1)),
         "secrets": MapOf(Str()),
     }

@@ -52,16 +52,21 @@ class Provisioning:
         return self._fleet.scripts.behaviour(Identity("azure", endpoint, name), 0).pretend
 
     def change_endpoint(self, endpoint: OnlineEndpoint, apply: Callable[[], None], moving: str = "Updating") -> None:
-        """Have the endpoint in state `moving` for its time; then `apply`, and it has succeeded."""
+        """Have the endpoint in state `moving` for its time; then `apply`, and it has succeeded. What fails is as
+        before."""
         endpoint.state, endpoint.failure = moving, None
         endpoint.started += 1
         began = endpoint.started
 
         async def run() -> None:
             await asyncio.sleep(self._store.endpoint_seconds)
-            if endpoint.started == began:
-                apply()
-                endpoint.state = "Succeeded"
+            if endpoint.started != began:
+                return
+            if self._store.endpoint_failure:
+                endpoint.state, endpoint.failure = "Failed", ("InternalServerError", self._store.endpoint_failure)
+                return
+            apply()
+            endpoint.state, endpoint.made = "Succeeded", True
 
         self._fleet.run(run())
 

@@ -193,7 +193,7 @@ def check_usable(endpoint: OnlineEndpoint) -> None:
     Raises:
         ArmError: 400 BadRequest.
     """
-    if endpoint.state == "Failed":
+    if endpoint.state == "Failed" and not endpoint.made:
         message = (
             f"Specified endpoint [{endpoint.name}] has not been created successfully. Please recreate the endpoint."
         )

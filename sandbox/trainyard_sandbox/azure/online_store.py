@@ -169,6 +169,8 @@ class OnlineEndpoint:
     samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=200_000))
     """What was answered, oldest first."""
     operation: str = ""
+    made: bool = False
+    """Whether it was ever there: what failed at first has to be made anew."""
     started: int = 0
     """How many changes were begun; a change that is not the last one any more leaves the endpoint alone."""
 
@@ -180,7 +182,7 @@ class OnlineEndpoint:
     @property
     def shown_state(self) -> str:
         """The state as the API shows it: `Updating` also while a deployment is made, changed or deleted."""
-        if self.state == "Succeeded" and any(one.state in MOVING for one in self.deployments.values()):
+        if self.state not in MOVING and any(one.state in MOVING for one in self.deployments.values()):
             return "Updating"
         return self.state
 
@@ -212,6 +214,7 @@ class OnlineStore:
         delete_seconds: how long a deletion takes.
         metric_delay_seconds: how late Azure Monitor tells of a request.
         busy_status: how a change of something busy is refused, 409 or 400.
+        endpoint_failure: what changes of endpoints fail with from now on; "" lets them succeed.
         secrets: values of secret references, such as "azureml://connections/c/credentials/key".
     """
 
@@ -229,6 +232,7 @@ class OnlineStore:
         self.delete_seconds = 0.0
         self.metric_delay_seconds = 0.0
         self.busy_status = 409
+        self.endpoint_failure = ""
         self.secrets: dict[str, str] = {}
 
     def now(self) -> float:
