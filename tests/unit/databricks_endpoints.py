@@ -11,7 +11,7 @@ from trainyard.platforms.databricks.serving_translate import translate
 from trainyard.platforms.serving import EndpointRequest
 
 UID = "6a5ee04b-6d47-44e5-8b2f-4fcd20e6b5d0"
-SMALL = {"modelServing": {}}
+SMALL: dict[str, Any] = {"modelServing": {}}
 CLASSES = {
     "small": SMALL,
     "large": {"modelServing": {"workloadSize": "Large", "workloadType": "GPU_SMALL"}},

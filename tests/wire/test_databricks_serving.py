@@ -1,7 +1,7 @@
 """Endpoints of Databricks Model Serving through the operator's own connection, against a served sandbox."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,7 +23,7 @@ from trainyard.platforms.limits import PlatformBusy
 from trainyard.platforms.serving import EndpointRequest
 from trainyard_sandbox.client import SandboxControl
 
-ROWS: list[dict[str, Any]] = [{"x": 1.0}, {"x": 2.0}]
+ROWS: list[Mapping[str, Any]] = [{"x": 1.0}, {"x": 2.0}]
 
 
 class Scene:
