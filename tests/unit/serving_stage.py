@@ -20,6 +20,7 @@ from trainyard.controllers.serving_readiness import ServingReadiness
 from trainyard.controllers.sessions import Session, SessionKey, Sessions
 from trainyard.controllers.store import Key, Store
 from trainyard.core.serving.snapshot import ServingLimits
+from trainyard.core.times import stamp
 from trainyard.identity.broker import Broker
 from trainyard.identity.federated import Federated
 from trainyard.identity.hosts import HostPolicy
@@ -125,7 +126,7 @@ class ServingScene:
     def delete(self, key: Key) -> None:
         """A person deletes the object; finalizers hold it."""
         obj = self.api.objects[key.kind, key.namespace, key.name]
-        meta = {**obj["metadata"], "deletionTimestamp": "2026-11-01T12:30:00Z"}
+        meta = {**obj["metadata"], "deletionTimestamp": stamp(self.now)}
         self.store.put(key, self.api.seed(key.kind, {**obj, "metadata": meta}))
 
     def status(self, key: Key) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def clean_up(known: DeploymentKnown) -> ServingDecision | None:
     says = enter(known, "RollingOut", "CleaningUp", message)
     reached = fresh(known, plan, known.limits.poll)
     if reached is None:
-        return ask(known, Reach(plan, change=True), says)
+        return ask(known, Reach(plan, change=True))
     if not_ours(known, reached):
         return left_alone(known, plan.endpoint)
     if reached.differences:
@@ -298,7 +298,7 @@ def _says(known: DeploymentKnown, rollout: RolloutStatus, reached: Reached | Non
     """Phase and words for where the rollout is. Before the first look they stay, as nothing new is known."""
     status = known.deployment.status
     ready = status.condition("Ready")
-    if reached is None and status.phase in ("Deploying", "RollingOut", "AwaitingPromotion") and ready is not None:
+    if reached is None and status.phase is not None and ready is not None:
         return status
     number, missing = _number(status), f": {_lacks(reached)}" if reached is not None and reached.differences else ""
     match rollout.stage:
