@@ -21,7 +21,10 @@ SCORE_SECONDS = 130.0
 
 @dataclass(frozen=True, slots=True)
 class EndpointRequest:
-    """A plan in the platform's terms, complete before anything is sent. `body` is the platform part's own business."""
+    """A plan in the platform's terms, complete before anything is sent. `body` is the platform part's own business.
+
+    A need without a holder is one of the identity that asks, whom only `Endpoints.preflight` knows.
+    """
 
     plan: EndpointPlan
     body: Mapping[str, Any]

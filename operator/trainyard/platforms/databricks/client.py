@@ -27,6 +27,9 @@ T = TypeVar("T")
 # Reasons of a Refused that did not come from the API that was asked.
 NO_JUDGEMENT = frozenset({"RedirectRefused", "EndpointNotFound"})
 
+# Bytes of an answer of a model, or of what is measured: as long as either may sensibly be.
+MOST_READ = 4 * 1024 * 1024
+
 
 class DatabricksClient:
     """One host as one principal.
@@ -158,7 +161,7 @@ class DatabricksClient:
             Unreachable: there was no answer, or it redirects.
             IdentityError: no token can be had.
         """
-        bounds = Bounds(self._bounds.connect, seconds, seconds, self._bounds.body)
+        bounds = Bounds(self._bounds.connect, seconds, seconds, min(self._bounds.body, MOST_READ))
         adapter = AuditedAdapter(self._log, DatabricksDialect(), self._facts_now, bounds, judged=False)
         with requests.Session() as session:
             session.adapters.clear()

@@ -101,7 +101,7 @@ class DatabricksEndpoints:
         began = time.monotonic()
         answer = self._client.ask("POST", path, body={"dataframe_records": rows}, seconds=seconds)
         elapsed = time.monotonic() - began
-        text = clean(answer.text)[:SHOWN]
+        text = clean(_text(answer.content[: 4 * SHOWN]))[:SHOWN]
         return Scored(answer.status_code, elapsed, _predictions(answer) if answer.status_code == 200 else None, text)
 
     def measured(self, endpoint: str, served: str, since: datetime, percentile: int) -> Measured:
@@ -215,7 +215,7 @@ class DatabricksEndpoints:
             if isinstance(error, Missing):
                 return  # nothing is measured yet
             raise error
-        for label, window in windows_of(answer.text, time.time()).items():
+        for label, window in windows_of(_text(answer.content), time.time()).items():
             self._windows.add(endpoint, label, window)
 
     def _log(self, path: str) -> str:
@@ -227,6 +227,10 @@ class DatabricksEndpoints:
     def _forget(self, name: str) -> None:
         self._windows.forget(name)
         self._sent.pop(name, None)
+
+
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", "replace")
 
 
 def _predictions(answer: requests.Response) -> list[object] | None:
