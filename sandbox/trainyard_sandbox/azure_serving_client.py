@@ -42,7 +42,8 @@ class AzureServingControl:
         return {one["name"]: one for one in listed}[name]
 
     def edit_azure_endpoint(self, name: str, **changes: Any) -> None:
-        """Change an endpoint as by somebody else's hand, at once: `traffic`, `tags`, `auth_mode`, `properties`."""
+        """Change an endpoint as by somebody else's hand, at once: `traffic`, `tags`, `auth_mode`, `properties`,
+        `creator` (another one is shown)."""
         self.call("PUT", f"/azure/online-endpoints/{name}", changes)
 
     def delete_azure_endpoint(self, name: str) -> None:

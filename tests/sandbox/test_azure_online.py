@@ -323,8 +323,9 @@ def test_what_others_do_behind_the_operators_back_is_seen(online: Online, model:
     online.control.roll_back_azure_endpoint(endpoint)
     online.settled(endpoint)
     assert online.get(endpoint)["properties"]["traffic"] == {"blue": 100}
-    online.control.edit_azure_endpoint(endpoint, traffic={"green": 100}, tags={}, auth_mode="Key")
+    online.control.edit_azure_endpoint(endpoint, traffic={"green": 100}, tags={}, auth_mode="Key", creator="them")
     found = online.get(endpoint)
+    assert (found["systemData"]["createdBy"], found["properties"]["authMode"]) == ("them", "Key")
     assert (found["tags"], found["properties"]["traffic"]) == ({}, {"green": 100})
     online.control.edit_azure_deployment(endpoint, "green", capacity=4)
     assert online.deployment(endpoint, "green")["sku"]["capacity"] == 4

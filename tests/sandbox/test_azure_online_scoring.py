@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import requests
 from trainyard_sandbox.client import SandboxControl
 
 from .azure_fixtures import Arm
-from .azure_online import COLUMNS, ROWS, Online, new_name, save_models
+from .azure_online import COLUMNS, DEPLOYMENT, INPUT, ROWS, Online, new_name, save_models
 from .conftest import wait_until
 
 
@@ -189,3 +190,39 @@ def test_a_deleted_deployment_and_endpoint_answer_no_more(online: Online, model:
     ca_file = str(online.control.address.ca_file)
     assert requests.post(uri, json={}, verify=ca_file, timeout=10).status_code == 404
     assert online.control.served_models("azure", endpoint) == []
+
+
+def test_no_request_fails_while_shares_move_and_what_has_none_is_deleted(online: Online, model: str) -> None:
+    online.control.script_serving(platform="azure", pretend=True, latency_seconds=0.02)
+    settings = {"maxConcurrentRequestsPerInstance": 20}
+    endpoint = online.make()
+    online.deployed(endpoint, "blue", model, requestSettings=settings)
+    online.share(endpoint, blue=100)
+    azure, ca_file = online.control.address.azure, str(online.control.address.ca_file)
+    headers = {"Authorization": f"Bearer {online.control.issue_azure_token(online.client_id, azure.ml_resource)}"}
+    uri = online.get(endpoint)["properties"]["scoringUri"]
+    stop = threading.Event()
+
+    def ask() -> list[int]:
+        statuses: list[int] = []
+        with requests.Session() as session:
+            while not stop.is_set():
+                answer = session.post(uri, json=INPUT, headers=headers, verify=ca_file, timeout=30)
+                statuses.append(answer.status_code)
+        return statuses
+
+    with ThreadPoolExecutor(3) as pool:
+        asking = [pool.submit(ask) for _ in range(3)]
+        try:
+            online.deployed(endpoint, "green", model, requestSettings=settings)
+            online.share(endpoint, blue=50, green=50)
+            online.share(endpoint, blue=0, green=100)
+            assert online.call("DELETE", f"/{endpoint}/deployments/blue", version=DEPLOYMENT).status_code == 202
+            online.settled(endpoint)
+            online.deployed(endpoint, "green", model, requestSettings=settings, environmentVariables={"A": "1"})
+        finally:
+            stop.set()
+    statuses = Counter(status for asked in asking for status in asked.result())
+    assert set(statuses) == {200}
+    assert statuses.total() > 20
+    assert online.get(endpoint)["properties"]["traffic"] == {"green": 100}

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from trainyard_sandbox.azure.assets import Author
 from trainyard_sandbox.azure.online_endpoints import begin_change
 from trainyard_sandbox.azure.online_provisioning import Provisioning
 from trainyard_sandbox.azure.online_store import OnlineDeployment, OnlineEndpoint, OnlineStore
@@ -40,6 +41,7 @@ _ENDPOINT_EDIT = Obj(
         "tags": MapOf(Str()),
         "auth_mode": Str(("AMLToken", "Key", "AADToken")),
         "properties": MapOf(Str()),
+        "creator": Str(min_length=1),
     }
 )
 _DEPLOYMENT_EDIT = Obj(
@@ -63,6 +65,8 @@ async def edit_endpoint(request: Request) -> Response:
             raise invalid_parameter(f"The endpoint has no deployment {unknown[0]}.")
         endpoint.split.change(given["traffic"])
     endpoint.tags = given.get("tags", endpoint.tags)
+    if "creator" in given:
+        endpoint.author = Author(given["creator"])
     if "auth_mode" in given:
         endpoint.properties = endpoint.properties | {"authMode": given["auth_mode"]}
     if "properties" in given:
@@ -112,7 +116,7 @@ async def fail_deployment(request: Request) -> Response:
     message = given.get("message", "ResourceNotReady: User container has crashed or terminated.")
     server, deployment.server = deployment.server, None
     deployment.state, deployment.failure = "Failed", (given.get("code", "ResourceNotReady"), message)
-    deployment.server_log += f"{message}\n"
+    deployment.note(f"{message}\n")
     if server is not None:
         sandbox_state(request).serving.run(server.retire())
     return JSONResponse({})

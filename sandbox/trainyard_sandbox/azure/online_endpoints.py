@@ -120,13 +120,18 @@ def begin_change(
     endpoint.modified_at = now
 
     def apply() -> None:
-        traffic: dict[str, int] = properties.get("traffic") or {}
-        endpoint.split.change({one: traffic[one] for one in traffic if endpoint.deployment(one) is not None})
-        endpoint.mirror = dict(properties.get("mirrorTraffic") or {})
+        endpoint.split.change(_by_name(endpoint, properties.get("traffic")))
+        endpoint.mirror = _by_name(endpoint, properties.get("mirrorTraffic"))
         endpoint.properties = _settings(properties)
         endpoint.tags = tags
 
     changes.change_endpoint(endpoint, apply)
+
+
+def _by_name(endpoint: OnlineEndpoint, shares: dict[str, int] | None) -> dict[str, int]:
+    """Percentages by the deployments' names as these are written, of those that are there."""
+    named = ((endpoint.deployment(name), share) for name, share in (shares or {}).items())
+    return {found.name: share for found, share in named if found is not None}
 
 
 def _properties(body: dict[str, Any]) -> dict[str, Any]:

@@ -94,6 +94,7 @@ class Provisioning:
             if deployment.server is not None:
                 await deployment.server.retire()
             endpoint.deployments.pop(deployment.name, None)
+            endpoint.split.change({name: share for name, share in endpoint.traffic.items() if name != deployment.name})
 
         self._fleet.run(run())
 

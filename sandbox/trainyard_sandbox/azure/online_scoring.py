@@ -53,11 +53,13 @@ async def score(request: Request) -> Response:
         _check_caller(request, azure, endpoint)
     except AzureError as error:
         return _plain(error.status, error.message)
+    body = await request.body()
+    # Nothing is waited for between the choice and the model: what is chosen is not deleted before it was asked.
     deployment = _chosen(endpoint, request.headers.get(PICK))
     if deployment is None:
         return _plain(404, _NO_DEPLOYMENT)
     began = time.monotonic()
-    response, model_status = await _asked(request, deployment)
+    response, model_status = await _asked(deployment, body)
     seconds = time.monotonic() - began
     endpoint.samples.append(Sample(store.now(), deployment.name, response.status_code, model_status, seconds))
     response.headers.setdefault(PICK, deployment.name)
@@ -112,18 +114,18 @@ def _chosen(endpoint: OnlineEndpoint, asked: str | None) -> OnlineDeployment | N
     return endpoint.deployment(name) if name else None
 
 
-async def _asked(request: Request, deployment: OnlineDeployment) -> tuple[Response, int | None]:
+async def _asked(deployment: OnlineDeployment, body: bytes) -> tuple[Response, int | None]:
     """The answer, and the status of the model's own."""
     if deployment.in_flight >= deployment.most_requests:
         return _plain(429, "Too many pending requests"), None
     deployment.in_flight += 1
     try:
-        body = await request.body()
-        answer = await asyncio.wait_for(_predicted(deployment, body), timeout_seconds(deployment.properties))
+        async with asyncio.timeout(timeout_seconds(deployment.properties)):
+            answer = await _predicted(deployment, body)
     except TimeoutError:
         return _plain(408, "Request timeout"), None
     except NotServing as error:
-        deployment.server_log += f"{error}\n"
+        deployment.note(f"{error}\n")
         return _plain(503, "no healthy upstream"), None
     finally:
         deployment.in_flight -= 1
@@ -151,7 +153,7 @@ async def _predicted(deployment: OnlineDeployment, body: bytes) -> Answer:
     if answer.status == 200:
         return Answer(200, json.dumps(json.loads(answer.body)["predictions"]).encode())
     if answer.content_type.startswith("text/plain"):
-        deployment.server_log += f"{answer.body.decode('utf-8', 'replace')}\n"
+        deployment.note(f"{answer.body.decode('utf-8', 'replace')}\n")
         return answer
     return _script_error(deployment, answer.body.decode("utf-8", "replace"))
 
@@ -165,7 +167,7 @@ def _has_input(body: bytes) -> bool:
 
 
 def _script_error(deployment: OnlineDeployment, said: str) -> Answer:
-    deployment.server_log += f"Encountered Exception: {said}\n"
+    deployment.note(f"Encountered Exception: {said}\n")
     return Answer(500, _SCRIPT_FAILED, "text/plain")
 
 

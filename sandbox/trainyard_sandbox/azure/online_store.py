@@ -47,6 +47,9 @@ SERVING_SIZES = EXEMPT_SIZES | {
 MOVING = frozenset({"Creating", "Updating", "Deleting", "Scaling"})
 """Provisioning states in which the service takes no other change."""
 
+LOG_CHARACTERS = 100_000
+"""How much of the end of a log is kept."""
+
 Failure = tuple[str, str]
 """(code, message) of a change that failed."""
 
@@ -106,6 +109,10 @@ class OnlineDeployment:
         """Their VM size."""
         size: str = self.properties["instanceType"]
         return size
+
+    def note(self, text: str) -> None:
+        """Add to what the inference server printed; only the end is kept."""
+        self.server_log = (self.server_log + text)[-LOG_CHARACTERS:]
 
     @property
     def reserved_cores(self) -> int:
