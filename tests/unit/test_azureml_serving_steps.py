@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.azureml_endpoints import UID, WS, desired, logging, seen, serving
-from trainyard.platforms.azureml.serving_steps import Change, Desired, Seen, differences, is_busy, next_request
+from trainyard.platforms.azureml.serving_steps import Change, Desired, Memory, Seen, differences, is_busy, next_request
 
 OLD, NEW = serving("champion-aaaaaaaa"), serving("champion-bbbbbbbb", "2")
 A, B = OLD.served, NEW.served
@@ -19,8 +19,10 @@ FOLLOWED = seen(ONE, {A: "Succeeded"}, {A: 100})
 MOVING = ("Creating", "Updating", "Scaling", "Deleting", "Hibernating", "")
 
 
-def asked(there: Seen, wanted: Desired, told: frozenset[str] = frozenset()) -> tuple[str, str] | None:
-    change = next_request(there, wanted, told)
+def asked(
+    there: Seen, wanted: Desired, told: frozenset[str] = frozenset(), lost: frozenset[str] = frozenset()
+) -> tuple[str, str] | None:
+    change = next_request(there, wanted, Memory(told, lost))
     return (change.method, change.path) if change is not None else None
 
 
@@ -81,7 +83,7 @@ def test_nothing_is_asked_for_while_a_deployment_is_busy(state: str) -> None:
 def test_what_is_not_ready_gets_no_share(state: str) -> None:
     there = seen(BOTH, {A: "Succeeded", B: state}, {A: 100})
     for told in (frozenset[str](), frozenset({B})):
-        change = next_request(there, BOTH, told)
+        change = next_request(there, BOTH, Memory(told))
         assert change is None or change.path != ""
 
 
@@ -115,6 +117,24 @@ def test_what_failed_and_is_still_wanted_once_that_was_told_is_made_anew() -> No
 def test_what_answers_is_never_deleted_to_mend_it() -> None:
     there = seen(ONE, {A: "Failed"}, {A: 100})
     assert asked(there, ONE, frozenset({A})) == ("PUT", f"/deployments/{A}")
+
+
+def test_what_is_lost_gives_its_share_to_the_others_and_is_made_anew() -> None:
+    third = serving("champion-cccccccc", "3")
+    all_three = desired(OLD, NEW, third, traffic={A: 50, B: 30, third.served: 20})
+    states = {A: "Failed", B: "Succeeded", third.served: "Succeeded"}
+    there = seen(all_three, states, {A: 50, B: 30, third.served: 20})
+    change = next_request(there, all_three, Memory(frozenset({A}), frozenset({A})))
+    assert change is not None
+    assert change.body is not None
+    assert change.body["properties"]["traffic"] == {A: 0, B: 60, third.served: 40}
+    alone = seen(ONE, {A: "Failed"}, {A: 100})
+    change = next_request(alone, ONE, Memory(frozenset({A}), frozenset({A})))
+    assert change is not None
+    assert change.body is not None
+    assert change.body["properties"]["traffic"] == {A: 0}
+    idle = seen(ONE, {A: "Failed"})
+    assert asked(idle, ONE, frozenset({A}), frozenset({A})) == ("DELETE", f"/deployments/{A}")
 
 
 def test_shares_go_back_to_what_answers_though_its_last_change_failed() -> None:

@@ -31,7 +31,7 @@ def test_the_endpoint_is_what_the_sdk_makes_of_one() -> None:
     body = bodies(plan(serving(NAME), tags={"team": "wine"}))["endpoint"]
     entity = ManagedOnlineEndpoint(name="team-a-wine", auth_mode="aad_token", tags=body["tags"])
     theirs = entity._to_rest_online_endpoint(LOCATION).as_dict()
-    empty = {"properties": {}, "traffic": {}, "mirrorTraffic": {}}
+    empty: dict[str, Any] = {"properties": {}, "traffic": {}, "mirrorTraffic": {}}
     assert theirs.pop("properties") | empty == body["properties"] | empty
     assert theirs == {"location": LOCATION, "identity": body["identity"], "tags": body["tags"]}
 

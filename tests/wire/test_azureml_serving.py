@@ -70,7 +70,7 @@ class Deployed:
     def request(self, shares: dict[str, int], **fields: Any) -> EndpointRequest:
         """A plan with these shares; the old serves version 1, all others version 2."""
         replicas = fields.pop("replicas", 1)
-        scaled = {"minReplicas": replicas, "maxReplicas": replicas}
+        scaled = {"minReplicas": replicas, "maxReplicas": replicas, "env": fields.pop("env", {})}
         served = tuple(self.serving(name, "1" if name == OLD else "2", **scaled) for name in shares)
         plan = EndpointPlan(self.name, Owner("team-a", "wine", self.uid, "here"), 1, served, shares, **fields)
         return AzureML().translate_endpoint(plan, self._workspace)
@@ -417,3 +417,51 @@ def test_a_score_is_over_in_its_time(deployed: Deployed) -> None:
     with pytest.raises(Unreachable):
         deployed.endpoints.score(deployed.name, None, [{"x": 1}], seconds=0.5)
     assert time.monotonic() - began < 4
+
+
+def test_a_silent_rollback_of_the_platforms_is_seen_and_brought_back(deployed: Deployed) -> None:
+    deployed.followed(deployed.request({OLD: 100}))
+    both = deployed.request({OLD: 50, NEW: 50})
+    deployed.followed(both)
+    deployed.control.roll_back_azure_endpoint(deployed.name)
+    wait_until(lambda: not busy(deployed), 10)
+    assert deployed.endpoints.reach(both, change=False).differences
+    deployed.followed(both)
+    assert deployed.traffic() == {OLD: 50, NEW: 50}
+
+
+def test_an_endpoint_that_vanished_is_made_again(deployed: Deployed) -> None:
+    request = deployed.request({OLD: 100})
+    deployed.followed(request)
+    deployed.control.delete_azure_endpoint(deployed.name)
+    wait_until(lambda: deployed.control.azure_endpoints() == [], 10)
+    seen = deployed.endpoints.reach(request, change=False)
+    assert (seen.endpoint, seen.differences) == (None, ("the endpoint is not there",))
+    assert deployed.followed(request)[0] == "make the endpoint"
+
+
+def test_what_lost_its_machines_is_told_with_the_reason(deployed: Deployed) -> None:
+    request = deployed.request({OLD: 100})
+    deployed.followed(request)
+    deployed.control.fail_azure_deployment(deployed.name, OLD, code="Lost", message="the rack burned")
+    seen = deployed.endpoints.reach(request, change=True)
+    assert seen.sent is None
+    assert seen.endpoint is not None
+    (served,) = seen.endpoint.served
+    assert (served.state, served.message) == ("Failed", "its provisioning failed: Lost: the rack burned")
+    assert deployed.followed(request)
+    assert deployed.endpoints.score(deployed.name, None, [{"x": 1}], seconds=10).predictions == ["old"]
+
+
+def test_a_failed_update_of_what_answers_is_asked_for_again(deployed: Deployed) -> None:
+    deployed.followed(deployed.request({OLD: 100}))
+    deployed.control.script_serving(
+        platform="azure", served=OLD, times=1, provisioning_seconds=0.1, provisioning_error="no machines left"
+    )
+    moved = deployed.request({OLD: 100}, replicas=2, env={"MODE": "fast"})
+    deployed.seen(moved, OLD, "Failed")
+    assert deployed.endpoints.score(deployed.name, None, [{"x": 1}], seconds=10).predictions == ["old"]
+    deployed.control.clear_serving_scripts()
+    deployed.control.script_serving(platform="azure", pretend=True, predictions=["old"], provisioning_seconds=0.1)
+    deployed.followed(moved)
+    assert deployed.control.azure_deployment(deployed.name, OLD)["capacity"] == 2

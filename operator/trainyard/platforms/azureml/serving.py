@@ -6,8 +6,10 @@ is decided by `serving_steps`, what is seen is told by `serving_states`, both pu
 deployments have a dataCollector (2024-04-01) for both, of which the published examples have the same fields.
 """
 
+import re
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -28,8 +30,10 @@ from trainyard.platforms.azureml.serving_scoring import Scoring
 from trainyard.platforms.azureml.serving_states import endpoint_of, operation_of, permission_status, reason_of
 from trainyard.platforms.azureml.serving_steps import (
     BROKEN,
+    NOTHING,
     Change,
     Desired,
+    Memory,
     Seen,
     differences,
     is_ours,
@@ -45,6 +49,8 @@ VERSION = "2024-04-01"
 # Seconds from the beginning of a call after which its change is not sent any more; the last request may take 30.
 SEND_WITHIN = 25.0
 LOG_LINES = 200
+# "Specified deployment [X] failed during initial provisioning and is in an unrecoverable state. Delete and re-create."
+_UNRECOVERABLE = re.compile(r"unrecoverable state", re.IGNORECASE)
 CONTAINERS = ("StorageInitializer", "InferenceServer")
 
 
@@ -64,7 +70,7 @@ class AzureMLEndpoints:
         self._lock = threading.Lock()
         self._location: str | None = None
         # What was told to have failed, by endpoint: under which plan, and which. Lost in a restart, told once more.
-        self._told: dict[str, tuple[str, frozenset[str]]] = {}
+        self._told: dict[str, tuple[str, Memory]] = {}
 
     def resolve(self, model: str, *, version: str | None = None, alias: str | None = None) -> ResolvedModel:
         """See `platforms.serving.Endpoints`. An alias is the tag `alias` of a version (`mlflow_runs`)."""
@@ -99,10 +105,12 @@ class AzureMLEndpoints:
             workspace=self._client.workspace.path,
         )
         lacks, digest = differences(seen, desired), plan_digest(plan)
-        told = self._told_before(plan.endpoint, digest, seen)
-        step = next_request(seen, desired, told) if change and lacks else None
-        if step is not None:
-            self._send(plan.endpoint, step, until)
+        memory = self._remembered(plan.endpoint, digest, seen)
+        step = next_request(seen, desired, memory) if change and lacks else None
+        if step is not None and not self._send(plan.endpoint, step, until):
+            step = next_request(seen, desired, replace(memory, lost=self._lose(plan.endpoint, step)))
+            if step is not None:
+                self._send(plan.endpoint, step, until)
         return Reached(digest, self._remote(request, seen), lacks, step.said if step is not None else None, at)
 
     def score(self, endpoint: str, served: str | None, rows: list[Mapping[str, Any]], *, seconds: float) -> Scored:
@@ -160,18 +168,28 @@ class AzureMLEndpoints:
             return {}
         return {str(row["name"]): row for page in pages for row in page if row.get("name")}
 
-    def _told_before(self, endpoint: str, digest: str, seen: Seen) -> frozenset[str]:
-        """What failed and was told to have under this very plan."""
+    def _remembered(self, endpoint: str, digest: str, seen: Seen) -> Memory:
+        """What failed and was told to have under this very plan, and what of it is lost."""
         failed = {name for name, each in seen.deployments.items() if state_of(each) in BROKEN}
         if seen.endpoint is not None and state_of(seen.endpoint) in BROKEN:
             failed.add("")
         with self._lock:
-            plan, before = self._told.pop(endpoint, ("", frozenset[str]()))
+            plan, before = self._told.pop(endpoint, ("", NOTHING))
+            memory = Memory(before.told & failed if plan == digest else frozenset(), before.lost & failed)
             if failed:
-                self._told[endpoint] = (digest, frozenset(failed))
-        return before & failed if plan == digest else frozenset()
+                self._told[endpoint] = (digest, Memory(frozenset(failed), memory.lost))
+        return memory
 
-    def _send(self, endpoint: str, step: Change, until: float) -> None:
+    def _lose(self, endpoint: str, step: Change) -> frozenset[str]:
+        """Remembers that a deployment can not be mended; all of which that is known."""
+        with self._lock:
+            plan, memory = self._told.get(endpoint, ("", NOTHING))
+            lost = memory.lost | {step.path.rpartition("/")[2]}
+            self._told[endpoint] = (plan, replace(memory, lost=lost))
+        return lost
+
+    def _send(self, endpoint: str, step: Change, until: float) -> bool:
+        """Asks for the change; False: the service says that the deployment has to be made anew for it."""
         body = None if step.body is None else {"location": self._region(), **step.body}
         path = _path(endpoint) + step.path
         try:
@@ -180,6 +198,11 @@ class AzureMLEndpoints:
             if step.method != "DELETE":
                 # What is to hold it went away between the look and now.
                 raise Unreachable(error.message) from error
+        except Refused as error:
+            if not step.path or not _UNRECOVERABLE.search(error.message):
+                raise
+            return False
+        return True
 
     def _region(self) -> str:
         """The workspace's region, which its endpoints are in."""

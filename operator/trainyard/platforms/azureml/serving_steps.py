@@ -54,19 +54,30 @@ class Change:
     said: str
 
 
-def next_request(seen: Seen, desired: Desired, told: frozenset[str] = frozenset()) -> Change | None:
-    """The one next change; None where there is none, where the platform is busy, or where the endpoint is another's.
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What earlier looks have learned.
 
     `told` names the deployments, and the endpoint as "", of which it was told before, under this same plan, that they
     failed. What failed is left as it is until then: its logs are still to be read, and a plan that no longer gives it
-    a share leaves it for good.
+    a share leaves it for good. `lost` names those of which the service has said that only making them anew mends them.
     """
+
+    told: frozenset[str] = frozenset()
+    lost: frozenset[str] = frozenset()
+
+
+NOTHING = Memory()
+
+
+def next_request(seen: Seen, desired: Desired, memory: Memory = NOTHING) -> Change | None:
+    """The one next change; None where there is none, where the platform is busy, or where the endpoint is another's."""
     if seen.endpoint is None:
         return _made(desired) if desired.deployments else None
     if not (is_ours(seen.endpoint, desired.uid) or desired.adopt) or is_busy(seen):
         return None
     for step in _STEPS:
-        change = step(seen, desired, told)
+        change = step(seen, desired, memory)
         if change is not None:
             return change
     return None
@@ -138,14 +149,14 @@ def _made(desired: Desired) -> Change:
     return Change("PUT", "", dict(desired.endpoint), "make the endpoint")
 
 
-def _owned(seen: Seen, desired: Desired, _told: frozenset[str]) -> Change | None:
+def _owned(seen: Seen, desired: Desired, _memory: Memory) -> Change | None:
     """First of all, an endpoint that is adopted gets our tags."""
     if seen.endpoint is None or is_ours(seen.endpoint, desired.uid):
         return None
     return _put_endpoint(seen, desired, traffic_of(seen.endpoint), "take over the endpoint")
 
 
-def _grown(seen: Seen, desired: Desired, _told: frozenset[str]) -> Change | None:
+def _grown(seen: Seen, desired: Desired, _memory: Memory) -> Change | None:
     """What is to answer with more machines gets them before it gets its share."""
     for name in sorted(desired.traffic):
         found, wanted = seen.deployments.get(name), desired.deployments.get(name)
@@ -156,7 +167,7 @@ def _grown(seen: Seen, desired: Desired, _told: frozenset[str]) -> Change | None
     return None
 
 
-def _shared(seen: Seen, desired: Desired, told: frozenset[str]) -> Change | None:
+def _shared(seen: Seen, desired: Desired, memory: Memory) -> Change | None:
     """Shares and settings of the endpoint itself, in one request."""
     if seen.endpoint is None:
         return None
@@ -166,12 +177,12 @@ def _shared(seen: Seen, desired: Desired, told: frozenset[str]) -> Change | None
         return _put_endpoint(seen, desired, wanted, f"give shares: {_listed(wanted)}")
     if next(_settings_lacking(seen.endpoint, desired), None) is not None:
         return _put_endpoint(seen, desired, now, "change settings of the endpoint")
-    if state_of(seen.endpoint) in BROKEN and "" in told:
+    if state_of(seen.endpoint) in BROKEN and "" in memory.told:
         return _put_endpoint(seen, desired, now, "ask again for the endpoint, which failed")
     return None
 
 
-def _removed(seen: Seen, desired: Desired, _told: frozenset[str]) -> Change | None:
+def _removed(seen: Seen, desired: Desired, _memory: Memory) -> Change | None:
     """What the plan does not name goes once it answers nothing; of others' only when the plan's own answer."""
     shares = traffic_of(seen.endpoint or {})
     for name in sorted(seen.deployments.keys() - desired.deployments.keys()):
@@ -183,7 +194,7 @@ def _removed(seen: Seen, desired: Desired, _told: frozenset[str]) -> Change | No
     return None
 
 
-def _added(seen: Seen, desired: Desired, _told: frozenset[str]) -> Change | None:
+def _added(seen: Seen, desired: Desired, _memory: Memory) -> Change | None:
     if seen.endpoint is None or state_of(seen.endpoint) in BROKEN:
         return None
     for name in sorted(desired.deployments.keys() - seen.deployments.keys()):
@@ -191,12 +202,15 @@ def _added(seen: Seen, desired: Desired, _told: frozenset[str]) -> Change | None
     return None
 
 
-def _mended(seen: Seen, desired: Desired, told: frozenset[str]) -> Change | None:
+def _mended(seen: Seen, desired: Desired, memory: Memory) -> Change | None:
     """What failed and is still to answer: asked for again where it answers, else made anew."""
     shares = traffic_of(seen.endpoint or {})
-    for name in sorted(desired.deployments.keys() & seen.deployments.keys() & told):
+    for name in sorted(desired.deployments.keys() & seen.deployments.keys() & memory.told):
         if state_of(seen.deployments[name]) not in BROKEN or not desired.traffic.get(name):
             continue
+        if shares.get(name) and name in memory.lost:
+            others = _rescaled({key: share for key, share in shares.items() if key != name})
+            return _put_endpoint(seen, desired, others, f"take the share of {name}, which is lost")
         if shares.get(name):
             return _put_deployment(name, desired, "ask again for")
         return Change(
@@ -205,7 +219,16 @@ def _mended(seen: Seen, desired: Desired, told: frozenset[str]) -> Change | None
     return None
 
 
-def _updated(seen: Seen, desired: Desired, _told: frozenset[str]) -> Change | None:
+def _rescaled(shares: Mapping[str, int]) -> dict[str, int]:
+    """Shares in the same proportions that sum to 100; empty ones stay empty."""
+    total = sum(shares.values())
+    found = {name: share * ALL // total for name, share in sorted(shares.items())}
+    if found:
+        found[max(found, key=lambda name: (found[name], name))] += ALL - sum(found.values())
+    return found
+
+
+def _updated(seen: Seen, desired: Desired, _memory: Memory) -> Change | None:
     for name in sorted(desired.deployments.keys() & seen.deployments.keys()):
         found = seen.deployments[name]
         if state_of(found) == DONE and next(_deployment_lacking(name, found, desired), None) is not None:
@@ -213,7 +236,7 @@ def _updated(seen: Seen, desired: Desired, _told: frozenset[str]) -> Change | No
     return None
 
 
-_STEPS: tuple[Callable[[Seen, Desired, frozenset[str]], Change | None], ...] = (
+_STEPS: tuple[Callable[[Seen, Desired, Memory], Change | None], ...] = (
     _owned,
     _grown,
     _shared,
