@@ -60,6 +60,10 @@ class ServingControl:
         """Delete an endpoint behind everyone's back."""
         self.call("DELETE", f"/databricks/endpoints/{name}")
 
+    def cancel_databricks_update(self, name: str) -> None:
+        """Have the platform give an endpoint's update up: it ends UPDATE_CANCELED."""
+        self.call("POST", f"/databricks/endpoints/{name}/cancel-update")
+
     def databricks_serving_limits(self, **limits: float) -> None:
         """`endpoints` (1000) and `concurrency` (4096) of the workspace, `update_seconds` that an update takes at
         least."""

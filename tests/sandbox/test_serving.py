@@ -64,7 +64,7 @@ def doubling(add_model: Callable[..., str]) -> str:
 
 
 def entity(model: str, version: int = 1, name: str | None = None, **fields: Any) -> sdk.ServedEntityInput:
-    fields = {"workload_size": "Small", "scale_to_zero_enabled": False} | fields
+    fields = {"workload_size": "Small", "scale_to_zero_enabled": False, **fields}
     served = name or f"v{version}"
     return sdk.ServedEntityInput(entity_name=model, entity_version=str(version), name=served, **fields)
 
@@ -172,7 +172,7 @@ def test_the_old_configuration_serves_until_the_new_one_is_ready_and_no_request_
     )
     with pytest.raises(ResourceConflict, match="currently updating"):
         workspace.serving_endpoints.update_config(name, served_entities=[entity(doubling, 2)])
-    seen = []
+    seen: list[tuple[str | None, Any]] = []
     while not seen or seen[-1] == ("v1", 2):
         seen.append(predicted(workspace, name))
     assert seen[-1] == ("v2", 3)
@@ -266,8 +266,19 @@ def test_a_model_whose_process_ends_is_started_again(
 ) -> None:
     name = create(workspace, entity(doubling))
     control.crash_served_model(name)
-    wait_until(lambda: control.served_models(endpoint=name)[0]["state"] == "ready")
-    assert wait_until(lambda: predicted(workspace, name)) == ("v1", 2)
+    wait_until(lambda: status_of(workspace, name) == 200)
+    assert predicted(workspace, name) == ("v1", 2)
+
+
+def test_a_pretended_model_needs_no_files(
+    control: SandboxControl, workspace: WorkspaceClient, add_model: Callable[..., str]
+) -> None:
+    control.script_serving(endpoint="pretended-.*", pretend=True)
+    config = sdk.EndpointCoreConfigInput("", served_entities=[entity(add_model(""))])
+    workspace.serving_endpoints.create("pretended-1", config=config)
+    settled(workspace, "pretended-1")
+    answer = workspace.serving_endpoints.query("pretended-1", dataframe_records=[{"x": 1}, {"x": 2}])
+    assert answer.predictions == [0.0, 0.0]
 
 
 def test_pretended_answers_errors_and_latencies_are_told_by_the_metrics(
@@ -483,6 +494,20 @@ def test_an_endpoint_can_be_edited_and_deleted_behind_our_back(
     with pytest.raises(ResourceDoesNotExist):
         workspace.serving_endpoints.get(name)
     wait_until(lambda: control.served_models(endpoint=name) == [])
+
+
+def test_an_update_that_the_platform_gives_up_leaves_what_serves(
+    control: SandboxControl, workspace: WorkspaceClient, doubling: str
+) -> None:
+    name = create(workspace, entity(doubling))
+    control.script_serving(served="v2", provisioning_seconds=600)
+    workspace.serving_endpoints.update_config(name, served_entities=[entity(doubling, 2)])
+    control.cancel_databricks_update(name)
+    state = workspace.serving_endpoints.get(name).state
+    assert state == sdk.EndpointState(Updates.UPDATE_CANCELED, Ready.READY)
+    assert predicted(workspace, name) == ("v1", 2)
+    workspace.serving_endpoints.update_config(name, served_entities=[entity(doubling)])
+    assert settled(workspace, name).pending_config is None
 
 
 def test_an_endpoint_that_is_deleted_while_it_updates_leaves_nothing(

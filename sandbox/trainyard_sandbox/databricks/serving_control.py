@@ -29,6 +29,7 @@ def control_routes() -> list[Route]:
         Route("/databricks/endpoints", list_endpoints, methods=["GET"]),
         Route("/databricks/endpoints/{name}", edit, methods=["PATCH"]),
         Route("/databricks/endpoints/{name}", delete, methods=["DELETE"]),
+        Route("/databricks/endpoints/{name}/cancel-update", cancel_update, methods=["POST"]),
         Route("/databricks/serving-limits", limits, methods=["PUT"]),
     ]
 
@@ -62,6 +63,14 @@ async def delete(request: Request) -> Response:
     store = store_of(request)
     store.delete(store.get(request.path_params["name"]))
     return JSONResponse({})
+
+
+async def cancel_update(request: Request) -> Response:
+    """POST /databricks/endpoints/{name}/cancel-update: the platform gives an update up."""
+    store = store_of(request)
+    endpoint = store.get(request.path_params["name"])
+    store.cancel(endpoint)
+    return JSONResponse(_shown(endpoint))
 
 
 async def limits(request: Request) -> Response:

@@ -35,7 +35,7 @@ from trainyard_sandbox.stores.model_catalog import ModelCatalog
 if TYPE_CHECKING:
     from trainyard_sandbox.state import SandboxState
 
-Update = Literal["IN_PROGRESS", "NOT_UPDATING", "UPDATE_FAILED"]
+Update = Literal["IN_PROGRESS", "NOT_UPDATING", "UPDATE_FAILED", "UPDATE_CANCELED"]
 QUERY = frozenset({"CAN_QUERY", "CAN_MANAGE"})
 VIEW = frozenset({"CAN_VIEW", "CAN_QUERY", "CAN_MANAGE"})
 MANAGE = frozenset({"CAN_MANAGE"})
@@ -82,8 +82,11 @@ class Endpoint:
         return bool(self.models) and all(model.state in ("ready", "stopped") for model in self.models.values())
 
     def model(self, served: str) -> ServedModel | None:
-        """What serves under this name, or is on its way, or failed on it."""
-        return self.models.get(served) or self.coming.get(served)
+        """What serves under this name, or is on its way; of an update that failed, what failed."""
+        coming = self.coming.get(served)
+        if coming is not None and coming.state == "failed":
+            return coming
+        return self.models.get(served) or coming
 
 
 class EndpointStore:
@@ -161,6 +164,13 @@ class EndpointStore:
             endpoint.work.cancel()
         self._drop(endpoint.models | {f"{name} (coming)": model for name, model in endpoint.coming.items()})
         self._state.directory.move_grants(endpoint.securable, None)
+
+    def cancel(self, endpoint: Endpoint) -> None:
+        """End an update that is in progress, as the platform can: what is on its way is aborted."""
+        if endpoint.update == "IN_PROGRESS" and endpoint.work is not None:
+            endpoint.work.cancel()
+            endpoint.update = "UPDATE_CANCELED"
+            self._drop(endpoint.coming)
 
     def creator(self, endpoint: Endpoint) -> Principal:
         """The recorded creator.

@@ -24,7 +24,7 @@ import mlflow.pyfunc
 from trainyard_sandbox.serving import scoring
 
 MESSAGE_BYTES = 200_000
-PRELOADED = ("sklearn.linear_model",)
+PRELOADED = ("mlflow.sklearn", "sklearn.linear_model")
 """What most models of tests need, imported once for all."""
 
 
@@ -81,7 +81,8 @@ def _end_with(control: socket.socket) -> None:
 
 
 def _serve(folder: str, listener: socket.socket, control: socket.socket) -> None:
-    model = mlflow.pyfunc.load_model(folder)
+    # Its warnings compare all packages that are installed, which takes seconds; served_model.py has looked at them.
+    model = mlflow.pyfunc.load_model(folder, suppress_warnings=True)
     server = ThreadingHTTPServer(listener.getsockname(), _handler(model), bind_and_activate=False)
     server.daemon_threads = True
     server.socket.close()
