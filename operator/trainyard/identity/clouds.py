@@ -4,8 +4,8 @@ Filled once by the wiring (`install`), asked by `identity.entra`, `platforms.azu
 resource can add a host: a workspace names a cloud, and every origin comes from here. Pure, but for `read`.
 
 Values of the built-in clouds: azure-ai-ml `_azure_environments.py`; data hosts: those of its regional endpoints
-(`REGION.api.azureml.ms`) and of the discovery URL of a workspace; scoring hosts: those of `scoringUri` in Azure
-documentation, "Configure network isolation with v2" and "Compare Azure Government and global Azure".
+(`REGION.api.azureml.ms`) and of the discovery URL of a workspace; scoring hosts: Azure documentation, "How to use your
+workspace with a custom DNS server" (`ENDPOINT.REGION.inference.ml.azure.com`; other clouds have their own suffix).
 """
 
 import json
