@@ -27,17 +27,12 @@ def credential(place: Place) -> dict[str, str]:
     cloud = _cloud(place)
     if place.auth != "Key":
         return _bearer(token(place, cloud.ml_scope))
-    answer = send(
-        "POST",
-        f"{place.origin}{place.path}/listKeys?api-version={API_VERSION}",
-        _bearer(token(place, cloud.arm_scope)),
-        SECONDS,
-        body=b"",
-    )
-    return _bearer(_key(place, answer))
+    own = token(place, cloud.arm_scope)
+    url = f"{place.origin}{place.path}/listKeys?api-version={API_VERSION}"
+    return _bearer(_key(place, send("POST", url, _bearer(own), SECONDS, body=b""), own))
 
 
-def _key(place: Place, answer: Answer) -> str:
+def _key(place: Place, answer: Answer, own: str) -> str:
     found = answer.json()
     key = found.get("primaryKey") if isinstance(found, dict) else None
     if answer.status == 200 and isinstance(key, str) and key:
@@ -45,10 +40,11 @@ def _key(place: Place, answer: Answer) -> str:
     if answer.status in (401, 403):
         raise NotAllowed(
             f"you may not read the key of endpoint {place.endpoint} ({answer.words()}); who may grant it runs: "
-            f"{grant(place, None)}"
+            f"{grant(place, own)}"
         )
     if answer.status == 404:
         raise NotFound(f"there is no endpoint {place.endpoint}: {answer.words()}")
+    # What an answer of 200 says might be the key.
     said = answer.words() if answer.status >= 400 else "there is no key in its answer"
     raise ScoringFailed(
         f"the key of endpoint {place.endpoint} was not given ({answer.status}): {said}", None, answer.status
