@@ -275,5 +275,5 @@ def _kopf_settings() -> kopf.OperatorSettings:
     settings.networking.connect_timeout = 5.0
     settings.watching.inactivity_timeout = 70.0  # a watch that went silent is made again
     settings.process.ultimate_exiting_timeout = 20.0  # below the pod's grace period of 30 s
-    settings.batching.worker_limit = 100
+    settings.queueing.worker_limit = 100
     return settings
