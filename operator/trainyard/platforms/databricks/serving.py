@@ -46,7 +46,6 @@ from trainyard.platforms.limits import PlatformBusy
 from trainyard.platforms.redaction import clean
 from trainyard.platforms.serving import EndpointRequest
 
-NAME_TAKEN = "EndpointNameTaken"
 METRICS_SECONDS = 20.0
 # Characters of an answer that are shown, and of the log of a build that stand before that of the server.
 SHOWN = 500
@@ -194,7 +193,7 @@ class DatabricksEndpoints:
         return Refused(
             f"there is an endpoint {name} that {self._principal} may not see: {error.message} Give the deployment "
             "another name in spec.endpoint.",
-            reason=NAME_TAKEN,
+            reason="EndpointNameTaken",
         )
 
     def _watch(self, request: EndpointRequest) -> None:
