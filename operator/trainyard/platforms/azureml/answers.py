@@ -28,7 +28,6 @@ _BUSY = re.compile(r"because it is in \w+ (?:provisioning )?state|another operat
 # "There is already an endpoint with this name, Endpoint name needs to be unique within a region"
 # (Azure/mlops-project-template issue 29).
 _TAKEN = re.compile(r"already an endpoint with this name|endpoint\b.*\balready exists|unique within a region", re.I)
-NAME_TAKEN = "EndpointNameTaken"
 _EXISTS = re.compile(r"already exists|already linked", re.IGNORECASE)
 # Quotas free up when jobs end, not within seconds.
 QUOTA_RETRY_AFTER = 60.0
@@ -113,7 +112,7 @@ def _of_endpoint(answer: Answer, words: str) -> PlatformError | None:
         return Refused(
             f"{words} Names of endpoints are shared by a whole region: set spec.endpoint, or the workspace's "
             "endpointPrefix.",
-            reason=NAME_TAKEN,
+            reason="EndpointNameTaken",
         )
     if answer.method != "GET" and (answer.status == 409 or _BUSY.search(words)):
         return PlatformBusy(words)

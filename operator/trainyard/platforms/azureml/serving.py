@@ -118,7 +118,7 @@ class AzureMLEndpoints:
         properties = self._client.do("GET", _path(endpoint), VERSION).get("properties") or {}
         uri = str(properties.get("scoringUri") or "")
         if not uri:
-            raise Unreachable(f"endpoint {endpoint} does not say yet where it is asked", reason="EndpointNotReady")
+            raise Unreachable(f"endpoint {endpoint} does not say yet where it is asked")
         key = self._key(endpoint, str(properties.get("authMode") or ""))
         return self._scoring.ask(endpoint, uri, served, rows, key, seconds=seconds)
 
