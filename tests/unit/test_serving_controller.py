@@ -13,6 +13,7 @@ from trainyard.controllers.store import has_endpoint
 from trainyard.core.errors import Denied, Unreachable
 from trainyard.core.serving.seen import Scored
 from trainyard.core.serving.snapshot import ENDPOINT_FINALIZER
+from trainyard.platforms.limits import PlatformBusy
 
 CANARY = {
     "strategy": "Canary",
@@ -174,7 +175,7 @@ async def test_somebody_elses_endpoint_is_never_changed(scene: ServingScene) -> 
 async def test_a_busy_platform_is_waited_for_and_nobody_else_is_kept_from_asking(scene: ServingScene) -> None:
     key = scene.put("1")
     await scene.until(key, "Ready")
-    scene.platform.errors["change"] = Unreachable("an update is in progress", reason="PlatformBusy")
+    scene.platform.errors["change"] = PlatformBusy("an update is in progress")
     scene.edit(key, models=[served("2")])
     await scene.rest(key, 300)
     assert scene.platform.calls.count("change") > 5

@@ -22,7 +22,7 @@ from trainyard.controllers.serving_snapshots import deployment_snapshot, endpoin
 from trainyard.controllers.sessions import Session, Sessions
 from trainyard.controllers.store import Key, Store
 from trainyard.controllers.troubles import Troubles
-from trainyard.core.errors import Denied, Missing, Refused, TrainyardError, Unreachable
+from trainyard.core.errors import Denied, Missing, Refused, TrainyardError
 from trainyard.core.serving import actions
 from trainyard.core.serving.decide import decide_deployment
 from trainyard.core.serving.plans import plan_digest
@@ -35,17 +35,15 @@ from trainyard.core.serving.snapshot import (
     ServingReady,
 )
 from trainyard.core.snapshot import Blocked
-from trainyard.platforms.limits import BesideUnreachable
 from trainyard.platforms.redaction import clean
 from trainyard.platforms.registry import serving
-from trainyard.platforms.serving import REACH_SECONDS, EndpointRequest, Endpoints
+from trainyard.platforms.serving import REACH_SECONDS, Endpoints
 
 log = structlog.get_logger(__name__)
 
 # A decision leads to an action leads to a decision; more rounds than this in one reconcile is a bug worth seeing.
 MOST_ROUNDS = 32
 NOT_NEEDED = Blocked("NotNeeded", "references are not looked at in this phase", waiting=True)
-BUSY = "PlatformBusy"
 # What the audit log calls an action; a Reach that may change something is a change.
 _NAMES: Mapping[type, str] = {
     actions.AskChecks: "check",
@@ -156,7 +154,9 @@ class DeploymentController:
         if isinstance(action, actions.Reach):
             self._remember(uid, asked=plan_digest(action.plan))
             request = self._readiness.request(deployment, session, action.plan)
-            reached = await session.call("reach", _reached, endpoints, request, action.change, deadline=REACH_SECONDS)
+            reached = await session.call(
+                "reach", lambda: endpoints.reach(request, change=action.change), deadline=REACH_SECONDS
+            )
             self._remember(uid, reached=_clean(reached), deleted_at=None, looked_at=None, gone=False, trouble=None)
         elif isinstance(action, actions.AskChecks):
             checked = await self._checks.of(deployment, session, endpoints, action)
@@ -178,18 +178,6 @@ class DeploymentController:
         if changes.get("trouble", ...) is None:
             self._troubles.over(uid)
         self._observed[uid] = replace(self._observed[uid], **changes)
-
-
-def _reached(endpoints: Endpoints, request: EndpointRequest, change: bool) -> Reached:
-    """One look or change, in a lane's thread. A platform that takes no change now has answered: nobody else waits."""
-    try:
-        return endpoints.reach(request, change=change)
-    except BesideUnreachable:
-        raise
-    except Unreachable as error:
-        if error.reason != BUSY:
-            raise
-        raise BesideUnreachable(error.message, reason=BUSY, retry_after=error.retry_after) from error
 
 
 async def _log(session: Session, endpoints: Endpoints, endpoint: str, served: str) -> str:
