@@ -42,6 +42,11 @@ RIGHTS = [
         "verbs": ["get", "list", "watch", "create", "patch", "delete"],
     },
     {"apiGroups": ["trainyard.dev"], "resources": ["mlrunlogs"], "verbs": ["get"]},
+    {
+        "apiGroups": ["trainyard.dev"],
+        "resources": ["modeldeployments"],
+        "verbs": ["get", "list", "watch", "create", "patch", "delete"],
+    },
     {"apiGroups": [""], "resources": ["events"], "verbs": ["list"]},
 ]
 

@@ -5,6 +5,7 @@ whoever waits decides about trying again.
 """
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
@@ -29,6 +30,8 @@ PAGE = 500
 BUSY_TIMES, LONGEST_BUSY = 5, 10
 
 Object = dict[str, Any]
+# What server-side apply says, with 500, of a field that the schema does not have (structured-merge-diff).
+_UNTYPED = re.compile(r"failed to create typed patch object \(.*?\): \.(?P<field>\S+): (?P<why>.+)", re.DOTALL)
 
 
 class WatchExpired(Exception):
@@ -53,7 +56,7 @@ class Server:
 
     def apply(self, plural: str, namespace: str, name: str, body: Mapping[str, Any]) -> Object:
         """Makes the object, or changes it to what the body says (server-side apply), unless another manages a field."""
-        return _asked(
+        answer = _asked_raw(
             lambda: self._custom.patch_namespaced_custom_object(
                 GROUP,
                 VERSION,
@@ -63,10 +66,12 @@ class Server:
                 dict(body),
                 field_manager=MANAGER,
                 field_validation="Strict",
+                _preload_content=False,  # the client expects no 201 of a patch
                 _request_timeout=TIMEOUT,
                 _content_type="application/apply-patch+yaml",
             )
         )
+        return _asked(lambda: _document(answer.data))
 
     def get(self, plural: str, namespace: str, name: str) -> Object:
         """The object now."""
@@ -224,6 +229,8 @@ def error_of(status: int, reason: str, body: Any) -> ClientError:
             f"the API server does not serve this kind of {GROUP}: install this version of Trainyard, or use another "
             "context"
         )
+    if untyped := _UNTYPED.search(message):
+        return Refused(message, [Problem(untyped["field"], untyped["why"])])
     if status >= 500 or status < 400:
         return Unreachable(message)
     causes = told.get("details", {}).get("causes") or []
@@ -236,10 +243,15 @@ def _plain(message: str) -> str:
     return message.removeprefix("Invalid value: ").removeprefix('"object": ')
 
 
+def _document(body: Any) -> Any:
+    """The JSON in an answer, or None where something else answered."""
+    try:
+        return json.loads(body or "{}")
+    except ValueError:
+        return None
+
+
 def _status_of(body: Any) -> Mapping[str, Any]:
     """The metav1.Status in an answer, or nothing where a proxy or a missing path answered."""
-    try:
-        found = json.loads(body or "{}")
-    except ValueError:
-        return {}
+    found = _document(body)
     return found if isinstance(found, dict) and found.get("kind") == "Status" else {}
