@@ -66,6 +66,13 @@ class Online:
         found: str = answer.json()["id"]
         return found
 
+    def pretended(self) -> str:
+        """A version whose files do not matter, where nothing is loaded; its resource id."""
+        name = new_name("m")
+        properties = {"modelUri": "azureml://datastores/workspaceblobstore/paths/m", "modelType": "mlflow_model"}
+        self.control.add_azure_asset("models", name, "1", **properties)
+        return f"{self.control.address.azure.workspace_scope}/models/{name}/versions/1"
+
     def call(self, method: str, path: str, body: Any = None, version: str = ENDPOINT) -> requests.Response:
         options = {} if body is None else {"json": body}
         return self.arm(self.client_id, method, f"/onlineEndpoints{path}", version=version, **options)

@@ -35,11 +35,7 @@ def online(control: SandboxControl, arm: Arm, data_scientist: str) -> Iterator[O
 
 @pytest.fixture
 def model(online: Online) -> str:
-    """A version whose files do not matter."""
-    name = new_name("m")
-    properties = {"modelUri": "azureml://datastores/workspaceblobstore/paths/m", "modelType": "mlflow_model"}
-    online.control.add_azure_asset("models", name, "1", **properties)
-    return f"{online.control.address.azure.workspace_scope}/models/{name}/versions/1"
+    return online.pretended()
 
 
 @pytest.fixture

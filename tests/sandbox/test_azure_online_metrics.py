@@ -15,7 +15,7 @@ from trainyard_sandbox.azure.online_store import Sample
 from trainyard_sandbox.client import SandboxControl
 
 from .azure_fixtures import Arm
-from .azure_online import Online, new_name
+from .azure_online import Online
 
 VERSION = "2023-10-01"
 
@@ -35,11 +35,7 @@ def online(control: SandboxControl, arm: Arm, data_scientist: str) -> Iterator[O
 @pytest.fixture
 def endpoint(online: Online) -> str:
     """An endpoint whose deployment blue has all traffic."""
-    name = new_name("m")
-    properties = {"modelUri": "azureml://datastores/workspaceblobstore/paths/m", "modelType": "mlflow_model"}
-    online.control.add_azure_asset("models", name, "1", **properties)
-    made = online.make()
-    model = f"{online.control.address.azure.workspace_scope}/models/{name}/versions/1"
+    made, model = online.make(), online.pretended()
     for deployment in ("blue", "green"):
         online.deployed(made, deployment, model)
     online.share(made, blue=100)

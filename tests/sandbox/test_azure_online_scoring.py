@@ -37,11 +37,12 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def model(online: Online, folders: Path) -> str:
-    return online.register(folders / "iris", new_name("iris"))
+def model(online: Online) -> str:
+    return online.pretended()
 
 
-def test_a_registered_model_is_loaded_and_answers_with_its_own_predictions(online: Online, model: str) -> None:
+def test_a_registered_model_is_loaded_and_answers_with_its_own_predictions(online: Online, folders: Path) -> None:
+    model = online.register(folders / "iris", new_name("iris"))
     endpoint = online.make()
     assert online.score(endpoint).status_code == 404, "nothing has a share yet"
     made = online.deployed(endpoint, "blue", model)
