@@ -9,7 +9,7 @@ import re
 import shlex
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import yaml
 
 from tests.controlplane.cli import RIGHTS, SPEC, Cli, Object, PlayedOperator, manifest, person, until
 from tests.unit.deployments import ORIGIN, at, conditions, endpoint, revision, served, serving
+from tests.wire.answering import Answering, Asked, Told, serve_answers
 from trainyard.api.base import API_VERSION
 from trainyard.client import DeploymentFailed, NotFound, Refused, Trainyard
 from trainyard_localcluster import LocalCluster
@@ -28,6 +29,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 DEPLOYMENTS = f"/apis/{API_VERSION}/namespaces/{{}}/modeldeployments"
 MODEL = {"name": "forest", "model": {"name": "forest", "version": "3"}, "compute": {"class": "small"}}
 DEPLOYED: Object = {"workspaceRef": {"name": "databricks"}, "models": [MODEL]}
+SCORES = [{"apiGroups": ["trainyard.dev"], "resources": ["modeldeployments"], "verbs": ["get"]}]
 SERVED = served("3", "forest-aaaa", 100, 100, origin=ORIGIN | {"run": "forest-3"})
 
 
@@ -293,6 +295,61 @@ def test_lineage_by_kubectl_shows_what_the_page_says(
     grant = {"who": "group:analysts", "level": "CAN_QUERY", "granted": False, "command": "az role assignment create"}
     operator.ready(permissions=[grant, grant | {"who": "group:users", "granted": True, "command": "no"}])
     assert kubectl(permissions) == [["az role assignment create"]]
+
+
+# --- scoring
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Iterator[Answering]:
+    """A workspace that predicts 0.5 for each row, and knows nothing else."""
+
+    def answer(asked: Asked) -> Told:
+        if not asked.path.endswith("/invocations"):
+            return Told(404, b"{}")
+        rows = json.loads(asked.body)["dataframe_records"]
+        return Told(200, json.dumps({"predictions": [0.5 for _ in rows]}).encode())
+
+    with serve_answers(tmp_path) as running:
+        running.answer = answer
+        yield running
+
+
+def test_score_asks_the_endpoint_that_the_status_names_with_the_callers_own_credential(
+    api: LocalCluster, namespace: str, operator: Played, platform: Answering, tmp_path: Path
+) -> None:
+    operator.create(deploying())
+    kubeconfig = person(api, namespace, tmp_path / "scorer", SCORES)
+    own = {"DATABRICKS_HOST": platform.origin, "DATABRICKS_TOKEN": "dapi-of-mine", "TRAINYARD_ALLOWED_HOSTS": ""}
+    cli = Cli(kubeconfig, REQUESTS_CA_BUNDLE=str(platform.ca_file), **own)
+    allowed = ("--allowed-host", f"localhost:{platform.port}")
+    rows = '{"hue": 1.0}\n{"hue": 2.0}\n'
+    early = cli("score", "wine", "-f", "-", *allowed, input=rows)
+    assert (early.returncode, "has no endpoint yet" in early.stderr) == (5, True)
+    url = f"{platform.origin}/serving-endpoints/team-wine/invocations"
+    operator.ready(endpoint=endpoint(host=platform.origin, url=url))
+    ran = cli("score", "wine", "-f", "-", *allowed, input=rows)
+    assert ran.returncode == 0, ran.stderr
+    assert [line.split() for line in ran.stdout.splitlines()] == [
+        ["ROW", "INPUT", "PREDICTION"],
+        ["1", "hue=1.0", "0.5"],
+        ["2", "hue=2.0", "0.5"],
+    ]
+    document = json.loads(cli("score", "deployment/wine", "-f", "-", "-o", "json", *allowed, input=rows).stdout)
+    assert (document["predictions"], document["endpoint"]) == ([0.5, 0.5], "team-wine")
+    cli("score", "wine", "-f", "-", "--served", "forest", *allowed, input=rows)
+    scored = [asked for asked in platform.asked if asked.path.endswith("/invocations")]
+    assert scored[-1].path == "/serving-endpoints/team-wine/served-models/forest-aaaa/invocations"
+    assert {asked.headers["Authorization"] for asked in scored} == {"Bearer dapi-of-mine"}
+    before = len(platform.asked)
+    refused = cli("score", "wine", "-f", "-", input=rows)
+    assert (refused.returncode, "not on the operator's allow-list" in refused.stderr) == (6, True)
+    assert cli("score", "wine", "-f", "-", *allowed, input="[1]").returncode == 2
+    assert cli("score", "none", "-f", "-", *allowed, input=rows).returncode == 5
+    assert len(platform.asked) == before, "nothing was sent where it may not be"
+    platform.answer = lambda asked: Told(400, b'{"error_code": "BAD_REQUEST", "message": "no column hue"}')
+    failed = cli("score", "wine", "-f", "-", *allowed, input=rows)
+    assert (failed.returncode, "BAD_REQUEST: no column hue" in failed.stderr) == (1, True)
 
 
 # --- from Python
