@@ -18,15 +18,15 @@ def training_run(
     }
 
 
-def served(version: str, name: str = "champion", model: str = "wine", **fields: Any) -> dict[str, Any]:
-    """One of spec.models: a version of a registered model on the compute class serving. A None is left out."""
-    made = {
-        "name": name,
-        "model": {"name": model, "version": version},
-        "compute": {"class": "serving"},
-        **fields,
-    }
+def served_from(source: Mapping[str, Any], name: str = "champion", **fields: Any) -> dict[str, Any]:
+    """One of spec.models: what that names, on the compute class serving. A None is left out."""
+    made = {"name": name, "model": dict(source), "compute": {"class": "serving"}, **fields}
     return {field: value for field, value in made.items() if value is not None}
+
+
+def served(version: str, name: str = "champion", model: str = "wine", **fields: Any) -> dict[str, Any]:
+    """The same of a version of a registered model."""
+    return served_from({"name": model, "version": version}, name, **fields)
 
 
 def model_deployment(

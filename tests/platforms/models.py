@@ -28,7 +28,6 @@ SLOW_SECONDS = 4.0
 
 _SAVES = r"""
 import shutil, sys, time
-from collections.abc import Mapping
 from pathlib import Path
 
 import cloudpickle, mlflow.pyfunc, mlflow.sklearn, pandas
