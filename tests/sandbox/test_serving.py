@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,11 +20,12 @@ from databricks.sdk.errors import (
     ResourceConflict,
     ResourceDoesNotExist,
 )
+from databricks.sdk.service import compute, jobs
 from databricks.sdk.service import serving as sdk
 
 from trainyard_sandbox.client import SandboxControl
 
-from .conftest import wait_until
+from .conftest import ended, wait_until
 from .members import MemberFactory, member
 from .serving_models import BROKEN, DOUBLES, RAISES, TRIPLES, model_files, register
 
@@ -123,6 +125,43 @@ def test_an_endpoint_loads_the_model_and_answers_each_form_of_request(
     assert query(name, inputs={"x": [1.5]}).predictions == [3]
 
 
+TRAINING = """
+import mlflow, pandas
+from sklearn.linear_model import LinearRegression
+
+rows = pandas.DataFrame({"x": [0.0, 1.0, 2.0]})
+model = LinearRegression().fit(rows, [1.0, 3.0, 5.0])
+mlflow.set_experiment("EXPERIMENT")
+with mlflow.start_run():
+    signature = mlflow.models.infer_signature(rows, model.predict(rows))
+    libraries = ["scikit-learn"]  # left to itself, MLflow looks for them for half a minute
+    mlflow.sklearn.log_model(
+        model, "model", registered_model_name="MODEL", signature=signature, pip_requirements=libraries
+    )
+"""
+
+
+def test_what_a_run_trained_and_registered_is_served_as_it_was_logged(
+    control: SandboxControl, workspace: WorkspaceClient, principal: str, upload: Callable[..., str]
+) -> None:
+    control.grant(principal, "main", "USE_CATALOG")
+    control.grant(principal, "main.serving", "USE_SCHEMA", "CREATE_MODEL")
+    model = f"main.serving.trained-{uuid.uuid4().hex[:8]}"
+    source = TRAINING.replace("EXPERIMENT", f"/Users/{principal}/line").replace("MODEL", model)
+    task = jobs.SubmitTask(
+        task_key="train", environment_key="default", spark_python_task=jobs.SparkPythonTask(upload(source))
+    )
+    environment = jobs.JobEnvironment("default", compute.Environment(environment_version="5"))
+    submitted = workspace.jobs.submit(tasks=[task], environments=[environment])
+    run = ended(workspace, submitted.response.run_id, timeout_seconds=240)
+    assert run.state is not None
+    assert run.state.result_state is jobs.RunResultState.SUCCESS
+    name = create(workspace, entity(model))
+    assert predicted(workspace, name, 3.0) == ("v1", pytest.approx(7.0))
+    built = workspace.serving_endpoints.build_logs(name, "v1").logs
+    assert "Requirement already satisfied: mlflow==" in built
+
+
 def test_what_the_model_refuses_and_what_is_no_request_is_a_400(workspace: WorkspaceClient, doubling: str) -> None:
     name = create(workspace, entity(doubling))
     with pytest.raises(BadRequest, match="Model is missing inputs"):
@@ -180,6 +219,31 @@ def test_the_old_configuration_serves_until_the_new_one_is_ready_and_no_request_
     assert after.config is not None
     assert (states(after.config), after.config.config_version) == ({"v2": "DEPLOYMENT_READY"}, 2)
     assert after.pending_config is None
+
+
+def test_no_request_fails_while_one_configuration_follows_another(workspace: WorkspaceClient, doubling: str) -> None:
+    name, stop = create(workspace, entity(doubling)), threading.Event()
+    answers: list[int] = []
+
+    def ask() -> None:
+        while not stop.is_set():
+            answers.append(status_of(workspace, name))
+
+    both = [entity(doubling), entity(doubling, 2)]
+    steps = [(both, shares(v1=90, v2=10)), (both, shares(v1=0, v2=100)), (both[1:], None), (both[:1], None)]
+    with ThreadPoolExecutor(3) as pool:
+        asking = [pool.submit(ask) for _ in range(3)]
+        try:
+            for entities, traffic in steps:
+                workspace.serving_endpoints.update_config(name, served_entities=entities, traffic_config=traffic)
+                settled(workspace, name)
+                before = len(answers)
+                wait_until(lambda before=before: len(answers) > before + 12)
+        finally:
+            stop.set()
+        for one in asking:
+            one.result()
+    assert set(answers) == {200}
 
 
 def test_a_failed_update_leaves_the_old_configuration_and_its_log_can_be_read(

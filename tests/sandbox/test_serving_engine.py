@@ -140,6 +140,19 @@ def test_a_model_that_is_retired_answers_what_it_was_given_and_nothing_more(tmp_
     assert run(work()).status == 200
 
 
+def test_a_sandbox_that_stops_waits_for_no_request(tmp_path: Path) -> None:
+    async def work() -> str:
+        fleet, model = pretending(tmp_path, {"latency_seconds": 3600})
+        await model.provision()
+        asked = asyncio.create_task(model.score(ROWS))
+        await asyncio.sleep(0)
+        await fleet.stop()
+        asked.cancel()
+        return model.state
+
+    assert run(work()) == "gone"
+
+
 def test_a_model_that_is_retired_while_it_is_provisioned_never_serves(tmp_path: Path) -> None:
     async def work() -> str:
         _, model = pretending(tmp_path, {"provisioning_seconds": 0.02})

@@ -69,12 +69,12 @@ class Fleet:
         return task
 
     async def stop(self) -> None:
-        """End all work and every process."""
+        """End all work and every process, without waiting for requests."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(model.retire() for model in self.live()))
+        await asyncio.gather(*(model.retire(drain_seconds=0) for model in self.live()))
         await self._nursery.stop()
 
     def _rearm(self) -> None:

@@ -165,14 +165,14 @@ class ServedModel:
                 self._drained.set()
                 self.rearm()
 
-    async def retire(self) -> None:
-        """Let what is under way end, then take it away; it is gone afterwards."""
+    async def retire(self, drain_seconds: float = DRAIN_SECONDS) -> None:
+        """Let what is under way end, for so long, then take it away; it is gone afterwards."""
         self._disarm()
         if self._under_way and self.state in ("ready", "stopped"):
             try:
-                await asyncio.wait_for(self._drained.wait(), DRAIN_SECONDS)
+                await asyncio.wait_for(self._drained.wait(), drain_seconds)
             except TimeoutError:
-                self.message = f"Requests were still under way after {DRAIN_SECONDS:.0f} s."
+                self.message = f"Requests were still under way after {drain_seconds:.0f} s."
         self.state = "gone"
         for task in (self._starting, self._stopping):
             if task is not None:
