@@ -47,7 +47,9 @@ TARGET = Target("azureml", "https://region.example", "app-id", "federated", "ser
 UID = "5b3c"
 # Versions whose server never starts, starts too late, or answers nonsense. All others serve.
 BROKEN, SLOW, WRONG = "66", "77", "88"
+RESTING = frozenset({"Ready", "RolledBack", "Drifted", "Stalled"})
 TAKES = 25.0  # seconds of a change
+GIVES_UP = 900.0  # seconds until a configuration whose server does not start is given up
 
 
 class RefusedError(Exception):
@@ -140,13 +142,17 @@ class Apart:
         assert all(name in {each.served for each in plan.served} for name in plan.traffic), plan
         seen, lacks = self.endpoint(plan.owner.uid), self.differences(plan)
         sent = None
-        if change and lacks and not self.busy:
+        if change and lacks and (not self.busy or self.may_end(plan)):
             if seen is not None and not seen.ours and not plan.adopt:
                 raise RefusedError("EndpointNameTaken")
             sent = self.next(plan)
             if sent is not None:
                 self.changes.append(sent)
         return Reached(plan_digest(plan), seen, lacks, sent, self.now)
+
+    def may_end(self, plan: EndpointPlan) -> bool:
+        """Whether it takes that even while it is busy."""
+        return False
 
     def next(self, plan: EndpointPlan) -> str | None:
         wanted = {each.served: each for each in plan.served}
@@ -184,6 +190,11 @@ class Apart:
         assert all(self.boxes[name].state in ("Ready", "Updating") for name in shares), (shares, self.boxes)
         self.traffic = dict(shares)
 
+    def looks(self) -> tuple[object, ...]:
+        """Everything that can be seen of it."""
+        boxes = {name: (config_of(box.serving), box.state) for name, box in self.boxes.items()}
+        return (self.there, self.uid, self.settings, boxes, self.traffic)
+
     def delete(self, uid: str) -> bool:
         """Whether there is something left to wait for."""
         if not self.there or self.uid != uid:
@@ -204,8 +215,9 @@ class AsOne(Apart):
         if self.pending is None or self.failed:
             return
         for box in self.pending.values():
-            if box.state == "Creating" and box.serving.version != SLOW and now >= box.ready_at:
-                box.state = "Failed" if box.serving.version == BROKEN else "Ready"
+            slow = box.serving.version == SLOW
+            if box.state == "Creating" and now >= box.ready_at + timedelta(seconds=GIVES_UP if slow else 0):
+                box.state = "Failed" if slow or box.serving.version == BROKEN else "Ready"
         if any(box.state == "Failed" for box in self.pending.values()):
             self.failed = "the update failed: the server of a model did not start"
         elif all(box.state == "Ready" for box in self.pending.values()):
@@ -227,6 +239,9 @@ class AsOne(Apart):
             if name not in names
         ]
         return replace(seen, served=(*seen.served, *coming))
+
+    def may_end(self, plan: EndpointPlan) -> bool:
+        return not plan.served  # a deletion
 
     def next(self, plan: EndpointPlan) -> str | None:
         if not plan.served:
@@ -286,7 +301,7 @@ class World:
         self.aliases = {"champion": "1"}
         self.runs: dict[str, str] = {}
         self.target = TARGET
-        self.limits = ServingLimits()
+        self.limits = ServingLimits(ready_within=400.0)
         self.exists = True
         self.metrics: dict[str, Literal["Passed", "Failed", "Waiting"]] = {}  # of the check Bounds, by version
         self.notes: list[tuple[str, str]] = []
@@ -464,15 +479,34 @@ class World:
         raise AssertionError(f"no end after {rounds} rounds: {self.status.phase}, {self.reason}, {self.last}")
 
     def rests(self, decision: ServingDecision) -> bool:
-        """Whether it says that it is done, having looked since the last change."""
-        reached = self.observed.reached
-        if self.status.phase in ("Expired",):
+        """Whether it says that it is done, having looked at what is there now."""
+        if self.status.phase == "Expired":
             return True
-        if self.status.phase in ("Ready", "RolledBack", "Drifted", "Stalled") and self.status.rollout is None:
-            return (reached is not None and reached.at >= self.now - timedelta(seconds=1)) or (
-                decision.rule == "keep" and (self.status.last_good is None)
-            )
-        return False
+        if self.status.phase not in RESTING or self.status.rollout is not None or self.platform.busy:
+            return False
+        if decision.rule == "keep" and self.status.last_good is None:
+            return True
+        reached = self.observed.reached
+        return reached is not None and reached.at == self.now and self.observed.trouble is None
+
+    def later(self, seconds: float) -> "World":
+        self.now += timedelta(seconds=seconds)
+        return self
+
+    def calm(self) -> None:
+        """From here on everything works, and nobody works past the spec; what they did is to be taken back."""
+        self.blocked, self.unreadable = None, ""
+        self.aliases.setdefault("champion", "1")
+        self.runs.setdefault("churn-42", "2")
+        self.metrics.clear()
+        if self.platform.there:
+            self.platform.uid = UID
+        for box in self.platform.boxes.values():
+            box.state = "Ready" if box.state == "Failed" and box.serving.version != BROKEN else box.state
+        changes: dict[str, Any] = {"driftPolicy": "Revert"}
+        if self.wire.get("rollout", {}).get("promotion") == "Manual":
+            changes["rollout"] = {**self.wire["rollout"], "promotion": "Automatic"}
+        self.edit(**changes)
 
     def after(self, seconds: float) -> "World":
         """Lets that time pass, awake whenever it is asked for."""

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from trainyard.api.deployment_status import DeploymentPhase
 from trainyard.core.serving.actions import Note, Reach, ServingDecision
-from trainyard.core.serving.asking import again, ask, fresh
+from trainyard.core.serving.asking import again, ask, fresh, reach
 from trainyard.core.serving.conditions import enter
 from trainyard.core.serving.plan import EndpointPlan
 from trainyard.core.serving.planning import back_on_good, wanted_plan
@@ -34,7 +34,9 @@ def keep(known: DeploymentKnown) -> ServingDecision | None:
     same = status.applied == plan_digest(plan)
     reached = fresh(known, plan, _every(known, same=same))
     if reached is None:
-        return ask(known, Reach(plan, change=not same or _reverts(known)))
+        if same and not _reverts(known):
+            return ask(known, Reach(plan, change=False))
+        return reach(known, plan)
     if not_ours(known, reached):
         return left_alone(known, plan.endpoint)
     if not reached.differences:
@@ -99,16 +101,19 @@ def _drifted(known: DeploymentKnown, plan: EndpointPlan, reached: Reached) -> Se
     drift = [clip(each, 512) for each in reached.differences[:MOST_DIFFERENCES]]
     reason, reverts = _reason(plan, reached), _reverts(known)
     text = f"the endpoint is no longer what it was brought to: {_words(reached)}"
-    phase: DeploymentPhase = "RollingOut" if reverts else "Drifted"
+    broken = reason == _REASONS["unready"]
+    phase: DeploymentPhase = "RollingOut" if reverts and not broken else "Drifted"
     advice = "; it is being brought back" if reverts else "; change it back, change the spec, or set spec.driftPolicy"
+    if broken:
+        advice = "; nobody changed what is served, so see what its server prints"
     if status.failure is not None and back_on_good(status):
         after = enter(known, "RolledBack", status.failure.reason, rolled_back_text(status), drift=drift)
     else:
         after = enter(known, phase, reason, text + advice, drift=drift)
     notes: tuple[Note, ...] = ()
-    if reverts and not status.drift:
+    if reverts and not broken and not status.drift:
         notes = (Note("Warning", "DriftReverted", clip(text + advice, 900)),)
-    elif not reverts and drift != status.drift:
+    elif (broken or not reverts) and drift != status.drift:
         notes = (Note("Warning", reason, clip(text + advice, 900)),)
     return ServingDecision(after, None, wake, notes)
 

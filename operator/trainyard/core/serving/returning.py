@@ -9,7 +9,7 @@ from typing import Any
 from trainyard.api.deployment_status import LOG_CHARACTERS, CheckResult, Failure, RolloutStatus
 from trainyard.api.model_deployment import ModelDeploymentStatus
 from trainyard.core.serving.actions import FetchLogs, Note, Reach, ServingDecision
-from trainyard.core.serving.asking import again, ask, fresh
+from trainyard.core.serving.asking import again, ask, fresh, reach
 from trainyard.core.serving.checking import Wrong
 from trainyard.core.serving.conditions import enter
 from trainyard.core.serving.plan import EndpointPlan
@@ -84,7 +84,7 @@ def _moving(known: DeploymentKnown, rollout: RolloutStatus) -> ServingDecision |
         return ask(known, Reach(plan, change=False))
     reached = fresh(known, plan, known.limits.poll)
     if reached is None:
-        return ask(known, Reach(plan, change=True))
+        return reach(known, plan)
     if reached.endpoint is None or _gives(reached, plan):
         return None
     return ServingDecision(_going(known), wake_at=again(known, reached, known.limits.poll))
@@ -122,7 +122,7 @@ def _removing(known: DeploymentKnown) -> ServingDecision:
         return _failed(known, plan, "; what failed is left at the endpoint, which serves what others made: remove it")
     reached = fresh(known, plan, known.limits.poll)
     if reached is None:
-        return ask(known, Reach(plan, change=True))
+        return reach(known, plan)
     not_there = reached.endpoint is None or not reached.endpoint.ours
     if status.last_good is None and (not_there or not reached.differences):
         return _failed(known, plan, "")

@@ -10,8 +10,8 @@ from typing import Any
 from trainyard.api.deployment_rollout import Rollout
 from trainyard.api.deployment_status import DeploymentPhase, RolloutStatus
 from trainyard.api.model_deployment import ModelDeploymentStatus
-from trainyard.core.serving.actions import Note, Reach, ServingDecision
-from trainyard.core.serving.asking import again, ask, fresh, refused
+from trainyard.core.serving.actions import Note, ServingDecision
+from trainyard.core.serving.asking import NAME_TAKEN, NOT_OURS, again, fresh, reach, refused
 from trainyard.core.serving.checking import (
     Wrong,
     checked_models,
@@ -33,7 +33,6 @@ from trainyard.core.serving.snapshot import DeploymentKnown
 from trainyard.core.times import parse, stamp
 
 FORWARD = frozenset({"Preparing", "Stepping", "Promoting"})
-NAME_TAKEN = "EndpointNameTaken"
 
 
 def go_forward(known: DeploymentKnown) -> ServingDecision | None:
@@ -42,13 +41,12 @@ def go_forward(known: DeploymentKnown) -> ServingDecision | None:
     rollout, plan = status.rollout, wanted_plan(known, status)
     if rollout is None or plan is None or rollout.stage not in FORWARD:
         return None
-    says = _says(known, rollout)
     no = refused(known, plan)
     if no is not None and no.reason != NAME_TAKEN:
         return go_back(known, Wrong(no.reason, no.message))
     reached = fresh(known, plan, _every(known, rollout))
     if reached is None:
-        return ask(known, Reach(plan, change=True), says)
+        return reach(known, plan)
     if not_ours(known, reached):
         return left_alone(known, plan.endpoint)
     if status.phase in ("Pending", "Stalled"):
@@ -78,7 +76,7 @@ def clean_up(known: DeploymentKnown) -> ServingDecision | None:
     says = enter(known, "RollingOut", "CleaningUp", message)
     reached = fresh(known, plan, known.limits.poll)
     if reached is None:
-        return ask(known, Reach(plan, change=True))
+        return reach(known, plan)
     if not_ours(known, reached):
         return left_alone(known, plan.endpoint)
     if reached.differences:
@@ -101,14 +99,15 @@ def not_ours(known: DeploymentKnown, reached: Reached) -> bool:
 
 def left_alone(known: DeploymentKnown, endpoint: str) -> ServingDecision:
     """An endpoint of that name is not this deployment's: it is looked at now and then, and never changed."""
+    pinned, ready = known.deployment.status.endpoint, known.deployment.status.condition("Ready")
+    reason = NOT_OURS if pinned is not None and pinned.made else NAME_TAKEN
     message = (
         f"endpoint {endpoint} is not, or no longer, marked as this deployment's, so it is left alone. Remove it, set "
         "spec.adopt to take it over, or create a deployment with another spec.endpoint."
     )
-    status = enter(known, "Stalled", "EndpointNotOurs", message)
-    ready = known.deployment.status.condition("Ready")
-    told = ready is not None and ready.reason == "EndpointNotOurs"
-    notes = () if told else (Note("Warning", "EndpointNotOurs", message),)
+    status = enter(known, "Stalled", reason, message)
+    told = ready is not None and ready.reason == reason and ready.message == message
+    notes = () if told else (Note("Warning", reason, message),)
     return ServingDecision(status, None, known.now + timedelta(seconds=known.limits.poll), notes)
 
 
@@ -267,7 +266,9 @@ def _wrong(known: DeploymentKnown, rollout: RolloutStatus, reached: Reached) -> 
         if seen.failed and reached.differences and not seen.busy:
             return Wrong("UpdateFailed", f"the platform could not change the endpoint: {seen.failed}")
     allowed = ready_within(known)
-    if rollout.held_since is None and known.now >= parse(rollout.since) + timedelta(seconds=allowed):
+    begun = parse(rollout.sent_at or rollout.since)
+    queued = rollout.sent_at is None and seen is not None and seen.busy
+    if rollout.held_since is None and not queued and known.now >= begun + timedelta(seconds=allowed):
         message = f"it was not ready within {allowed:g} seconds: {_lacks(reached)}"
         late = [each.served for each in checked_models(status) if each.served not in _ready(reached)]
         return Wrong("NotReadyInTime", message, late[0] if late else None)
@@ -294,13 +295,10 @@ def _wait(known: DeploymentKnown, rollout: RolloutStatus, reached: Reached) -> S
     return ServingDecision(_says(known, rollout, reached), wake_at=wake)
 
 
-def _says(known: DeploymentKnown, rollout: RolloutStatus, reached: Reached | None = None) -> ModelDeploymentStatus:
-    """Phase and words for where the rollout is. Before the first look they stay, as nothing new is known."""
+def _says(known: DeploymentKnown, rollout: RolloutStatus, reached: Reached) -> ModelDeploymentStatus:
+    """Phase and words for where the rollout is, after a look: before it nothing new is known."""
     status = known.deployment.status
-    ready = status.condition("Ready")
-    if reached is None and status.phase is not None and ready is not None:
-        return status
-    number, missing = _number(status), f": {_lacks(reached)}" if reached is not None and reached.differences else ""
+    number, missing = _number(status), f": {_lacks(reached)}" if reached.differences else ""
     match rollout.stage:
         case "Preparing":
             return enter(known, _phase(status), "Preparing", f"revision {number} is being made ready{missing}")

@@ -1,0 +1,689 @@
+"""Which rule decides, and what comes of it: one test for each promise about a ModelDeployment."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.unit.serving_world import (
+    BROKEN,
+    SLOW,
+    TARGET,
+    UID,
+    WRONG,
+    Apart,
+    AsOne,
+    RefusedError,
+    Settings,
+    World,
+    model,
+)
+from trainyard.core.serving.actions import AskChecks, DeleteEndpoint, FetchLogs, Reach, RemoveFinalizer
+from trainyard.core.serving.decide import RULES
+from trainyard.core.serving.plans import plan_digest
+from trainyard.core.snapshot import Blocked, Target
+
+SMOKE = {"smoke": {"rows": [{"alcohol": 9.4}]}}
+CANARY = {
+    "strategy": "Canary",
+    "checks": SMOKE,
+    "steps": [{"traffic": 10, "holdForSeconds": 60}, {"traffic": 50, "checks": {"bounds": {"maxErrorPercent": 1}}}],
+}
+PLATFORMS = pytest.mark.parametrize("platform", [Apart, AsOne])
+
+
+def served(platform: type[Apart] = Apart, **changes: Any) -> World:
+    """A deployment whose first revision is served."""
+    world = World(platform, **changes).settle()
+    assert world.status.phase == "Ready"
+    return world
+
+
+def events(world: World) -> list[str]:
+    return [reason for reason, _ in world.notes]
+
+
+def test_the_order_of_the_rules_is_part_of_their_meaning() -> None:
+    assert [rule.__name__ for rule in RULES] == [
+        "deleting",
+        "expiring",
+        "unreadable",
+        "held",
+        "moved",
+        "pin",
+        "revise",
+        "turn_back",
+        "go_forward",
+        "clean_up",
+        "keep",
+        "nothing",
+    ]
+
+
+# --- from nothing to Ready
+
+
+@PLATFORMS
+def test_a_first_revision_is_served_and_asked_before_it_is_ready(platform: type[Apart]) -> None:
+    world = World(platform).settle()
+    assert (world.status.phase, world.reason, world.true()) == ("Ready", "Serving", {"Ready", "Available"})
+    assert world.status.last_good == world.status.target
+    assert (world.status.revision, world.status.last_good_revision) == (1, 1)
+    assert world.status.traffic == "champion:1=100/100"
+    assert world.status.endpoint is not None
+    assert world.status.endpoint.made
+    assert events(world) == ["RevisionCreated", "EndpointReady"]
+    assert [each.outcome for each in world.status.revisions] == ["Served"]
+
+
+def test_where_the_endpoint_will_be_is_written_before_the_platform_is_asked() -> None:
+    world = World()
+    asked = False
+    while not asked:
+        decision = world.step()
+        asked = isinstance(decision.action, Reach)
+    assert world.finalizer
+    assert world.status.endpoint is not None
+    assert (world.status.endpoint.principal, world.status.endpoint.made) == ("app-id", None)
+    assert world.status.rollout is not None
+
+
+def test_nothing_answers_before_a_first_revision_has_answered() -> None:
+    world = World()
+    while world.status.phase != "Ready":
+        world.settle(1) if False else world.step()
+        assert ("Available" in world.true()) == (world.status.phase == "Ready")
+        world.later(1)
+
+
+@PLATFORMS
+@pytest.mark.parametrize(
+    ("version", "reason"),
+    [(BROKEN, "ServedModelFailed"), (SLOW, "NotReadyInTime"), (WRONG, "SmokeCheckFailed")],
+)
+def test_a_first_revision_that_fails_is_removed_with_its_log_kept(
+    platform: type[Apart], version: str, reason: str
+) -> None:
+    world = World(platform, models=[model(version=version)], rollout={"checks": SMOKE}).settle()
+    assert (world.status.phase, world.reason, world.true()) == ("Stalled", "DeploymentFailed", {"Stalled"})
+    assert world.status.failure is not None
+    assert (world.status.failure.reason, world.status.failure.revision) == (reason, 1)
+    assert world.status.failure.log == f"what {world.status.failure.served} printed"
+    assert world.platform.boxes == {}
+    assert world.status.revisions[-1].outcome == "Failed"
+    changes = len(world.platform.changes)
+    world.after(7200)
+    assert (len(world.platform.changes), world.status.phase) == (changes, "Stalled")
+
+
+@PLATFORMS
+def test_after_a_failed_first_revision_another_one_is_served(platform: type[Apart]) -> None:
+    world = World(platform, models=[model(version=BROKEN)]).settle()
+    world.edit(models=[model()]).settle()
+    assert (world.status.phase, world.status.revision, world.status.failure) == ("Ready", 2, None)
+
+
+def test_an_endpoint_of_that_name_that_is_anothers_is_left_alone_unless_it_is_adopted() -> None:
+    world = World()
+    world.platform.there, world.platform.uid = True, "another"
+    world.settle(until="Stalled")
+    assert (world.reason, world.platform.changes, world.status.failure) == ("EndpointNameTaken", [], None)
+    world.after(600)
+    assert (world.reason, world.platform.changes) == ("EndpointNameTaken", [])
+    assert events(world) == ["RevisionCreated", "EndpointNameTaken"]
+    world.edit(adopt=True).settle()
+    assert world.status.phase == "Ready"
+
+
+# --- waiting
+
+
+def test_what_may_yet_appear_is_waited_for_and_then_a_person_is_asked_for() -> None:
+    world = World(models=[model(fromRun={"name": "churn-42"})])
+    world.after(60)
+    assert (world.status.phase, world.reason, world.status.endpoint) == ("Pending", "RunNotFound", None)
+    world.after(3600)
+    assert (world.status.phase, world.true()) == ("Stalled", {"Stalled"})
+    world.runs["churn-42"] = "2"
+    world.settle()
+    assert (world.status.phase, world.status.traffic) == ("Ready", "champion:2=100/100")
+
+
+def test_a_model_of_a_run_is_served_on_when_the_run_is_gone() -> None:
+    world = World(models=[model(fromRun={"name": "churn-42"})])
+    world.runs["churn-42"] = "2"
+    world.settle()
+    world.runs.clear()
+    world.restart()
+    world.after(600)
+    assert world.status.phase == "Ready"
+    world.edit(tags={"team": "wine"}).settle()
+    assert (world.status.phase, world.status.traffic) == ("Ready", "champion:2=100/100")
+
+
+def test_what_only_a_person_can_mend_is_stalled_at_once() -> None:
+    world = World()
+    world.blocked = Blocked("ComputeClassUnknown", "there is no class small", waiting=False)
+    world.step()
+    assert (world.status.phase, world.reason) == ("Stalled", "ComputeClassUnknown")
+    assert events(world) == ["ComputeClassUnknown"]
+    world.after(600)
+    assert events(world) == ["ComputeClassUnknown"]
+
+
+def test_while_a_new_spec_is_blocked_the_old_one_is_served_and_looked_at() -> None:
+    world = served()
+    world.blocked = Blocked("PermissionMissing", "EXECUTE is missing", waiting=False)
+    world.edit(models=[model(version="2")]).after(300)
+    assert (world.status.phase, world.true()) == ("Stalled", {"Stalled", "Available"})
+    world.platform.boxes[next(iter(world.platform.boxes))].state = "Failed"
+    world.after(120)
+    assert world.true() == {"Stalled"}
+    assert not [each for each in world.platform.changes if "17696943" in each]
+
+
+def test_what_is_served_needs_nothing_that_only_a_new_revision_needs() -> None:
+    world = served()
+    world.blocked = Blocked("PermissionMissing", "EXECUTE is missing", waiting=False)
+    world.after(600)
+    assert world.status.phase == "Ready"
+
+
+def test_a_rollout_goes_on_when_what_it_was_begun_with_goes_missing() -> None:
+    world = served()
+    world.edit(models=[model(version="2")]).settle(until="RollingOut")
+    world.blocked = Blocked("WorkspaceNotReady", "the workspace is being checked", waiting=True)
+    world.settle()
+    assert (world.status.phase, world.status.revision) == ("Ready", 2)
+
+
+def test_a_rollout_is_held_while_a_newer_spec_is_blocked() -> None:
+    world = served(rollout={"strategy": "Canary", "steps": [{"traffic": 10, "holdForSeconds": 100}]})
+    world.edit(models=[model(version="2")]).after(60)
+    assert world.status.rollout is not None
+    assert world.status.rollout.stage == "Stepping"
+    world.blocked = Blocked("ModelNotRegistered", "there is no version 9", waiting=True)
+    world.edit(models=[model(version="9")]).after(1000)
+    assert (world.status.phase, world.status.rollout.step, world.status.rollout.traffic) == ("Pending", 1, 10)
+    assert world.status.traffic == "champion:1=90/90, champion:2=10/10"
+
+
+def test_a_spec_that_can_not_be_read_leaves_what_is_served() -> None:
+    world = served()
+    world.unreadable = "models: field required"
+    world.after(120)
+    assert (world.status.phase, world.reason, world.true()) == ("Stalled", "InvalidSpec", {"Stalled", "Available"})
+
+
+# --- rollouts
+
+
+@PLATFORMS
+def test_a_canary_gets_its_shares_step_by_step(platform: type[Apart]) -> None:
+    world = served(platform)
+    world.edit(rollout=CANARY, models=[model(version="2")])
+    shares = []
+    world.settle(until="RollingOut")
+    while world.status.phase == "RollingOut":
+        world.step()
+        if world.platform.traffic not in shares:
+            shares.append(world.platform.traffic)
+        world.later(1)
+    assert [sorted(each.values()) for each in shares] == [[100], [10, 90], [50, 50], [100]]
+    assert (world.status.phase, world.status.last_good_revision) == ("Ready", 2)
+    assert events(world)[2:] == [
+        "RevisionCreated",
+        "RolloutStep",
+        "RolloutStep",
+        "Promoting",
+        "Promoted",
+        "EndpointReady",
+    ]
+    assert len(world.platform.boxes) == 1
+
+
+def test_a_share_is_held_from_when_the_platform_gives_it() -> None:
+    world = served()
+    world.edit(rollout=CANARY, models=[model(version="2")])
+    while not (world.status.rollout is not None and world.status.rollout.held_since and world.status.rollout.step == 1):
+        world.step()
+        world.later(1)
+    given = world.now
+    while world.status.rollout is not None and world.status.rollout.step == 1:
+        world.step()
+        world.later(1)
+    assert timedelta(seconds=60) <= world.now - given <= timedelta(seconds=62)
+
+
+def test_bounds_wait_for_requests_without_a_deadline_and_say_so() -> None:
+    world = served()
+    world.metrics["2"] = "Waiting"
+    world.edit(rollout=CANARY, models=[model(version="2")]).after(20_000)
+    assert (world.status.phase, world.reason) == ("RollingOut", "Checking")
+    assert "Bounds" in world.message
+    world.metrics["2"] = "Passed"
+    assert world.settle().status.phase == "Ready"
+
+
+@PLATFORMS
+def test_a_canary_whose_check_fails_goes_back_keeps_the_log_and_removes_it(platform: type[Apart]) -> None:
+    world = served(platform)
+    before = world.platform.looks()
+    world.metrics["2"] = "Failed"
+    world.edit(rollout=CANARY, models=[model(version="2")]).settle()
+    assert (world.status.phase, world.reason) == ("RolledBack", "BoundsCheckFailed")
+    assert world.true() == {"Stalled", "Available"}
+    assert world.platform.looks() == before
+    assert world.status.failure is not None
+    assert world.status.failure.log
+    assert [each.outcome for each in world.status.revisions] == ["Served", "RolledBack"]
+    world.restart()
+    world.after(3600)
+    assert (world.status.phase, world.status.revision) == ("RolledBack", 2)
+
+
+@PLATFORMS
+@pytest.mark.parametrize("version", [BROKEN, SLOW, WRONG])
+def test_what_fails_before_its_first_request_never_gets_one(platform: type[Apart], version: str) -> None:
+    world = served(platform, rollout={"checks": SMOKE})
+    good = world.platform.traffic
+    world.edit(models=[model(version=version)])
+    world.settle(until="RollingOut")
+    while world.status.phase != "RolledBack":
+        world.step()
+        assert world.platform.traffic == good
+        world.later(1)
+    assert len(world.platform.boxes) == 1
+
+
+def test_the_share_goes_back_before_the_log_is_read_and_the_log_is_read_before_the_removal() -> None:
+    world = served()
+    world.metrics["2"] = "Failed"
+    world.edit(rollout=CANARY, models=[model(version="2")]).settle(until="RollingBack")
+    order = []
+    while world.status.phase != "RolledBack":
+        decision = world.step()
+        shares, boxes = sorted(world.platform.traffic.values()), len(world.platform.boxes)
+        order.append(("logs" if isinstance(decision.action, FetchLogs) else "", tuple(shares), boxes))
+        world.later(1)
+    seen = [each for at, each in enumerate(order) if at == 0 or each != order[at - 1]]
+    assert ("logs", (100,), 2) in seen
+    assert not [each for each in seen[: seen.index(("logs", (100,), 2))] if each[2] == 1]
+
+
+def test_a_rollback_of_an_operator_that_was_killed_keeps_the_log_all_the_same() -> None:
+    world = served()
+    world.metrics["2"] = "Failed"
+    world.edit(rollout=CANARY, models=[model(version="2")]).settle(until="RollingBack")
+    world.restart()
+    world.settle()
+    assert world.status.failure is not None
+    assert world.status.failure.log
+
+
+def test_a_person_promotes_where_promotion_is_manual() -> None:
+    world = served(rollout={**CANARY, "promotion": "Manual"})
+    world.edit(models=[model(version="2")]).settle(until="AwaitingPromotion")
+    world.after(10_000)
+    assert world.status.phase == "AwaitingPromotion"
+    assert "set spec.promote to 2" in world.message
+    world.edit(promote=2).settle()
+    assert (world.status.phase, world.status.last_good_revision) == ("Ready", 2)
+
+
+def test_promote_skips_steps_and_checks_but_not_readiness() -> None:
+    world = served(rollout={**CANARY, "steps": [{"traffic": 10, "holdForSeconds": 100_000}]})
+    world.edit(models=[model(version=WRONG)], promote=2).settle()
+    assert (world.status.phase, world.status.last_good_revision) == ("Ready", 2)
+    world.edit(models=[model(version=BROKEN)], promote=3).settle()
+    assert (world.status.phase, world.status.last_good_revision) == ("RolledBack", 2)
+
+
+@PLATFORMS
+def test_going_back_to_what_is_good_in_the_middle_of_a_rollout_prepares_nothing(platform: type[Apart]) -> None:
+    world = served(platform)
+    before = world.platform.looks()
+    world.edit(rollout={**CANARY, "steps": [{"traffic": 10, "holdForSeconds": 9000}]}, models=[model(version="2")])
+    world.after(200)
+    assert world.status.phase == "RollingOut"
+    since = world.now
+    world.edit(models=[model()]).settle()
+    assert (world.status.phase, world.status.revision, world.platform.looks()) == ("Ready", 3, before)
+    assert world.now - since < timedelta(seconds=150)
+    assert [each.outcome for each in world.status.revisions] == ["Served", "Superseded", "Served"]
+
+
+@PLATFORMS
+def test_a_newer_spec_takes_the_place_of_a_rollout(platform: type[Apart]) -> None:
+    world = served(platform)
+    world.edit(models=[model(version=SLOW)]).after(100)
+    world.edit(models=[model(version="3")]).settle()
+    assert (world.status.phase, world.status.traffic) == ("Ready", "champion:3=100/100")
+
+
+@PLATFORMS
+def test_copies_and_shares_change_without_steps(platform: type[Apart]) -> None:
+    two = [model(traffic=70), model("challenger", "2", traffic=30)]
+    world = served(platform, rollout=CANARY, models=two)
+    world.edit(models=[model(traffic=20, replicas={"min": 3}), model("challenger", "2", traffic=80)])
+    since = world.now
+    world.settle()
+    assert (world.status.phase, world.status.traffic) == ("Ready", "champion:1=20/20, challenger:2=80/80")
+    assert world.now - since < timedelta(seconds=150)
+    assert "RolloutStep" not in events(world)
+
+
+def test_an_alias_is_followed_where_that_is_asked_for_and_only_there() -> None:
+    followed = served(models=[model(alias="champion", followAlias=True)])
+    pinned = served(models=[model(alias="champion")])
+    for world in (followed, pinned):
+        world.aliases["champion"] = "2"
+        world.after(300)
+        world.settle()
+    assert (followed.status.revision, followed.status.traffic) == (2, "champion:2=100/100")
+    assert (pinned.status.revision, pinned.status.traffic) == (1, "champion:1=100/100")
+
+
+@PLATFORMS
+@pytest.mark.parametrize(
+    ("there", "back"),
+    [
+        ({"tags": {"team": "wine"}}, {"tags": None}),
+        ({"auth": "Key"}, {"auth": None}),
+        ({"permissions": [{"group": "analysts", "level": "CAN_QUERY"}]}, {"permissions": None}),
+        ({"models": [model(env={"A": "b"})]}, {"models": [model()]}),
+        ({"models": [model(secrets={"A": {"store": "s", "key": "k"}})]}, {"models": [model()]}),
+        ({"models": [model(replicas={"min": 2, "max": 4})]}, {"models": [model()]}),
+        ({"models": [model(scaleToZero=True)]}, {"models": [model()]}),
+        ({"models": [model(compute={"class": "large"})]}, {"models": [model()]}),
+        ({"models": [model(traffic=100), model("shadow", "2")]}, {"models": [model()]}),
+        ({"models": [model(version="2")]}, {"models": [model()]}),
+        ({"models": [model(alias="champion")]}, {"models": [model()]}),
+        ({"rollout": CANARY, "driftPolicy": "Revert"}, {"rollout": None, "driftPolicy": None}),
+    ],
+)
+def test_a_field_driven_forth_and_back_leaves_no_trace(
+    platform: type[Apart], there: dict[str, Any], back: dict[str, Any]
+) -> None:
+    world = served(platform)
+    before = world.platform.looks()
+    world.edit(**there).settle()
+    assert world.status.phase == "Ready"
+    forth = World(platform, **there).settle()
+    assert world.platform.looks() == forth.platform.looks()
+    world.edit(**back).settle()
+    assert world.status.phase == "Ready"
+    assert world.platform.looks() == before
+
+
+def test_settings_that_the_platform_refuses_need_a_person_and_what_is_served_stays() -> None:
+    world = served()
+    refuse(world, "RequestRefused")
+    world.edit(tags={"team": "wine"}).after(300)
+    assert (world.status.phase, world.reason) == ("Stalled", "RequestRefused")
+    assert world.true() == {"Stalled", "Available"}
+    assert world.status.rollout is None
+
+
+def test_a_new_revision_that_the_platform_refuses_goes_back() -> None:
+    world = served()
+    reach = world.platform.reach
+
+    def no_second(plan: Any, *, change: bool) -> Any:
+        if len(plan.served) > 1:
+            raise_refused("QuotaExceeded")
+        return reach(plan, change=change)
+
+    world.platform.reach = no_second  # type: ignore[method-assign]
+    world.edit(models=[model(version="2")]).settle()
+    assert (world.status.phase, world.reason) == ("RolledBack", "QuotaExceeded")
+
+
+def refuse(world: World, reason: str) -> None:
+    """From now on the platform takes no change."""
+    reach = world.platform.reach
+
+    def no(plan: Any, *, change: bool) -> Any:
+        if change and world.platform.differences(plan):
+            raise_refused(reason)
+        return reach(plan, change=change)
+
+    world.platform.reach = no  # type: ignore[method-assign]
+
+
+def raise_refused(reason: str) -> None:
+    raise RefusedError(reason)
+
+
+# --- staying as it is
+
+
+@PLATFORMS
+@pytest.mark.parametrize("what", ["traffic", "settings", "deleted"])
+def test_what_somebody_changed_is_reported_once_or_brought_back(platform: type[Apart], what: str) -> None:
+    world = served(platform, models=[model(traffic=70), model("challenger", "2", traffic=30)])
+    before = world.platform.looks()
+    touch(world, what)
+    world.after(600)
+    reason = "EndpointMissing" if what == "deleted" else "EndpointDrifted"
+    assert (world.status.phase, world.reason) == ("Drifted", reason)
+    assert world.status.drift
+    assert events(world).count(reason) == 1
+    world.edit(driftPolicy="Revert").settle()
+    assert (world.status.phase, world.platform.looks(), world.status.drift) == ("Ready", before, [])
+    assert world.true() == {"Ready", "Available"}
+    touch(world, what)
+    world.restart()
+    world.after(600)
+    assert (world.status.phase, world.platform.looks()) == ("Ready", before)
+    assert events(world).count("DriftReverted") == 1
+
+
+def touch(world: World, what: str) -> None:
+    if what == "traffic":
+        name = sorted(world.platform.boxes)[0]
+        world.platform.give({name: 100})
+    elif what == "settings":
+        world.platform.settings = Settings(tags={"team": "beer"})
+    else:
+        world.platform.delete(UID)
+
+
+def test_a_drift_that_was_changed_back_by_hand_is_over() -> None:
+    world = served()
+    world.platform.settings = Settings(tags={"team": "beer"})
+    world.after(120)
+    world.platform.settings = Settings()
+    world.after(120)
+    assert (world.status.phase, world.status.drift) == ("Ready", [])
+
+
+def test_a_server_that_breaks_later_is_not_ready_and_no_ones_edit() -> None:
+    world = served()
+    next(iter(world.platform.boxes.values())).state = "Failed"
+    world.after(120)
+    assert (world.status.phase, world.reason, world.true()) == ("Drifted", "ServedNotReady", {"Stalled"})
+
+
+def test_an_endpoint_that_somebody_took_is_never_changed_again() -> None:
+    world = served(driftPolicy="Revert")
+    world.platform.uid = "another"
+    changes = len(world.platform.changes)
+    world.edit(tags={"team": "wine"}).after(600)
+    assert (world.status.phase, world.reason, world.true()) == ("Stalled", "EndpointNotOurs", {"Stalled"})
+    assert len(world.platform.changes) == changes
+    assert events(world).count("EndpointNotOurs") == 1
+
+
+def test_all_is_well_is_looked_at_by_its_own_clock() -> None:
+    world = served()
+    looks = 0
+    for _ in range(600):
+        looks += isinstance(world.step().action, Reach)
+        world.later(1)
+    assert 9 <= looks <= 11
+
+
+# --- trouble
+
+
+def test_a_single_slow_answer_is_not_told() -> None:
+    world = served()
+    world.later(61)
+    world.step("never arrived")
+    assert world.true() == {"Ready", "Available"}
+    assert world.reason == "Serving"
+
+
+def test_a_platform_that_is_away_for_long_is_told_and_what_is_served_stays_ready() -> None:
+    world = served()
+    writes = 0
+    for _ in range(900):
+        before = world.status
+        world.step("never arrived")
+        writes += world.status != before
+        world.later(1)
+    assert (world.status.phase, world.reason) == ("Ready", "PlatformUnreachable")
+    assert writes == 1
+    world.settle()
+    assert world.reason == "Serving"
+
+
+def test_a_right_that_is_missing_in_a_rollout_needs_a_person_and_costs_no_time_of_the_rollout() -> None:
+    world = World(rollout={"readyWithinSeconds": 100})
+    for _ in range(600):
+        world.step("denied")
+        world.later(1)
+    assert (world.status.phase, world.reason) == ("Stalled", "PermissionDenied")
+    assert world.settle().status.phase == "Ready"
+
+
+def test_a_busy_platform_is_waited_for_and_named() -> None:
+    world = served()
+    world.edit(models=[model(version="2")])
+    world.platform.busy_until = world.now + timedelta(seconds=200)
+    world.after(100)
+    assert (world.status.phase, world.reason) == ("RollingOut", "PlatformBusy")
+    assert world.settle().status.phase == "Ready"
+
+
+def test_checks_of_one_step_are_not_taken_for_another_steps() -> None:
+    world = served(rollout=CANARY)
+    world.edit(models=[model(version="2")])
+    moments = []
+    world.settle(until="RollingOut")
+    while world.status.phase == "RollingOut":
+        action = world.step().action
+        moments += [action.moment] if isinstance(action, AskChecks) else []
+        world.later(1)
+    assert len(moments) == len(set(moments)) == 4
+    assert [each.split("-")[1] for each in moments] == ["Preparing", "Stepping", "Stepping", "Promoting"]
+
+
+# --- the end
+
+
+@PLATFORMS
+def test_deleting_the_resource_deletes_the_endpoint_first(platform: type[Apart]) -> None:
+    world = served(platform)
+    world.deleting = world.now
+    world.step()
+    assert (world.status.phase, world.reason) == ("Deleting", "Deleted")
+    world.settle()
+    assert not world.exists
+    assert not world.platform.there
+
+
+def test_an_orphan_stays() -> None:
+    world = served(deletionPolicy="Orphan")
+    world.deleting = world.now
+    assert isinstance(world.step().action, RemoveFinalizer)
+    assert world.platform.there
+
+
+def test_an_endpoint_that_can_not_be_deleted_is_let_go_after_the_deadline_with_a_warning() -> None:
+    world = served()
+    world.deleting = world.now
+    while world.exists:
+        world.step("never arrived")
+        world.later(5)
+    assert world.now - world.deleting >= timedelta(seconds=world.limits.deletion_deadline)
+    assert events(world)[-1] == "RemoteEndpointLeft"
+    assert "delete" in world.notes[-1][1].lower()
+
+
+def test_an_endpoint_that_was_never_seen_is_looked_for_until_no_request_can_be_under_way() -> None:
+    world = World()
+    while world.platform.changes == []:
+        world.step("answer lost")
+        world.later(3)
+    late, world.platform = world.platform, Apart()  # the request of a process that died, on its way
+    world.restart()
+    world.deleting = world.now
+    world.after(5)
+    world.platform = late
+    world.settle()
+    assert not late.there
+
+
+def test_an_endpoint_whose_time_is_up_goes_and_comes_again_when_that_is_taken_back() -> None:
+    world = served(expiresAfterSeconds=3600)
+    assert world.status.expires_at == "2026-11-01T13:00:00Z"
+    world.after(3300)
+    assert world.status.phase == "Ready"
+    world.after(500)
+    assert (world.status.phase, world.true(), world.platform.there) == ("Expired", set(), False)
+    assert (world.status.endpoint, world.status.served_models) == (None, [])
+    world.edit(expiresAfterSeconds=None).settle()
+    assert (world.status.phase, world.status.revision) == ("Ready", 1)
+    world.deleting = world.now
+    world.settle()
+    assert not world.platform.there
+
+
+def test_an_endpoint_of_another_maker_is_made_again_only_with_consent() -> None:
+    world = served()
+    world.target = Target("azureml", TARGET.host, "another-app", "federated", "server")
+    world.after(300)
+    assert (world.status.phase, world.reason, world.true()) == ("Stalled", "CreatorChanged", {"Stalled", "Available"})
+    assert world.platform.there
+    world.edit(recreateForCreator=True)
+    deleted = []
+    while world.status.phase != "Ready":
+        deleted += [world.step().action] if isinstance(world.last and world.last.action, DeleteEndpoint) else []
+        world.step()
+        world.later(1)
+    assert world.status.endpoint is not None
+    assert world.status.endpoint.principal == "another-app"
+    assert world.status.revision == 1
+
+
+def test_another_host_is_not_followed() -> None:
+    world = served()
+    world.target = Target("azureml", "https://other.example", "app-id", "federated", "server")
+    world.after(300)
+    assert (world.status.phase, world.reason) == ("Stalled", "WorkspaceMoved")
+    assert world.true() == {"Stalled", "Available"}
+
+
+def test_the_same_maker_by_other_means_is_pinned_anew() -> None:
+    world = served()
+    world.target = Target("azureml", TARGET.host, "app-id", "secret", "")
+    world.settle()
+    assert world.status.endpoint is not None
+    assert (world.status.phase, world.status.endpoint.mode) == ("Ready", "secret")
+
+
+# --- plans
+
+
+def test_the_digest_of_a_plan_does_not_depend_on_where_a_version_came_from() -> None:
+    by_number, by_alias = served(), served(models=[model(alias="champion")])
+    assert by_number.status.applied == by_alias.status.applied
+    assert by_number.status.target is not None
+    assert by_alias.status.target is not None
+    assert by_number.status.target.digest == by_alias.status.target.digest
+    assert by_number.last is not None
+    reach = next(by_number.step().action for _ in [by_number.later(61)])
+    assert isinstance(reach, Reach)
+    assert plan_digest(reach.plan) == by_number.status.applied
