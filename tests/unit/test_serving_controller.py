@@ -161,7 +161,7 @@ async def test_somebody_elses_endpoint_is_never_changed(scene: ServingScene) -> 
     scene.platform.endpoints_by_name[ENDPOINT] = Endpoint("another", served={"x": Served(MODEL, "9", "Ready", 100)})
     key = scene.put("1")
     await scene.until(key, "Stalled")
-    assert scene.reason(key) == "EndpointNotOurs"
+    assert scene.reason(key) == "EndpointNameTaken"
     scene.api.asked.clear()
     await scene.rest(key, 300)
     assert scene.platform.trail == []
