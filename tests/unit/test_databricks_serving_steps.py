@@ -1,6 +1,5 @@
 """One request at a time, in an order in which requests are always answered, until nothing of the plan is lacking."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -8,6 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.databricks_endpoints import NEW, OLD, UID, desired, plan, serving, shown
+from tests.unit.databricks_serving_world import ACL, CREATOR, Platform
 from trainyard.platforms.databricks.serving_states import endpoint_of, shares_of
 from trainyard.platforms.databricks.serving_steps import (
     GONE,
@@ -22,84 +22,9 @@ from trainyard.platforms.databricks.serving_steps import (
 )
 
 PATH = "/api/2.0/serving-endpoints/team-a-wine"
-ACL = "/api/2.0/permissions/serving-endpoints/e1"
 ALONE = desired(serving())
 BOTH = desired(serving(), serving(NEW))
-CREATOR = {"service_principal_name": "app-id", "permission_level": "CAN_MANAGE"}
 ANALYSTS = {"group": "analysts", "level": "CAN_QUERY"}
-
-
-class Platform:
-    """Model Serving as far as these rules need it: takes one update at a time, swaps when it is ready."""
-
-    def __init__(self, look: dict[str, Any] | None = None, acl: list[dict[str, Any]] | None = None) -> None:
-        self.look = look
-        self.acl = acl or [CREATOR]
-        self.steps: list[Step] = []
-
-    def seen(self, body: Mapping[str, Any]) -> Seen:
-        return Seen(self.look, self.listed() if needs_permissions(self.look, body) else None)
-
-    def listed(self) -> dict[str, Any]:
-        rows = [
-            {**{key: value for key, value in entry.items() if key != "permission_level"}}
-            | {"all_permissions": [{"permission_level": entry["permission_level"], "inherited": False}]}
-            for entry in self.acl
-        ]
-        inherited = {"permission_level": "CAN_MANAGE", "inherited": True}
-        return {"access_control_list": [*rows, {"group_name": "admins", "all_permissions": [inherited]}]}
-
-    def send(self, step: Step) -> None:
-        self.steps.append(step)
-        body = dict(step.body or {})
-        if step.method == "POST":
-            self.acl = [CREATOR]
-            self.look = shown({**body, "config": None}, update="IN_PROGRESS", pending=body["config"])
-            return
-        assert self.look is not None
-        if step.method == "DELETE":
-            self.look = None
-            return
-        assert self.look["state"]["config_update"] != "IN_PROGRESS", "one change at a time"
-        if step.path.endswith("/config"):
-            self.look["pending_config"] = shown({"name": "", "tags": []}, pending=body)["pending_config"]
-            self.look["state"]["config_update"] = "IN_PROGRESS"
-        elif step.path.endswith("/tags"):
-            tags = {tag["key"]: tag["value"] for tag in (*self.look["tags"], *body.get("add_tags", ()))}
-            for key in body.get("delete_tags", ()):
-                del tags[key]
-            self.look["tags"] = [{"key": key, "value": value} for key, value in tags.items()]
-        elif step.path.endswith("/ai-gateway"):
-            self.look["ai_gateway"] = body
-        else:
-            assert step.path == ACL
-            entries = body["access_control_list"]
-            if step.method == "PATCH":
-                entries = [*self.acl, *entries]
-            self.acl = list(entries)
-
-    def finish(self, *, good: bool = True) -> None:
-        assert self.look is not None
-        if self.look["state"]["config_update"] != "IN_PROGRESS":
-            return
-        if good:
-            pending = self.look.pop("pending_config")
-            self.look["config"] = shown({"name": "", "tags": [], "config": pending})["config"]
-        self.look["state"] = {"ready": "READY", "config_update": "NOT_UPDATING" if good else "UPDATE_FAILED"}
-
-    def settle(self, body: Mapping[str, Any], most: int = 12) -> list[Step]:
-        """Follows the plan until no request is left."""
-        first = len(self.steps)
-        for _ in range(most):
-            step = next_request(self.seen(body), body)
-            if step is not None:
-                self.send(step)
-            elif self.look is None or self.look["state"]["config_update"] != "IN_PROGRESS":
-                break
-            else:
-                self.finish()
-        assert next_request(self.seen(body), body) is None, "it never comes to rest"
-        return self.steps[first:]
 
 
 def asked(steps: list[Step]) -> list[tuple[str, str]]:
@@ -161,6 +86,12 @@ def test_an_edit_by_hand_is_seen_and_taken_back(_name: str, edit: dict[str, Any]
     assert differences(platform.seen(ALONE), ALONE) == ()
 
 
+def test_a_size_that_is_told_in_both_ways_is_the_one_that_was_asked_for() -> None:
+    look = shown(ALONE)
+    look["config"]["served_entities"][0].update(min_provisioned_concurrency=4, max_provisioned_concurrency=4)
+    assert differences(Seen(look), ALONE) == ()
+
+
 def test_the_value_of_a_variable_is_never_told() -> None:
     look = shown(ALONE)
     look["config"]["served_entities"][0]["environment_vars"] = {"A": "s3cret"}
@@ -217,6 +148,15 @@ def test_what_an_update_left_when_it_failed_is_cleared_away() -> None:
     assert asked(platform.settle(ALONE)) == [("PUT", "/config")]
     assert platform.look is not None
     assert "pending_config" not in platform.look
+
+
+def test_what_a_failed_update_left_and_the_platform_keeps_is_asked_away_once() -> None:
+    look = shown(ALONE, update="UPDATE_FAILED", pending=BOTH["config"], states={NEW: "FAILED"})
+    assert next_request(Seen(look, tried=True), ALONE) is None
+    assert differences(Seen(look, tried=True), ALONE) == ()
+    stale = Seen(shown(ALONE, pending=BOTH["config"]))
+    assert next_request(stale, ALONE) is None
+    assert differences(stale, ALONE) == (), "nothing is on its way while nothing is being updated"
 
 
 def test_what_fails_while_it_serves_loses_its_share_even_if_it_can_not_be_kept() -> None:

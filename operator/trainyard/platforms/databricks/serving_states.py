@@ -115,7 +115,12 @@ def tags_of(seen: Mapping[str, Any]) -> dict[str, str]:
 
 
 def entities_of(seen: Mapping[str, Any], which: str) -> dict[str, Mapping[str, Any]]:
-    """What `config` or `pending_config` serves, by name. Endpoints of old have served_models instead."""
+    """What `config` or `pending_config` serves, by name. Endpoints of old have served_models instead.
+
+    What is pending while nothing is being updated, nor failed to be, is not on its way.
+    """
+    if which == "pending_config" and update_of(seen) == NOT_UPDATING:
+        return {}
     config = seen.get(which) or {}
     rows = config.get("served_entities") or config.get("served_models") or ()
     return {str(row.get("name")): row for row in rows}

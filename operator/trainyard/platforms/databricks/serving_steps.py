@@ -92,7 +92,7 @@ def differences(seen: Seen, desired: Mapping[str, Any]) -> tuple[str, ...]:
     if "config" not in desired:
         there = removable(seen.endpoint, _wanted_tags(desired).get(TAG_UID, ""))
         return ("the endpoint is still there",) if there else ()
-    found = [*_of_served(seen.endpoint, desired), *_of_settings(seen, desired)]
+    found = [*_of_served(seen, seen.endpoint, desired), *_of_settings(seen, desired)]
     return tuple(each[:LONGEST] for each in found[:MOST_DIFFERENCES])
 
 
@@ -153,8 +153,7 @@ def _wanted_tags(desired: Mapping[str, Any]) -> dict[str, str]:
 
 def _configuring(seen: Seen, desired: Mapping[str, Any]) -> Step | None:
     endpoint, config = seen.endpoint or {}, desired["config"]
-    active = _is(endpoint, "config", config)
-    if active and not entities_of(endpoint, "pending_config"):
+    if _is(endpoint, "config", config) and not _leftover(seen, config):
         return None
     if failed_with_plan(seen, desired):
         # The same again would fail again, and cost again. But what has to lose its share must lose it.
@@ -162,6 +161,14 @@ def _configuring(seen: Seen, desired: Mapping[str, Any]) -> Step | None:
         if config is None:
             return None
     return Step("PUT", f"{ENDPOINTS}/{desired['name']}/config", config, f"serves {_listed(config)}")
+
+
+def _leftover(seen: Seen, config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """What an update left that came to nothing, and that goes by asking once more for what is active."""
+    endpoint = seen.endpoint or {}
+    if update_of(endpoint) not in CAME_TO_NOTHING or (seen.tried and _is(endpoint, "config", config)):
+        return {}
+    return entities_of(endpoint, "pending_config")
 
 
 def _without_failed(endpoint: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -232,7 +239,7 @@ def _is(endpoint: Mapping[str, Any], which: str, config: Mapping[str, Any]) -> b
     return not routes or all(shares.get(name, 0) == routes.get(name, 0) for name in wanted)
 
 
-def _of_served(endpoint: Mapping[str, Any], desired: Mapping[str, Any]) -> Iterator[str]:
+def _of_served(seen: Seen, endpoint: Mapping[str, Any], desired: Mapping[str, Any]) -> Iterator[str]:
     config, active = desired["config"], entities_of(endpoint, "config")
     shares, routes = shares_of(endpoint), _routes(config)
     there = {each.served: each for each in served_of(endpoint)}
@@ -250,12 +257,14 @@ def _of_served(endpoint: Mapping[str, Any], desired: Mapping[str, Any]) -> Itera
             yield f"{name} is {there[name].state}"
         if routes and shares.get(name, 0) != routes.get(name, 0):
             yield f"{name} answers {shares.get(name, 0)} % of the requests, and was to answer {routes.get(name, 0)} %"
-    planned = {row["name"] for row in config["served_entities"]}
+    planned, update, leftover = {row["name"] for row in config["served_entities"]}, update_of(endpoint), {}
+    if update in CAME_TO_NOTHING:
+        leftover = _leftover(seen, config)
+        there = {name: each for name, each in there.items() if name in active or name in leftover}
     yield from (f"{name} is there, and was not to be" for name in there if name not in planned)
-    update = update_of(endpoint)
     if update not in CAME_TO_NOTHING | {NOT_UPDATING}:
         yield f"an update is under way ({update})"
-    elif entities_of(endpoint, "pending_config") and planned >= set(there):
+    elif leftover and planned >= set(there):
         yield f"an update that came to nothing is still there ({update})"
 
 
