@@ -126,6 +126,26 @@ def test_a_failure_that_is_shown_without_its_configuration_is_known_by_what_was_
     assert restarted.reach(both, change=True).sent is None
 
 
+def test_a_foreign_endpoint_is_looked_at_and_never_changed() -> None:
+    client = Client({("GET", ONE): [shown(desired(serving()), tags=[{"key": "trainyard_uid", "value": "another"}])]})
+    reached = endpoints(client).reach(request(serving(NEW)), change=True)
+    assert reached.endpoint is not None
+    assert not reached.endpoint.ours
+    assert reached.sent is None
+    assert "somebody else's" in reached.differences[0]
+    assert client.asked == [("GET", ONE)]
+
+
+def test_the_failure_of_an_update_is_told_to_who_asked_for_it_alone() -> None:
+    both, alone = request(serving(), serving(NEW)), request(serving())
+    look = shown(dict(alone.body), update="UPDATE_FAILED", pending=both.body["config"], states={NEW: "FAILED"})
+    known = endpoints(Client({("GET", ONE): [look]}))
+    for wanted, failed in ((both, f"{NEW}: it FAILED"), (alone, "")):
+        endpoint = known.reach(wanted, change=False).endpoint
+        assert endpoint is not None
+        assert endpoint.failed == failed
+
+
 def test_the_access_list_is_asked_for_only_where_rights_matter() -> None:
     path = "/api/2.0/permissions/serving-endpoints/e1"
     granted = request(serving(), permissions=[{"group": "analysts", "level": "CAN_QUERY"}])
