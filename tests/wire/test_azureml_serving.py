@@ -124,7 +124,7 @@ def deployed(control: SandboxControl, connection: AzureMLConnection) -> Iterator
     yield Deployed(control, connection.endpoints, workspace)
     control.clear_serving_scripts()
     control.azure_serving_settings()
-    control.azure_compute_settings()
+    control.azure_compute_settings(family_cores={})
     for endpoint in control.azure_endpoints():
         control.delete_azure_endpoint(endpoint["name"])
 

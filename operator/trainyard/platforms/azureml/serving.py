@@ -26,7 +26,7 @@ from trainyard.platforms.azureml.machines import Machines
 from trainyard.platforms.azureml.rights import Rights
 from trainyard.platforms.azureml.serving_models import Models
 from trainyard.platforms.azureml.serving_quota import ServingQuota
-from trainyard.platforms.azureml.serving_scoring import Scoring
+from trainyard.platforms.azureml.serving_scoring import SHORTEST, Scoring
 from trainyard.platforms.azureml.serving_states import endpoint_of, operation_of, permission_status, reason_of
 from trainyard.platforms.azureml.serving_steps import (
     BROKEN,
@@ -42,12 +42,13 @@ from trainyard.platforms.azureml.serving_steps import (
 )
 from trainyard.platforms.base import Need
 from trainyard.platforms.redaction import clean
-from trainyard.platforms.serving import EndpointRequest
+from trainyard.platforms.serving import SCORE_SECONDS, EndpointRequest
 from trainyard.platforms.verdicts import Check, Found
 
 VERSION = "2024-04-01"
 # Seconds from the beginning of a call after which its change is not sent any more; the last request may take 30.
 SEND_WITHIN = 25.0
+SCORE_MARGIN = 5.0
 LOG_LINES = 200
 # "Specified deployment [X] failed during initial provisioning and is in an unrecoverable state. Delete and re-create."
 _UNRECOVERABLE = re.compile(r"unrecoverable state", re.IGNORECASE)
@@ -114,13 +115,15 @@ class AzureMLEndpoints:
         return Reached(digest, self._remote(request, seen), lacks, step.said if step is not None else None, at)
 
     def score(self, endpoint: str, served: str | None, rows: list[Mapping[str, Any]], *, seconds: float) -> Scored:
-        """See `platforms.serving.Endpoints`."""
+        """See `platforms.serving.Endpoints`. Whatever has to be asked before counts as well."""
+        until = self._client.clock() + SCORE_SECONDS - SCORE_MARGIN
         properties = self._client.do("GET", _path(endpoint), VERSION).get("properties") or {}
         uri = str(properties.get("scoringUri") or "")
         if not uri:
             raise Unreachable(f"endpoint {endpoint} does not say yet where it is asked")
         key = self._key(endpoint, str(properties.get("authMode") or ""))
-        return self._scoring.ask(endpoint, uri, served, rows, key, seconds=seconds)
+        left = max(until - self._client.clock(), SHORTEST)
+        return self._scoring.ask(endpoint, uri, served, rows, key, seconds=min(seconds, left))
 
     def measured(self, endpoint: str, served: str, since: datetime, percentile: int) -> Measured:
         """See `platforms.serving.Endpoints`. Raises Denied without the right to read metrics (Monitoring Reader)."""
