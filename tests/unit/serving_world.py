@@ -429,7 +429,7 @@ class World:
         match action:
             case Reach():
                 reached = self.platform.reach(action.plan, change=action.change)
-                return {"reached": reached, "deleted_at": None, "looked_at": None, "gone": False}
+                return {"reached": reached, "deleted_at": None, "looked_at": None, "gone": False, "logs": {}}
             case AskChecks():
                 results = [result for each in action.served for result in self._check(each, action)]
                 return {"checked": Checked(action.moment, tuple(results), self.now)}

@@ -55,6 +55,7 @@ def test_the_order_of_the_rules_is_part_of_their_meaning() -> None:
         "turn_back",
         "go_forward",
         "clean_up",
+        "try_again",
         "keep",
         "nothing",
     ]
@@ -121,6 +122,27 @@ def test_after_a_failed_first_revision_another_one_is_served(platform: type[Apar
     world = World(platform, models=[model(version=BROKEN)]).settle()
     world.edit(models=[model()]).settle()
     assert (world.status.phase, world.status.revision, world.status.failure) == ("Ready", 2, None)
+
+
+@PLATFORMS
+def test_a_first_revision_that_was_refused_for_its_settings_is_tried_again_with_others(platform: type[Apart]) -> None:
+    world = World(platform, tags={"team": "a tag that the platform refuses"})
+    reach = world.platform.reach
+
+    def no_tags(plan: Any, *, change: bool) -> Any:
+        if plan.tags and plan.served:
+            raise RefusedError("RequestRefused")
+        return reach(plan, change=change)
+
+    world.platform.reach = no_tags  # type: ignore[method-assign]
+    world.settle()
+    assert (world.status.phase, world.reason) == ("Stalled", "DeploymentFailed")
+    assert "RequestRefused" in world.message
+    world.after(3600)
+    assert world.status.revision == 1
+    world.edit(tags=None).settle()
+    assert (world.status.phase, world.status.revision) == ("Ready", 2)
+    assert [each.outcome for each in world.status.revisions] == ["Failed", "Served"]
 
 
 def test_an_endpoint_of_that_name_that_is_anothers_is_left_alone_unless_it_is_adopted() -> None:

@@ -149,6 +149,9 @@ class Failure(ApiModel):
     message: Annotated[str, Field(max_length=1024, description="For people.")]
     at: Annotated[Time, Field(description="When it was found.")]
     served: Annotated[str | None, Field(default=None, max_length=63, description="What failed, if it was one.")] = None
+    plan: Annotated[
+        str | None, Field(default=None, max_length=80, description="Digest of the revision with its settings.")
+    ] = None
     log: Annotated[
         str | None,
         Field(

@@ -157,7 +157,8 @@ class DeploymentController:
             reached = await session.call(
                 "reach", lambda: endpoints.reach(request, change=action.change), deadline=REACH_SECONDS
             )
-            self._remember(uid, reached=_clean(reached), deleted_at=None, looked_at=None, gone=False, trouble=None)
+            stale: dict[str, Any] = {"deleted_at": None, "looked_at": None, "gone": False, "logs": {}}
+            self._remember(uid, reached=_clean(reached), trouble=None, **stale)
         elif isinstance(action, actions.AskChecks):
             checked = await self._checks.of(deployment, session, endpoints, action)
             self._remember(uid, checked=checked, trouble=None)

@@ -28,7 +28,7 @@ class Reach:
     """Look at the endpoint and, with `change`, ask for the one next change that brings it nearer to the plan.
 
     Sets `ServingObserved.asked` to the plan's digest before the platform is asked, and `reached` by its answer, which
-    also takes back `deleted_at`, `looked_at` and `gone`: they may be of an endpoint that was there before this one.
+    also takes back `deleted_at`, `looked_at`, `gone` and `logs`: they may be of what was there before.
     """
 
     plan: EndpointPlan

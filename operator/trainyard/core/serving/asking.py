@@ -29,7 +29,7 @@ AT_WORK = frozenset({"Pending", "Deploying", "RollingOut", "AwaitingPromotion", 
 def ask(known: DeploymentKnown, action: ServingAction, says: ModelDeploymentStatus | None = None) -> ServingDecision:
     """The action, and a status that tells of it; after trouble, what was tried is tried again when it has cooled."""
     trouble = known.observed.trouble
-    if trouble is None:
+    if trouble is None or (trouble.kind in AT_ONCE and not _of(known, trouble, action)):
         return ServingDecision(says or known.deployment.status, action)
     told = told_trouble(known, trouble)
     if known.now < trouble.retry_at:
@@ -63,6 +63,13 @@ def refused(known: DeploymentKnown, plan: EndpointPlan) -> Trouble | None:
     if trouble is None or trouble.kind != "Refused" or trouble.action != Reach.__name__:
         return None
     return trouble if known.observed.asked in ("", plan_digest(plan)) else None
+
+
+def _of(known: DeploymentKnown, trouble: Trouble, action: ServingAction) -> bool:
+    """Whether the trouble is that of this very action: a no to one plan is none to another."""
+    if trouble.action != type(action).__name__:
+        return False
+    return not isinstance(action, Reach) or known.observed.asked in ("", plan_digest(action.plan))
 
 
 def told_trouble(known: DeploymentKnown, trouble: Trouble) -> ModelDeploymentStatus:

@@ -18,8 +18,8 @@ from trainyard.core.serving.asking import look_only, wait_for
 from trainyard.core.serving.checking import Wrong
 from trainyard.core.serving.conditions import enter
 from trainyard.core.serving.lines import expires_at, shown
-from trainyard.core.serving.planning import new_models, seen_endpoint
-from trainyard.core.serving.plans import ALL, revision_digest
+from trainyard.core.serving.planning import back_on_good, new_models, seen_endpoint, steady_plan
+from trainyard.core.serving.plans import ALL, plan_digest, revision_digest
 from trainyard.core.serving.revisions import begun, next_revision, resolved, still_meant
 from trainyard.core.serving.snapshot import DeploymentKnown, ServingReady
 from trainyard.core.snapshot import Blocked
@@ -116,6 +116,17 @@ def revise(known: DeploymentKnown) -> ServingDecision | None:
     return _begin(known, next_revision(status, models, known.now))
 
 
+def try_again(known: DeploymentKnown) -> ServingDecision | None:
+    """A first revision that failed is begun anew with other settings: they may have been why, and nothing is served."""
+    status = known.deployment.status
+    target, failure = status.target, status.failure
+    if status.last_good is not None or target is None or failure is None or not back_on_good(status):
+        return None
+    if failure.plan == plan_digest(steady_plan(known, status, target)) or isinstance(known.readiness, Blocked):
+        return None
+    return _begin(known, next_revision(status, target.models, known.now))
+
+
 def nothing(known: DeploymentKnown) -> ServingDecision:
     """Nothing is served and nothing is to be: only a change of the spec, or of what it names, leads further."""
     return ServingDecision(known.deployment.status, wake_at=known.now + timedelta(seconds=known.limits.recheck_stalled))
@@ -133,6 +144,7 @@ RULES: tuple[Rule, ...] = (
     returning.turn_back,  # what failed goes
     rolling.go_forward,  # what is new goes on by one step
     rolling.clean_up,  # and what was before it goes
+    try_again,  # with other settings, what failed at first may not
     drifting.keep,  # else it stays as it is
     nothing,
 )

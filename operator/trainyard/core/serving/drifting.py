@@ -4,6 +4,7 @@ Used by `decide`; pure. `status.applied` is the last plan that the endpoint was 
 from that very plan was changed by somebody else, or by the platform itself.
 """
 
+from dataclasses import replace
 from datetime import timedelta
 
 from trainyard.api.deployment_status import DeploymentPhase
@@ -30,13 +31,14 @@ def keep(known: DeploymentKnown) -> ServingDecision | None:
     if status.rollout is not None or plan is None:
         return None
     if status.last_good is None:
+        # Settings may have been what failed: with others it is tried again (`decide.try_again`).
         return _nothing_served(known)
     same = status.applied == plan_digest(plan)
     reached = fresh(known, plan, _every(known, same=same))
     if reached is None:
         if same and not _reverts(known):
             return ask(known, Reach(plan, change=False))
-        return reach(known, plan)
+        return reach(known, plan) if same else _told_first(known, reach(known, plan))
     if not_ours(known, reached):
         return left_alone(known, plan.endpoint)
     if not reached.differences:
@@ -51,6 +53,15 @@ def as_applied(known: DeploymentKnown) -> bool:
     status = known.deployment.status
     plan = wanted_plan(known, status)
     return status.rollout is None and plan is not None and status.applied == plan_digest(plan)
+
+
+def _told_first(known: DeploymentKnown, asked: ServingDecision) -> ServingDecision:
+    """Settings that are still to be brought there: until then nobody may read that all is as this spec says."""
+    status = known.deployment.status
+    if asked.status is not status or status.phase not in ("Ready", "Drifted"):
+        return asked
+    message = "settings of the endpoint are to be changed"
+    return replace(asked, status=enter(known, "RollingOut", "Configuring", message))
 
 
 def _nothing_served(known: DeploymentKnown) -> ServingDecision:

@@ -43,7 +43,7 @@ def wanted_plan(known: DeploymentKnown, status: ModelDeploymentStatus) -> Endpoi
     if rollout is None:
         if not back_on_good(status):
             return steady_plan(known, status, target)
-        return steady_plan(known, status, good) if good is not None else _for(known, status, 0, [], {})
+        return steady_plan(known, status, good) if good is not None else empty_plan(known, status)
     match rollout.stage:
         case "Preparing" if good is None:
             return steady_plan(known, status, target)
@@ -62,7 +62,7 @@ def wanted_plan(known: DeploymentKnown, status: ModelDeploymentStatus) -> Endpoi
         case "RollingBack":
             return steady_plan(known, status, target)
         case "Removing":
-            return steady_plan(known, status, good) if good is not None else _for(known, status, 0, [], {})
+            return steady_plan(known, status, good) if good is not None else empty_plan(known, status)
 
 
 def steady_plan(known: DeploymentKnown, status: ModelDeploymentStatus, revision: Revision) -> EndpointPlan:
@@ -71,20 +71,18 @@ def steady_plan(known: DeploymentKnown, status: ModelDeploymentStatus, revision:
 
 
 def looking_plan(known: DeploymentKnown, status: ModelDeploymentStatus) -> EndpointPlan | None:
-    """A plan that is only looked with, where spec can not be followed: nothing in it is of spec but what was resolved.
+    """A plan that is only looked with, where spec can not be followed: nothing of spec is in it that could be refused.
 
-    What it differs in says nothing.
+    What differs from it says nothing.
     """
-    revision = status.last_good or status.target
-    if status.endpoint is None or revision is None:
-        return None
-    return EndpointPlan(
-        endpoint=status.endpoint.name,
-        owner=_owner(known.deployment, status.endpoint.cluster or ""),
-        revision=revision.number,
-        served=tuple(revision.models),
-        traffic=_own(revision.models),
-    )
+    return empty_plan(known, status) if status.endpoint is not None else None
+
+
+def empty_plan(known: DeploymentKnown, status: ModelDeploymentStatus) -> EndpointPlan:
+    """Nothing is served. No setting of spec matters then, and one of them may be why."""
+    assert status.endpoint is not None  # noqa: S101  (the callers looked)
+    owner = _owner(known.deployment, status.endpoint.cluster or "")
+    return EndpointPlan(endpoint=status.endpoint.name, owner=owner, revision=0, served=(), traffic={})
 
 
 def back_on_good(status: ModelDeploymentStatus) -> bool:

@@ -13,7 +13,7 @@ from trainyard.core.serving.asking import again, ask, fresh, reach
 from trainyard.core.serving.checking import Wrong
 from trainyard.core.serving.conditions import enter
 from trainyard.core.serving.plan import EndpointPlan
-from trainyard.core.serving.planning import new_models, seen_endpoint, seen_names, wanted_plan
+from trainyard.core.serving.planning import empty_plan, new_models, seen_endpoint, seen_names, steady_plan, wanted_plan
 from trainyard.core.serving.plans import plan_digest
 from trainyard.core.serving.revisions import ended
 from trainyard.core.serving.seen import Reached
@@ -32,7 +32,14 @@ def go_back(known: DeploymentKnown, wrong: Wrong, results: Sequence[CheckResult]
     assert target is not None  # noqa: S101  (a rollout has one)
     assert rollout is not None  # noqa: S101  (the callers looked)
     reason, message = wrong.reason[:REASON_LENGTH], clip(wrong.message)
-    failure = Failure(revision=target.number, reason=reason, message=message, at=stamp(known.now), served=wrong.served)
+    failure = Failure(
+        revision=target.number,
+        reason=reason,
+        message=message,
+        at=stamp(known.now),
+        served=wrong.served,
+        plan=plan_digest(steady_plan(known, status, target)),
+    )
     after = rollout.model_copy(
         update={
             "stage": "RollingBack",
@@ -63,7 +70,10 @@ def turn_back(known: DeploymentKnown) -> ServingDecision | None:
         return None
     if rollout.stage == "Removing":
         return _removing(known)
-    return _moving(known, rollout) or _keeping_log(known, rollout)
+    failure, moving = known.deployment.status.failure, None
+    if failure is None or failure.served not in known.observed.logs:
+        moving = _moving(known, rollout)
+    return moving or _keeping_log(known, rollout)
 
 
 def stuck(known: DeploymentKnown) -> bool:
@@ -81,7 +91,7 @@ def _moving(known: DeploymentKnown, rollout: RolloutStatus) -> ServingDecision |
     assert plan is not None  # noqa: S101  (there is an endpoint and a target)
     if known.observed.reached is None:
         # What is there decides what is kept until its log is read.
-        return ask(known, Reach(plan, change=False))
+        return ask(known, Reach(empty_plan(known, status), change=False))
     reached = fresh(known, plan, known.limits.poll)
     if reached is None:
         return reach(known, plan)
@@ -101,9 +111,7 @@ def _keeping_log(known: DeploymentKnown, rollout: RolloutStatus) -> ServingDecis
         (each.served for each in new_models(status) if each.served in seen_names(known)), None
     )
     if served is None and known.observed.reached is None:
-        plan = wanted_plan(known, status)
-        assert plan is not None  # noqa: S101  (there is an endpoint and a target)
-        return ask(known, Reach(plan, change=False))
+        return ask(known, Reach(empty_plan(known, status), change=False))
     if served is None or _unreadable(known):
         return ServingDecision(status.model_copy(update={"rollout": after}))
     if served not in logs:

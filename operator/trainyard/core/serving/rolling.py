@@ -266,7 +266,7 @@ def _wrong(known: DeploymentKnown, rollout: RolloutStatus, reached: Reached) -> 
         if seen.failed and reached.differences and not seen.busy:
             return Wrong("UpdateFailed", f"the platform could not change the endpoint: {seen.failed}")
     allowed = ready_within(known)
-    begun = parse(rollout.sent_at or rollout.since)
+    begun = max(parse(each) for each in (rollout.since, rollout.sent_at) if each is not None)
     queued = rollout.sent_at is None and seen is not None and seen.busy
     if rollout.held_since is None and not queued and known.now >= begun + timedelta(seconds=allowed):
         message = f"it was not ready within {allowed:g} seconds: {_lacks(reached)}"
