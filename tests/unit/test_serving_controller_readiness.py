@@ -228,3 +228,14 @@ async def test_a_platform_that_is_silent_takes_nothing_from_what_is_served(scene
 async def test_a_model_that_may_not_be_seen_needs_a_person(scene: ServingScene) -> None:
     scene.platform.errors["resolve"] = Denied("no EXECUTE on main.ml.wine")
     assert await blocked(scene, scene.put("1")) == ("PermissionDenied", False)
+
+
+async def test_a_quota_that_sufficed_for_one_deployment_is_asked_about_again_for_the_next(scene: ServingScene) -> None:
+    scene.platform.needs, scene.platform.findings = (NEED,), (PASSED,)
+    key = scene.put("1")
+    assert isinstance(await ready(scene, key), ServingReady)
+    scene.platform.findings = (MISSING,)
+    assert await blocked(scene, key) == ("PermissionMissing", False)
+    scene.edit(key, endpoint="another")
+    scene.platform.findings = (PASSED,)
+    assert isinstance(await ready(scene, key), ServingReady)

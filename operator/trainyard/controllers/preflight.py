@@ -24,7 +24,7 @@ DEADLINE = 45.0
 WHEN_PASSED = 300.0
 MOST = 2048
 
-_Key = tuple[str, Target, str, tuple[Need, ...]]  # for a run or an endpoint, where, as whose, what
+_Key = tuple[str, Target, str, tuple[Need, ...]]  # of which endpoint ("" of runs), where, as whose, what
 Findings = tuple[Finding, ...]
 _Look = Callable[[], Findings]
 
@@ -51,16 +51,16 @@ class Preflight:
         def looking(session: Session) -> _Look:
             return lambda: session.connection.preflight(request)
 
-        return await self._of(("run", target, namespace, request.needs), looking, afresh=afresh)
+        return await self._of(("", target, namespace, request.needs), looking, afresh=afresh)
 
     async def of_endpoint(self, target: Target, namespace: str, request: EndpointRequest) -> Findings:
-        """What the checks of a deployment find, as `of`."""
+        """What the checks of a deployment find, as `of`. That all is there is not remembered: what passes uses it up."""
 
         def looking(session: Session) -> _Look:
             endpoints = serving(session.platform).endpoints(session.connection)
             return lambda: endpoints.preflight(request)
 
-        return await self._of(("endpoint", target, namespace, request.needs), looking, afresh=False)
+        return await self._of((request.plan.endpoint, target, namespace, request.needs), looking, afresh=False)
 
     async def _of(self, key: _Key, looking: Callable[[Session], _Look], *, afresh: bool) -> Findings:
         if not key[3]:
@@ -71,12 +71,15 @@ class Preflight:
         return await self._flights.join(key, lambda: self._asked(key, looking))
 
     async def _asked(self, key: _Key, looking: Callable[[Session], _Look]) -> Findings:
-        _, target, namespace, _ = key
+        endpoint, target, namespace, _ = key
         session = self._sessions.at(target, namespace)
         found = await session.call("preflight", looking(session), deadline=DEADLINE)
         for finding in found:
             PREFLIGHT.labels(finding.outcome).inc()
         passed = all(finding.outcome == "Passed" for finding in found)
+        if passed and endpoint:
+            self._found.pop(key, None)
+            return found
         self._found[key] = (found, self._clock() + (WHEN_PASSED if passed else self._otherwise))
         self._found.move_to_end(key)
         while len(self._found) > MOST:
