@@ -54,7 +54,7 @@ class Preflight:
         return await self._of(("", target, namespace, request.needs), looking, afresh=afresh)
 
     async def of_endpoint(self, target: Target, namespace: str, request: EndpointRequest) -> Findings:
-        """What the checks of a deployment find, as `of`. That all is there is not remembered: what passes uses it up."""
+        """What the checks of a deployment find, as `of`. A full yes is not remembered: what passes uses it up."""
 
         def looking(session: Session) -> _Look:
             endpoints = serving(session.platform).endpoints(session.connection)
