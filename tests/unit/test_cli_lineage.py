@@ -93,6 +93,19 @@ def test_a_deleted_run_still_leads_to_what_serves_its_model() -> None:
         of_run("forest-4", "team", None, [FOREST])
 
 
+def test_a_deleted_run_is_not_taken_for_another_namespaces_of_that_name() -> None:
+    theirs = served("7", "forest-7", 100, 100, origin=ORIGIN | {"uid": "their-uid"})
+    elsewhere = deployment("Ready", name="theirs", namespace="b", endpoint=endpoint(), servedModels=[theirs])
+    shared = deployment("Ready", name="shared", namespace="b", endpoint=endpoint(), servedModels=[SERVED])
+    assert [
+        each.deployment.name for each in of_run("forest-3", "team", None, [FOREST, elsewhere, shared]).served_by
+    ] == [
+        "wine",
+        "shared",
+    ]
+    assert [each.deployment.name for each in of_run("forest-3", "team", None, [elsewhere]).served_by] == ["theirs"]
+
+
 def test_a_run_of_that_name_in_another_namespace_is_not_it() -> None:
     elsewhere = deployment("Ready", namespace="b", endpoint=endpoint(), servedModels=[SERVED])
     assert of_run("forest-3", "team", training(uid="another"), [elsewhere]).served_by == ()

@@ -86,12 +86,9 @@ def of_run(name: str, namespace: str, run: Run | None, deployments: Iterable[Dep
     def find_run(_namespace: str, wanted: str) -> Run | None:
         return run if run is not None and wanted == run.name else None
 
-    served = tuple(
-        _version(deployment, each, find_run)
-        for deployment in deployments
-        for each in deployment.status.served_models
-        if _is_of(deployment, each, name, namespace, run)
-    )
+    everything = [(deployment, each) for deployment in deployments for each in deployment.status.served_models]
+    made_here = _is_of(run) if run is not None else _is_of_deleted(name, namespace, everything)
+    served = tuple(_version(*each, find_run) for each in everything if made_here(*each))
     if run is not None:
         registered = run.status.model
         model, version = (registered.name, registered.version) if registered is not None else (None, None)
@@ -127,23 +124,41 @@ def origin_of(deployment: Deployment, served: ServedStatus) -> Origin:
     return next((origin for origin in (served.origin, *known) if origin is not None), Origin())
 
 
-def _is_of(deployment: Deployment, served: ServedStatus, name: str, namespace: str, run: Run | None) -> bool:
+def _is_of(run: Run) -> Callable[[Deployment, ServedStatus], bool]:
     """Whether the run made it: by uid; by name where no uid is known; else by the version that it registered there."""
-    origin = origin_of(deployment, served)
-    if run is None:
-        return origin.run == name and (origin.uid is not None or deployment.namespace == namespace)
-    if origin.uid is not None:
-        return origin.uid == run.uid
-    if origin.run is not None:
-        return origin.run == name and deployment.namespace == namespace
-    model, endpoint = run.status.model, deployment.status.endpoint
-    hosts = {attempt.host for attempt in run.attempts}
-    return (
-        model is not None
-        and endpoint is not None
-        and endpoint.host in hosts
-        and (served.model, served.version) == (model.name, model.version)
-    )
+    model, hosts = run.status.model, {attempt.host for attempt in run.attempts}
+
+    def asked(deployment: Deployment, served: ServedStatus) -> bool:
+        origin, endpoint = origin_of(deployment, served), deployment.status.endpoint
+        if origin.uid is not None:
+            return origin.uid == run.uid
+        if origin.run is not None:
+            return (origin.run, deployment.namespace) == (run.name, run.namespace)
+        return (
+            model is not None
+            and endpoint is not None
+            and endpoint.host in hosts
+            and (served.model, served.version) == (model.name, model.version)
+        )
+
+    return asked
+
+
+def _is_of_deleted(
+    name: str, namespace: str, everything: Iterable[tuple[Deployment, ServedStatus]]
+) -> Callable[[Deployment, ServedStatus], bool]:
+    """Whether a run that has gone made it. Its uid is what its own namespace remembers under that name; where nothing
+    there does, whatever of that name is elsewhere may be meant."""
+    named = [(each, origin_of(*each)) for each in everything]
+    named = [(each, origin) for each, origin in named if origin.run == name]
+    own = [(each, origin) for each, origin in named if each[0].namespace == namespace] or named
+    uids = {origin.uid for _, origin in own if origin.uid is not None}
+
+    def asked(deployment: Deployment, served: ServedStatus) -> bool:
+        origin = origin_of(deployment, served)
+        return origin.run == name and (origin.uid in uids or (origin.uid is None and deployment.namespace == namespace))
+
+    return asked
 
 
 def _of_origin(origin: Origin) -> Made:
