@@ -21,7 +21,7 @@ PLURAL = "modeldeployments"
 RESTS = ("Ready", "RolledBack", "Stalled", "Drifted", "Expired", "AwaitingPromotion")
 SERVING_FLAGS = {"serving_poll_seconds": "0.3", "serving_recheck_seconds": "1"}
 # Long enough for a busy machine; nothing waits for it when all goes well.
-LONGEST = 90.0
+LONGEST = 240.0
 
 
 @dataclass

@@ -26,6 +26,25 @@ ROW = {"alcohol": 13.2, "hue": 1.05}
 NUMBERS = range(1, 10)
 SLOW_SECONDS = 4.0
 
+# A model by its description alone, for where servers are pretended: it can be registered and looked at, not loaded.
+DESCRIBED: Files = {
+    "MLmodel": b"""flavors:
+  python_function:
+    loader_module: mlflow.sklearn
+    env: {conda: conda.yaml}
+signature:
+  inputs: '[{"type": "double", "name": "alcohol", "required": true}]'
+  outputs: '[{"type": "double", "required": true}]'
+""",
+    "requirements.txt": b"scikit-learn==1.9.1\nazureml-inference-server-http\n",
+    "conda.yaml": b"""dependencies:
+- python=3.11
+- pip:
+  - scikit-learn==1.9.1
+  - azureml-inference-server-http
+""",
+}
+
 _SAVES = r"""
 import shutil, sys, time
 from pathlib import Path
