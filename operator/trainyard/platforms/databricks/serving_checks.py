@@ -41,7 +41,7 @@ class ServingChecks:
         found = answer.get("model_version") or {}
         signed = _signed(self._logged(str(found.get("run_id") or ""), need.name), str(found.get("source") or ""))
         if signed is None:
-            raise NotToldError(f"which model of its MLflow run version {version} of {model} is can not be told")
+            raise NotToldError(f"whether version {version} of {model} has a signature is not told by its MLflow run")
         if signed:
             return passed(f"version {version} of {model} has a signature")
         return missing(
@@ -101,12 +101,16 @@ class ServingChecks:
 
 
 def _signed(logged: Sequence[Mapping[str, Any]], source: str) -> bool | None:
-    """Whether the model that lies at `source` has a signature; None where it can not be told which one it is."""
-    answers = {bool(row.get("signature")) for row in logged}
+    """Whether the model that lies at `source` has a signature; None where that, or which one it is, can not be told.
+
+    Newer clients leave the signature out of what they tell of the model (mlflow 2.22 models/model.py, get_tags_dict).
+    """
+    told = [row for row in logged if "signature" in row]
+    answers = {bool(row["signature"]) for row in told}
     if len(answers) > 1:
-        at = [row for row in logged if row.get("artifact_path") and source.endswith(f"/{row['artifact_path']}")]
-        answers = {bool(row.get("signature")) for row in at[-1:]}
-    return answers.pop() if answers else None
+        at = [row for row in told if row.get("artifact_path") and source.endswith(f"/{row['artifact_path']}")]
+        answers = {bool(row["signature"]) for row in at[-1:]}
+    return answers.pop() if len(answers) == 1 and len(told) == len(logged) else None
 
 
 def _share(need: Need) -> str:
