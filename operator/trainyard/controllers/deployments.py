@@ -23,6 +23,7 @@ from trainyard.controllers.sessions import Session, Sessions
 from trainyard.controllers.store import Key, Store
 from trainyard.controllers.troubles import Troubles
 from trainyard.core.errors import Denied, Missing, Refused, TrainyardError
+from trainyard.core.remote import Trouble
 from trainyard.core.serving import actions
 from trainyard.core.serving.decide import decide_deployment
 from trainyard.core.serving.plans import plan_digest
@@ -158,7 +159,7 @@ class DeploymentController:
                 "reach", lambda: endpoints.reach(request, change=action.change), deadline=REACH_SECONDS
             )
             stale: dict[str, Any] = {"deleted_at": None, "looked_at": None, "gone": False, "logs": {}}
-            self._remember(uid, reached=_clean(reached), trouble=None, **stale)
+            self._remember(uid, reached=_clean(reached), trouble=_of_checks(self._observed.get(uid)), **stale)
         elif isinstance(action, actions.AskChecks):
             checked = await self._checks.of(deployment, session, endpoints, action)
             self._remember(uid, checked=checked, trouble=None)
@@ -200,6 +201,12 @@ def _clean(reached: Reached) -> Reached:
         served = tuple(replace(each, message=clean(each.message)) for each in seen.served)
         seen = replace(seen, failed=clean(seen.failed), served=served)
     return replace(reached, endpoint=seen, differences=differences)
+
+
+def _of_checks(observed: ServingObserved | None) -> Trouble | None:
+    """The trouble of checks that were denied: that the endpoint can be looked at does not end it."""
+    trouble = observed.trouble if observed is not None else None
+    return trouble if trouble is not None and trouble.action == actions.AskChecks.__name__ else None
 
 
 def _name(action: actions.ServingAction) -> str:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from trainyard.api.deployment_status import DeploymentPhase
 from trainyard.api.model_deployment import ModelDeploymentStatus
 from trainyard.core.remote import Trouble
-from trainyard.core.serving.actions import Note, Reach, ServingAction, ServingDecision
+from trainyard.core.serving.actions import AskChecks, Note, Reach, ServingAction, ServingDecision
 from trainyard.core.serving.conditions import enter
 from trainyard.core.serving.plan import EndpointPlan
 from trainyard.core.serving.planning import looking_plan
@@ -29,7 +29,9 @@ AT_WORK = frozenset({"Pending", "Deploying", "RollingOut", "AwaitingPromotion", 
 def ask(known: DeploymentKnown, action: ServingAction, says: ModelDeploymentStatus | None = None) -> ServingDecision:
     """The action, and a status that tells of it; after trouble, what was tried is tried again when it has cooled."""
     trouble = known.observed.trouble
-    if trouble is None or (trouble.kind in AT_ONCE and not _of(known, trouble, action)):
+    if trouble is None or _of_checks_alone(trouble, action):
+        return ServingDecision(says or known.deployment.status, action)
+    if trouble.kind in AT_ONCE and not _of(known, trouble, action):
         return ServingDecision(says or known.deployment.status, action)
     told = told_trouble(known, trouble)
     if known.now < trouble.retry_at:
@@ -63,6 +65,22 @@ def refused(known: DeploymentKnown, plan: EndpointPlan) -> Trouble | None:
     if trouble is None or trouble.kind != "Refused" or trouble.action != Reach.__name__:
         return None
     return trouble if known.observed.asked in ("", plan_digest(plan)) else None
+
+
+def _of_checks_alone(trouble: Trouble, action: ServingAction) -> bool:
+    """Whether only checks are in trouble: it is kept until they are not, and what is no check is not held up by it."""
+    return trouble.action == AskChecks.__name__ and not isinstance(action, AskChecks)
+
+
+def checks_are_told(known: DeploymentKnown) -> bool:
+    """Whether what status tells is the trouble of checks, which lasts: it is over when they have been asked again."""
+    trouble, ready = known.observed.trouble, known.deployment.status.condition("Ready")
+    return (
+        trouble is not None
+        and trouble.action == AskChecks.__name__
+        and ready is not None
+        and ready.reason == trouble.reason
+    )
 
 
 def _of(known: DeploymentKnown, trouble: Trouble, action: ServingAction) -> bool:

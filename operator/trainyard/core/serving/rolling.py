@@ -11,7 +11,7 @@ from trainyard.api.deployment_rollout import Rollout
 from trainyard.api.deployment_status import DeploymentPhase, RolloutStatus
 from trainyard.api.model_deployment import ModelDeploymentStatus
 from trainyard.core.serving.actions import Note, ServingDecision
-from trainyard.core.serving.asking import NAME_TAKEN, NOT_OURS, again, fresh, reach, refused
+from trainyard.core.serving.asking import NAME_TAKEN, NOT_OURS, again, checks_are_told, fresh, reach, refused
 from trainyard.core.serving.checking import (
     Wrong,
     checked_models,
@@ -49,7 +49,7 @@ def go_forward(known: DeploymentKnown) -> ServingDecision | None:
         return reach(known, plan)
     if not_ours(known, reached):
         return left_alone(known, plan.endpoint)
-    if status.phase in ("Pending", "Stalled"):
+    if status.phase in ("Pending", "Stalled") and not checks_are_told(known):
         # It was held up by what is mended now: its time begins anew.
         return ServingDecision(_with(_says(known, rollout, reached), since=stamp(known.now)))
     if reached.sent is not None and rollout.sent_at is None:

@@ -1,0 +1,61 @@
+"""What the rules of a deployment bear without writing, or stopping, for ever: checks that are refused."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.unit.serving_stage import ServingScene, served
+from tests.unit.serving_world import How, World, model
+from trainyard.core.errors import Denied
+from trainyard.core.serving.actions import AskChecks, Reach, ServingAction
+
+STEPS = {
+    "strategy": "Canary",
+    "steps": [{"traffic": 50, "checks": {"bounds": {"maxErrorPercent": 1}}}],
+}
+
+
+class Unmeasured(World):
+    """A world in which the platform does not let the operator read what it measured."""
+
+    no = ""
+
+    def _ask(self, action: ServingAction, how: How) -> None:
+        asks = isinstance(action, AskChecks) and action.checks.bounds is not None
+        if asks and self.no:
+            return self.trouble(self.no, "NotAllowed", action)
+        before = self.observed.trouble
+        super()._ask(action, how)
+        if isinstance(action, Reach) and before is not None and before.action == AskChecks.__name__:
+            self.observed = replace(self.observed, trouble=before)  # as the controller does
+        return None
+
+
+@pytest.mark.parametrize("no", ["Denied", "Refused", "IdentityError"])
+def test_checks_that_are_denied_need_a_person_and_are_not_told_again_and_again(no: str) -> None:
+    world = Unmeasured(rollout=STEPS).settle()
+    world.no = no
+    world.edit(models=[model(version="2")]).after(300)
+    assert (world.status.phase, world.reason) == ("Stalled", "NotAllowed")
+    told, rollout = world.status, world.status.rollout
+    assert rollout is not None
+    assert rollout.stage == "Stepping"
+    world.after(300)
+    assert world.status == told
+    world.no = ""
+    world.settle()
+    assert (world.status.phase, world.status.revision) == ("Ready", 2)
+
+
+async def test_a_look_at_the_endpoint_does_not_end_the_trouble_of_checks() -> None:
+    scene = ServingScene()
+    key = scene.put("1", rollout=STEPS)
+    await scene.until(key, "Ready")
+    scene.platform.errors["measured"] = Denied("no right to read metrics")
+    scene.edit(key, models=[served("2")])
+    await scene.until(key, "Stalled")
+    assert scene.reason(key) == "PermissionDenied"
+    version = scene.api.objects[key.kind, key.namespace, key.name]["metadata"]["resourceVersion"]
+    await scene.rest(key, 120)
+    assert scene.api.objects[key.kind, key.namespace, key.name]["metadata"]["resourceVersion"] == version
+    await scene.stop()
