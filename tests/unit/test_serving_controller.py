@@ -38,6 +38,7 @@ async def test_a_new_deployment_is_pinned_before_it_is_made_and_ready_when_it_an
     key = scene.put("1")
     status = await scene.until(key, "Ready")
     assert scene.finalizers(key) == [ENDPOINT_FINALIZER]
+    assert {session.namespace for session in scene.sessions._sessions} == {"team"}
     assert status["endpoint"]["url"] == "https://fake.example/team-wine"
     assert (status["endpoint"]["principal"], status["lastGoodRevision"]) == ("app-id", 1)
     assert scene.platform.shares(ENDPOINT) == {"1": 100}
@@ -117,9 +118,11 @@ async def test_a_deleted_deployment_holds_its_object_until_the_endpoint_is_gone(
     await scene.rest(key, 20)
     assert scene.finalizers(key) == [ENDPOINT_FINALIZER]
     scene.platform.errors.clear()
+    scene.platform.calls.clear()
     await scene.rest(key, 120)
     assert scene.platform.endpoints_by_name == {}
     assert scene.finalizers(key) == []
+    assert scene.platform.calls == ["delete", "exists"]
 
 
 async def test_an_endpoint_goes_although_its_workspace_went_first(scene: ServingScene) -> None:

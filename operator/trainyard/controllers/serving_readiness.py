@@ -166,13 +166,11 @@ class ServingReadiness:
         return found
 
     def _told(self, deployment: DeploymentSnapshot, origin: Origin | None) -> Origin | None:
-        """What our own run tells of a version that carries its name and uid; of the same namespace alone."""
+        """What the run of that name tells, in this namespace alone; `completed` takes it only by its uid."""
         if origin is None or origin.run is None or origin.uid is None:
             return None
         run = self._store.get(Key(RUN.name, deployment.namespace, origin.run))
-        if run is None or run["metadata"]["uid"] != origin.uid:
-            return None
-        return run_origin(run)
+        return run_origin(run) if run is not None else None
 
 
 def _known(deployment: DeploymentSnapshot, spec: ModelDeploymentSpec, models: Mapping[str, ResolvedModel]) -> bool:
