@@ -65,6 +65,8 @@ SERVING: list[tuple[Need, dict[str, Any], str, str]] = [
     (SIGNED, {VERSION: NO}, "Unknown", "you may not"),
     (SIGNED, {VERSION: Missing("RESOURCE_DOES_NOT_EXIST")}, "Missing", "no version 3 of main.ml.iris"),
     (GROUP, {f"{SCIM}/Groups": _groups}, "Passed", ""),
+    # Not all of them are listed.
+    (_need(needs.GROUP, "account users", needs.EXISTS), {f"{SCIM}/Groups": {"Resources": []}}, "Passed", ""),
     (USER, {f"{SCIM}/Users": {"Resources": []}}, "Missing", "no user ada@example.com in this workspace"),
     (PRINCIPAL, {f"{SCIM}/ServicePrincipals": NO}, "Unknown", "you may not"),
     (TAKEN_OVER, {ENDPOINT: {"permission_level": "CAN_MANAGE"}}, "Passed", ""),

@@ -12,7 +12,7 @@ from typing import Any
 from trainyard.core.errors import Denied, Missing
 from trainyard.platforms.base import Need
 from trainyard.platforms.databricks import needs
-from trainyard.platforms.databricks.asked import REFUSALS, SCIM, Asked
+from trainyard.platforms.databricks.asked import ADMINS, EVERYBODY, REFUSALS, SCIM, Asked
 from trainyard.platforms.databricks.serving_models import REGISTRY
 from trainyard.platforms.databricks.serving_steps import ENDPOINTS
 from trainyard.platforms.verdicts import Found, NotToldError, missing, passed
@@ -52,6 +52,8 @@ class ServingChecks:
 
     def person(self, need: Need) -> Found:
         """Somebody who is to be given a right on the endpoint."""
+        if need.kind == needs.GROUP and need.name in EVERYBODY | {ADMINS}:
+            return passed(f"group {need.name} is in every workspace")
         collection, attribute = PEOPLE[need.kind]
         quoted = need.name.replace("\\", "\\\\").replace('"', '\\"')
         try:
