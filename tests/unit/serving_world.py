@@ -195,6 +195,10 @@ class Apart:
         boxes = {name: (config_of(box.serving), box.state) for name, box in self.boxes.items()}
         return (self.there, self.uid, self.settings, boxes, self.traffic)
 
+    def log(self, name: str) -> str:
+        """What its server printed: gone with it."""
+        return f"what {name} printed" if name in self.boxes else ""
+
     def delete(self, uid: str) -> bool:
         """Whether there is something left to wait for."""
         if not self.there or self.uid != uid:
@@ -265,6 +269,9 @@ class AsOne(Apart):
             kept = same is not None and same.state == "Ready" and config_of(same.serving) == config_of(each)
             self.pending[each.served] = Box(each, later, "Ready" if kept else "Creating")
         return f"configuration {shares}"
+
+    def log(self, name: str) -> str:
+        return f"what {name} printed" if name in {**self.boxes, **(self.pending or {})} else ""
 
     def delete(self, uid: str) -> bool:
         self.pending, self.pending_traffic = None, {}
@@ -434,7 +441,7 @@ class World:
                 results = [result for each in action.served for result in self._check(each, action)]
                 return {"checked": Checked(action.moment, tuple(results), self.now)}
             case FetchLogs():
-                return {"logs": {name: f"what {name} printed" for name in action.served}}
+                return {"logs": {name: self.platform.log(name) for name in action.served}}
             case DeleteEndpoint():
                 left = self.platform.delete(UID)
                 return {"deleted_at": self.now, "looked_at": self.now, "gone": not left}

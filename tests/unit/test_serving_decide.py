@@ -157,6 +157,32 @@ def test_an_endpoint_of_that_name_that_is_anothers_is_left_alone_unless_it_is_ad
     assert world.status.phase == "Ready"
 
 
+def adopting(version: str) -> World:
+    """A deployment that adopts an endpoint which serves what others made."""
+    world = World(adopt=True, models=[model(version=version)])
+    theirs = next(iter(served().platform.boxes.values()))
+    world.platform.there, world.platform.uid = True, "another"
+    world.platform.boxes, world.platform.traffic = {"theirs": theirs}, {"theirs": 100}
+    return world
+
+
+def test_what_an_adopted_endpoint_served_answers_until_what_is_new_does_and_then_goes() -> None:
+    world = adopting("2")
+    while world.status.phase != "Ready":
+        world.step()
+        assert sum(world.platform.traffic.values()) == 100
+        world.later(1)
+    assert list(world.platform.boxes) == [each.served for each in world.status.served_models]
+    assert world.status.traffic == "champion:2=100/100"
+
+
+def test_an_adopted_endpoint_is_not_emptied_when_what_is_new_fails() -> None:
+    world = adopting(BROKEN).settle()
+    assert (world.status.phase, world.reason) == ("Stalled", "DeploymentFailed")
+    assert "what others made" in world.message
+    assert world.platform.traffic == {"theirs": 100}
+
+
 # --- waiting
 
 
@@ -343,6 +369,19 @@ def test_a_rollback_of_an_operator_that_was_killed_keeps_the_log_all_the_same() 
     assert world.status.failure.log
 
 
+def test_a_newer_spec_waits_until_what_failed_has_gone_and_its_log_is_kept() -> None:
+    world = served()
+    world.metrics["2"] = "Failed"
+    world.edit(rollout=CANARY, models=[model(version="2")]).settle(until="RollingBack")
+    world.edit(models=[model(version="3")]).settle(until="RollingOut")
+    assert world.status.failure is not None
+    assert world.status.failure.log
+    assert len(world.platform.boxes) == 1
+    world.settle()
+    assert (world.status.phase, world.status.revision, world.status.failure) == ("Ready", 3, None)
+    assert [each.outcome for each in world.status.revisions] == ["Served", "RolledBack", "Served"]
+
+
 def test_a_person_promotes_where_promotion_is_manual() -> None:
     world = served(rollout={**CANARY, "promotion": "Manual"})
     world.edit(models=[model(version="2")]).settle(until="AwaitingPromotion")
@@ -351,6 +390,16 @@ def test_a_person_promotes_where_promotion_is_manual() -> None:
     assert "set spec.promote to 2" in world.message
     world.edit(promote=2).settle()
     assert (world.status.phase, world.status.last_good_revision) == ("Ready", 2)
+
+
+def test_promote_ends_a_hold() -> None:
+    world = served(rollout={**CANARY, "steps": [{"traffic": 10, "holdForSeconds": 100_000}]})
+    world.edit(models=[model(version="2")]).after(300)
+    assert (world.status.phase, world.status.traffic) == ("RollingOut", "champion:1=90/90, champion:2=10/10")
+    since = world.now
+    world.edit(promote=2).settle()
+    assert (world.status.phase, world.status.last_good_revision) == ("Ready", 2)
+    assert world.now - since < timedelta(seconds=150)
 
 
 def test_promote_skips_steps_and_checks_but_not_readiness() -> None:
