@@ -41,7 +41,7 @@ GROUP = _need(needs.GROUP, 'the "best"', needs.EXISTS)
 USER = _need(needs.USER, "ada@example.com", needs.EXISTS)
 PRINCIPAL = _need(needs.SERVICE_PRINCIPAL, "app-1", needs.EXISTS)
 TAKEN_OVER = _need(needs.ENDPOINT, "wine", needs.CAN_MANAGE)
-WITH, WITHOUT = {"artifact_path": "model", "signature": SIGNATURE}, {"artifact_path": "other"}
+WITH, WITHOUT = {"artifact_path": "model", "signature": SIGNATURE}, {"artifact_path": "other", "signature": None}
 
 
 def _groups(query: dict[str, Any]) -> dict[str, Any]:
@@ -57,7 +57,7 @@ SERVING: list[tuple[Need, dict[str, Any], str, str]] = [
     # Of several that one MLflow run logged, the one that was registered counts.
     (SIGNED, {VERSION: _version(), RUN: _run(WITH, WITHOUT)}, "Passed", ""),
     (SIGNED, {VERSION: _version(source="dbfs:/r1/other"), RUN: _run(WITH, WITHOUT)}, "Missing", "without a signature"),
-    (SIGNED, {VERSION: _version(source="dbfs:/elsewhere"), RUN: _run(WITH, WITHOUT)}, "Unknown", "can not be told"),
+    (SIGNED, {VERSION: _version(source="dbfs:/elsewhere"), RUN: _run(WITH, WITHOUT)}, "Unknown", "not told by"),
     (SIGNED, {VERSION: _version(run_id=""), RUN: _run(WITH)}, "Unknown", "names no MLflow run"),
     (SIGNED, {VERSION: _version(), RUN: NO}, "Unknown", "can not be read: you may not"),
     (SIGNED, {VERSION: _version(), RUN: _run(text="{")}, "Unknown", "does not tell"),
