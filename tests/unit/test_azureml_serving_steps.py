@@ -9,7 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.azureml_endpoints import UID, WS, desired, logging, seen, serving
-from trainyard.platforms.azureml.serving_steps import Change, Desired, Memory, Seen, differences, is_busy, next_request
+from trainyard.platforms.azureml.serving_steps import (
+    Change,
+    Desired,
+    Memory,
+    Seen,
+    differences,
+    is_busy,
+    letting_go,
+    next_request,
+)
 
 OLD, NEW = serving("champion-aaaaaaaa"), serving("champion-bbbbbbbb", "2")
 A, B = OLD.served, NEW.served
@@ -284,6 +293,30 @@ def test_what_answered_before_an_adoption_goes_when_the_new_answers() -> None:
     fresh = seen(wanted, {A: "Succeeded"}).deployments[A]
     ready = replace(ours, deployments={**ours.deployments, A: fresh})
     assert sent(ready, wanted)["properties"]["traffic"] == {"blue": 0, A: 100}
+
+
+def test_an_endpoint_that_still_answers_as_before_it_was_taken_over_is_given_back() -> None:
+    wanted = desired(OLD, adopt=True)
+    body = sent(theirs(), wanted)
+    taken = with_endpoint(theirs(), tags=body["tags"])
+    coming = seen(wanted, {A: "Succeeded"}).deployments[A]
+    both = replace(taken, deployments={**taken.deployments, A: coming})
+    first, last = letting_go(both, UID), letting_go(taken, UID)
+    assert first is not None
+    assert (first.method, first.path) == ("DELETE", f"/deployments/{A}")
+    assert last is not None
+    assert last.body is not None
+    assert (last.method, last.path, last.body["tags"]) == ("PUT", "", {})
+    assert last.body["properties"]["traffic"] == {"blue": 100}
+    assert last.body["identity"]["type"] == "UserAssigned"
+
+
+def test_an_endpoint_of_ours_is_deleted_whatever_somebody_put_there() -> None:
+    body = sent(with_endpoint(theirs(), tags={}), desired(OLD, adopt=True))
+    assert letting_go(seen(ONE, {"blue": "Succeeded", A: "Succeeded"}, {"blue": 100}), UID) is None
+    done = with_endpoint(seen(ONE, {A: "Succeeded"}, {A: 100}), tags=body["tags"])
+    assert letting_go(done, UID) is None
+    assert "trainyard_adopted" not in sent(changed(done, A), desired(OLD, tags={"team": "wine"}))["tags"]
 
 
 def test_a_failed_adoption_leaves_what_answered_before() -> None:

@@ -30,7 +30,7 @@ class Client:
         self.asked: list[tuple[str, str]] = []
         self.plain: Callable[[str, str], requests.Response] = lambda _method, _path: answer(404, b"{}")
 
-    def do(self, method: str, path: str, *, body: Any = None) -> Any:
+    def do(self, method: str, path: str, *, body: Any = None, until: float | None = None) -> Any:
         self.asked.append((method, path))
         given = self.answers.get((method, path), [{}])
         found = given.pop(0) if len(given) > 1 else given[0]
@@ -175,6 +175,17 @@ def test_an_endpoint_that_still_serves_what_another_had_there_is_given_back() ->
     client = Client({("GET", ONE): [look]})
     assert endpoints(client).delete("team-a-wine", UID)
     assert client.asked == [("GET", ONE), ("PATCH", f"{ONE}/tags")]
+
+
+def test_an_endpoint_of_another_namespace_is_not_taken_over() -> None:
+    wanted = request(serving(), adopt=True)
+    look = shown(desired(serving()))
+    look["tags"] = [{"key": "trainyard_uid", "value": "x"}, {"key": "trainyard_namespace", "value": "team-b"}]
+    client = Client({("GET", ONE): [look]})
+    with pytest.raises(Refused) as raised:
+        endpoints(client).reach(wanted, change=True)
+    assert raised.value.reason == "EndpointNameTaken"
+    assert {method for method, _ in client.asked} == {"GET"}
 
 
 ANSWERS: list[tuple[int, bytes, list[object] | None]] = [

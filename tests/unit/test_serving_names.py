@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.azureml_endpoints import plan
 from tests.wire.jobs import workspace_spec
+from trainyard.core.errors import Refused
 from trainyard.platforms.databricks.platform import Databricks
-from trainyard.platforms.serving_names import AZURE_ML_MOST, DATABRICKS_MOST, endpoint_name
+from trainyard.platforms.serving_names import AZURE_ML_MOST, DATABRICKS_MOST, endpoint_name, refuse_adoption
 
 TAKEN = re.compile(r"[A-Za-z][A-Za-z0-9-]*[A-Za-z0-9]")
 BARE, PREFIXED = workspace_spec(), workspace_spec(endpointPrefix="acme")
@@ -42,3 +44,13 @@ def test_names_that_are_cut_or_replaced_stay_apart() -> None:
         for namespace, name in ((long, "x"), (long, "y"), ("a.b", "c"), ("a-b", "c"), ("9a", "b"))
     }
     assert len(made) == 5
+
+
+def test_nothing_is_adopted_of_another_namespace() -> None:
+    """One identity of a ClusterMLWorkspace may work for both."""
+    with pytest.raises(Refused) as raised:
+        refuse_adoption(plan(adopt=True), {"trainyard_namespace": "team-b", "trainyard_uid": "x"})
+    assert raised.value.reason == "EndpointNameTaken"
+    refuse_adoption(plan(adopt=True), {"trainyard_namespace": "team-a", "trainyard_uid": "x"})
+    refuse_adoption(plan(adopt=True), {"owner": "ada"})
+    refuse_adoption(plan(), {"trainyard_namespace": "team-b"})

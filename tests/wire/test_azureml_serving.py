@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -264,6 +265,11 @@ def test_anothers_endpoint_is_left_alone_unless_it_is_adopted(deployed: Deployed
     assert not deployed.endpoints.delete(deployed.name, mine)
     assert deployed.control.azure_endpoint(deployed.name) == theirs
     adopting = deployed.request({NEW: 100}, adopt=True)
+    stranger = replace(adopting.plan, owner=replace(adopting.plan.owner, namespace="team-b"))
+    with pytest.raises(Refused) as raised:
+        deployed.endpoints.reach(replace(adopting, plan=stranger), change=True)
+    assert raised.value.reason == "EndpointNameTaken"
+    assert deployed.control.azure_endpoint(deployed.name) == theirs
     assert deployed.followed(adopting)[0] == "take over the endpoint"
     assert deployed.traffic() == {NEW: 100}
     assert [each["name"] for each in deployed.control.azure_endpoint(deployed.name)["deployments"]] == [NEW]

@@ -1,9 +1,12 @@
-"""What an endpoint is called where a ModelDeployment names none. Pure; called by the platforms' `endpoint_name`."""
+"""What an endpoint is called where a ModelDeployment names none, and whose it is. Pure; called by the platforms."""
 
 import hashlib
 import re
+from collections.abc import Mapping
 
 from trainyard.api.workspace import MLWorkspaceSpec
+from trainyard.core.errors import Refused
+from trainyard.core.serving.plan import EndpointPlan
 
 # The narrower of the two platforms: 3 to 32 letters, digits and -, beginning with a letter and not ending in -
 # (https://learn.microsoft.com/azure/machine-learning/reference-yaml-endpoint-online). Databricks takes 63, and _ too
@@ -13,6 +16,8 @@ DATABRICKS_MOST = 63
 
 _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9-]+")
 _DIGEST = 6
+# On an endpoint of either platform: the namespace of the deployment that it belongs to.
+TAG_NAMESPACE = "trainyard_namespace"
 
 
 def endpoint_name(wanted: str | None, workspace: MLWorkspaceSpec, namespace: str, name: str, *, most: int) -> str:
@@ -30,3 +35,21 @@ def endpoint_name(wanted: str | None, workspace: MLWorkspaceSpec, namespace: str
         return plain
     digest = hashlib.sha256(f"{workspace.endpoint_prefix or ''}/{namespace}/{name}".encode()).hexdigest()[:_DIGEST]
     return f"{plain[: most - _DIGEST - 1].rstrip('-')}-{digest}"
+
+
+def refuse_adoption(plan: EndpointPlan, tags: Mapping[str, object]) -> None:
+    """Keeps `spec.adopt` from what a deployment of another namespace has: one identity may work for several of them.
+
+    Args:
+        tags: those of an endpoint that is not the plan's.
+
+    Raises:
+        Refused: EndpointNameTaken.
+    """
+    theirs = tags.get(TAG_NAMESPACE)
+    if plan.adopt and theirs and theirs != plan.owner.namespace:
+        raise Refused(
+            f"endpoint {plan.endpoint} belongs to a deployment of another namespace, from which spec.adopt takes "
+            f"nothing: use another spec.endpoint, or have who owns it take its tag {TAG_NAMESPACE} off",
+            reason="EndpointNameTaken",
+        )

@@ -37,12 +37,14 @@ from trainyard.platforms.azureml.serving_steps import (
     Seen,
     differences,
     is_ours,
+    letting_go,
     next_request,
     state_of,
 )
 from trainyard.platforms.base import Need
 from trainyard.platforms.redaction import clean
 from trainyard.platforms.serving import SCORE_SECONDS, EndpointRequest
+from trainyard.platforms.serving_names import refuse_adoption
 from trainyard.platforms.verdicts import Check, Found
 
 VERSION = "2024-04-01"
@@ -97,6 +99,8 @@ class AzureMLEndpoints:
         until = self._client.clock() + SEND_WITHIN
         plan = request.plan
         seen, at = self._look(plan.endpoint), datetime.now(UTC)
+        if seen.endpoint is not None and not is_ours(seen.endpoint, plan.owner.uid):
+            refuse_adoption(plan, seen.endpoint.get("tags") or {})
         desired = Desired(
             uid=plan.owner.uid,
             adopt=plan.adopt,
@@ -138,15 +142,20 @@ class AzureMLEndpoints:
         return "\n".join(text for text in texts if text)[-LOG_CHARACTERS:]
 
     def delete(self, endpoint: str, uid: str) -> bool:
-        """See `platforms.serving.Endpoints`. Its deployments go with it."""
+        """See `platforms.serving.Endpoints`. Its deployments go with it; what still serves as it did before it was
+        taken over is given back, one change at a call.
+        """
         there = self._endpoint(endpoint)
         if there is None or not is_ours(there, uid):
             return False
         if state_of(there) != "Deleting":
+            seen = Seen(there, self._deployments(endpoint))
+            step = letting_go(seen, uid) or Change("DELETE", "", None, "delete the endpoint")
             try:
-                self._client.do("DELETE", _path(endpoint), VERSION)
+                body = None if step.body is None else {"location": self._region(), **step.body}
+                self._client.do(step.method, _path(endpoint) + step.path, VERSION, body=body)
             except Missing:
-                return False
+                return step.path != ""
         return True
 
     def exists(self, endpoint: str, uid: str) -> bool:

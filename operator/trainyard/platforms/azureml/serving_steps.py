@@ -8,11 +8,14 @@ before, and only what has none is deleted.
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trainyard.platforms.azureml.names import TAG_UID
+from trainyard.platforms.told import OUR_TAGS
 
+# On an endpoint that was somebody else's, for as long as what they had there answers.
+TAG_ADOPTED = "trainyard_adopted"
 DONE = "Succeeded"
 # Ended without success (DeploymentProvisioningState, EndpointProvisioningState).
 BROKEN = frozenset({"Failed", "Canceled"})
@@ -94,6 +97,30 @@ def differences(seen: Seen, desired: Desired) -> tuple[str, ...]:
         *_traffic_lacking(seen, desired),
         *_deployments_lacking(seen, desired),
     )
+
+
+def letting_go(seen: Seen, uid: str) -> Change | None:
+    """The next change that gives back an endpoint that was taken over and still answers as it did before.
+
+    What is ours goes first, then our tags. None where it is ours to delete as a whole.
+    """
+    endpoint = seen.endpoint or {}
+    shares, tags = traffic_of(endpoint), _object(endpoint, "tags")
+    if TAG_ADOPTED not in tags or not _others_answer(seen, shares, uid):
+        return None
+    idle = sorted(name for name, each in seen.deployments.items() if is_ours(each, uid) and name not in shares)
+    if idle:
+        return Change("DELETE", f"/deployments/{idle[0]}", None, f"delete deployment {idle[0]}")
+    properties = {"authMode": _object(endpoint, "properties").get("authMode")}
+    asked = {"tags": {}, "identity": {"type": "SystemAssigned"}, "properties": properties}
+    change = _put_endpoint(seen, Desired(uid, False, asked, {}, shares), shares, "give the endpoint back")
+    theirs = {key: value for key, value in tags.items() if not key.startswith(OUR_TAGS)}
+    return replace(change, body={**(change.body or {}), "tags": theirs})
+
+
+def _others_answer(seen: Seen, shares: Mapping[str, int], uid: str) -> bool:
+    """Whether one of those shares is somebody else's deployment's."""
+    return any(shares.get(name) and not is_ours(each, uid) for name, each in seen.deployments.items())
 
 
 def is_ours(resource: Json, uid: str) -> bool:
@@ -260,7 +287,10 @@ def _put_endpoint(seen: Seen, desired: Desired, traffic: Mapping[str, int], said
     if before.get("mirrorTraffic"):
         properties["mirrorTraffic"] = {}
     identity = _identity(there) or desired.endpoint["identity"]
-    body = {**desired.endpoint, "identity": identity, "properties": properties}
+    adopted = TAG_ADOPTED in _object(there, "tags") or not is_ours(there, desired.uid)
+    marks = {TAG_ADOPTED: "true"} if adopted and _others_answer(seen, traffic, desired.uid) else {}
+    tags = {**_object(desired.endpoint, "tags"), **marks}
+    body = {**desired.endpoint, "tags": tags, "identity": identity, "properties": properties}
     return Change("PUT", "", body, said)
 
 

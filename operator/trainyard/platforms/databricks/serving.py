@@ -45,8 +45,12 @@ from trainyard.platforms.databricks.serving_translate import TAG_UID
 from trainyard.platforms.limits import PlatformBusy
 from trainyard.platforms.redaction import clean
 from trainyard.platforms.serving import EndpointRequest
+from trainyard.platforms.serving_names import refuse_adoption
 
 METRICS_SECONDS = 20.0
+# Seconds from the beginning of a look after which its change is not sent any more: whoever asked may have given up, and
+# have the endpoint deleted. The last request may take 30.
+SEND_WITHIN = 25.0
 # Characters of an answer that are shown, and of the log of a build that stand before that of the server.
 SHOWN = 500
 BUILD_CHARACTERS = 3000
@@ -79,16 +83,19 @@ class DatabricksEndpoints:
     def reach(self, request: EndpointRequest, *, change: bool) -> Reached:
         """Looks at the endpoint and, with `change`, sends the one next request."""
         at, plan, desired = datetime.now(UTC), request.plan, request.body
+        until = time.monotonic() + SEND_WITHIN
         seen = self._look(desired)
         endpoint = self._told(seen, request)
         if endpoint is not None and not endpoint.ours and not plan.adopt:
             foreign = f"endpoint {plan.endpoint} is somebody else's: its tags do not name this deployment"
             return Reached(plan_digest(plan), endpoint, (foreign,), None, at)
+        if endpoint is not None and not endpoint.ours:
+            refuse_adoption(plan, tags_of(seen.endpoint or {}))
         if endpoint is not None and sum(share > 0 for share in plan.traffic.values()) > 1:
             self._watch(request)
         step = next_request(seen, desired) if change else None
         if step is not None:
-            self._send(step, desired)
+            self._send(step, desired, until)
         return Reached(
             plan_digest(plan), endpoint, differences(seen, desired), step.says if step is not None else None, at
         )
@@ -162,10 +169,10 @@ class DatabricksEndpoints:
         held, wanted = permissions.direct(seen.permissions), request.body["access_control_list"]
         return replace(endpoint, permissions=permissions.statuses(held, wanted, str(seen.endpoint.get("id"))))
 
-    def _send(self, step: Step, desired: Mapping[str, Any]) -> None:
+    def _send(self, step: Step, desired: Mapping[str, Any], until: float) -> None:
         name = desired["name"]
         try:
-            self._client.do(step.method, step.path, body=step.body)
+            self._client.do(step.method, step.path, body=step.body, until=until)
         except Refused as error:
             if error.reason == ALREADY_EXISTS and step.method == "POST":
                 raise self._taken(name, error) from error
