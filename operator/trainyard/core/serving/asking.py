@@ -19,9 +19,8 @@ from trainyard.core.waiting import PASSING, same_words
 # Kinds of trouble that only a person mends, and those among them that trying again for a while does not.
 NEEDS_PERSON = frozenset({"Denied", "IdentityError", "Unauthenticated", "Missing", "Refused", "TranslationError"})
 AT_ONCE = frozenset({"Refused", "TranslationError"})
-# Reasons of an endpoint that is another's: not yet, or no longer, marked as the deployment's.
+# Of an endpoint that has not been this deployment's; of one that was, it is EndpointNotOurs.
 NAME_TAKEN = "EndpointNameTaken"
-NOT_OURS = "EndpointNotOurs"
 # Phases that say that somebody is at work, which is not so while a person is needed; the others say what is served.
 AT_WORK = frozenset({"Pending", "Deploying", "RollingOut", "AwaitingPromotion", "RollingBack"})
 
@@ -42,7 +41,7 @@ def ask(known: DeploymentKnown, action: ServingAction, says: ModelDeploymentStat
 def reach(known: DeploymentKnown, plan: EndpointPlan) -> ServingDecision:
     """Ask for the next change towards the plan; what was found to be another's is only looked at, unless adopted."""
     ready = known.deployment.status.condition("Ready")
-    taken = ready is not None and ready.reason in (NAME_TAKEN, NOT_OURS) and not plan.adopt
+    taken = ready is not None and ready.reason in (NAME_TAKEN, "EndpointNotOurs") and not plan.adopt
     return ask(known, Reach(plan, change=not taken))
 
 

@@ -8,10 +8,12 @@ from trainyard.api.model_deployment import ModelDeploymentStatus
 from trainyard.core.serving.conditions import with_available
 from trainyard.core.serving.plan import EndpointPlan
 from trainyard.core.serving.planning import wanted_plan
+from trainyard.core.serving.plans import ALL
 from trainyard.core.serving.seen import RemoteEndpoint, RemoteServed
 from trainyard.core.serving.snapshot import DeploymentKnown
 from trainyard.core.times import parse, stamp
 from trainyard.core.transition import clip
+from trainyard.core.waiting import same_words
 
 # As status.served_models and status.permissions allow.
 MOST_SERVED = 24
@@ -69,6 +71,8 @@ def _line(
     models = {each.served: each for each in plan.served}
     _, origins = _known_of(status)
     wanted = models.get(served)
+    told = next((each.message for each in status.served_models if each.served == served[:63]), None) or ""
+    message = clip(there.message, 512) if there is not None else ""
     model = wanted.model if wanted is not None else (there.model if there is not None else "")
     version = wanted.version if wanted is not None else (there.version if there is not None else "")
     return ServedStatus(
@@ -77,10 +81,12 @@ def _line(
         model=model[:255] or None,
         version=version[:32] or None,
         state=there.state if there is not None else "Absent",
-        replicas=there.replicas if there is not None else None,
+        replicas=there.replicas if there is not None and (there.replicas or 0) >= 0 else None,
         desired_traffic=plan.traffic.get(served, 0),
-        served_traffic=there.traffic if there is not None else 0,
-        message=clip(there.message, 512) or None if there is not None else None,
+        # A platform may say anything; what has no place in status would stop every decision, deletion as well.
+        served_traffic=min(max(there.traffic, 0), ALL) if there is not None else 0,
+        # Numbers and ids in a platform's words come anew at each look.
+        message=(told if same_words(told, message) else message) or None,
         origin=origins.get(served),
     )
 
@@ -95,7 +101,8 @@ def _known_of(status: ModelDeploymentStatus) -> tuple[dict[str, str], dict[str, 
 
 def _address(seen: RemoteEndpoint) -> dict[str, Any]:
     told = {"url": seen.url, "page": seen.page, "creator": seen.creator}
-    return {"made": True} | {key: value for key, value in told.items() if value is not None}
+    longest = {"url": 1024, "page": 1024, "creator": 255}
+    return {"made": True} | {key: value[: longest[key]] for key, value in told.items() if value is not None}
 
 
 def _answers(status: ModelDeploymentStatus, seen: RemoteEndpoint | None) -> bool:

@@ -11,7 +11,7 @@ from trainyard.api.deployment_rollout import Rollout
 from trainyard.api.deployment_status import DeploymentPhase, RolloutStatus
 from trainyard.api.model_deployment import ModelDeploymentStatus
 from trainyard.core.serving.actions import Note, ServingDecision
-from trainyard.core.serving.asking import NAME_TAKEN, NOT_OURS, again, checks_are_told, fresh, reach, refused
+from trainyard.core.serving.asking import NAME_TAKEN, again, checks_are_told, fresh, reach, refused
 from trainyard.core.serving.checking import (
     Wrong,
     checked_models,
@@ -100,7 +100,7 @@ def not_ours(known: DeploymentKnown, reached: Reached) -> bool:
 def left_alone(known: DeploymentKnown, endpoint: str) -> ServingDecision:
     """An endpoint of that name is not this deployment's: it is looked at now and then, and never changed."""
     pinned, ready = known.deployment.status.endpoint, known.deployment.status.condition("Ready")
-    reason = NOT_OURS if pinned is not None and pinned.made else NAME_TAKEN
+    reason = "EndpointNotOurs" if pinned is not None and pinned.made else "EndpointNameTaken"
     message = (
         f"endpoint {endpoint} is not, or no longer, marked as this deployment's, so it is left alone. Remove it, set "
         "spec.adopt to take it over, or create a deployment with another spec.endpoint."
