@@ -33,7 +33,8 @@ class Unmeasured(World):
 
 @pytest.mark.parametrize("no", ["Denied", "Refused", "IdentityError"])
 def test_checks_that_are_denied_need_a_person_and_are_not_told_again_and_again(no: str) -> None:
-    world = Unmeasured(rollout=STEPS).settle()
+    world = Unmeasured(rollout=STEPS)
+    world.settle()
     world.no = no
     world.edit(models=[model(version="2")]).after(300)
     assert (world.status.phase, world.reason) == ("Stalled", "NotAllowed")
@@ -59,3 +60,34 @@ async def test_a_look_at_the_endpoint_does_not_end_the_trouble_of_checks() -> No
     await scene.rest(key, 120)
     assert scene.api.objects[key.kind, key.namespace, key.name]["metadata"]["resourceVersion"] == version
     await scene.stop()
+
+
+def test_a_look_that_status_has_no_room_for_stops_no_decision() -> None:
+    world = World().settle()
+    reached = world.observed.reached
+    assert reached is not None
+    assert reached.endpoint is not None
+    (each,) = reached.endpoint.served
+    wild = replace(each, traffic=10**9, replicas=-1, message="x" * 5000, version="9" * 99)
+    endpoint = replace(reached.endpoint, served=(wild,), url="https://e/" + "x" * 5000, creator="c" * 999)
+    world.observed = replace(world.observed, reached=replace(reached, endpoint=endpoint))
+    world.step()
+    (line,) = world.status.served_models
+    assert (line.served_traffic, line.replicas) == (100, None)
+
+
+def test_numbers_in_what_the_platform_says_of_a_model_are_no_news() -> None:
+    world = World().settle()
+    reached = world.observed.reached
+    assert reached is not None
+    assert reached.endpoint is not None
+    (each,) = reached.endpoint.served
+    told = []
+    for seconds in (10, 20):
+        now = replace(each, message=f"scaling up for {seconds} s, request 5e{seconds}")
+        endpoint = replace(reached.endpoint, served=(now,))
+        world.observed = replace(world.observed, reached=replace(reached, endpoint=endpoint))
+        world.step()
+        told.append(world.status)
+    assert told[0] == told[1]
+    assert told[0].served_models[0].message == "scaling up for 10 s, request 5e10"
