@@ -92,6 +92,13 @@ def test_a_change_that_names_what_is_not_there_is_refused() -> None:
         endpoints(client).reach(request(serving(NEW)), change=True)
 
 
+def test_a_right_that_only_logging_takes_is_told_with_the_statement_that_grants_it() -> None:
+    client = Client({("GET", ONE): [shown(desired(serving()))], ("PUT", f"{ONE}/ai-gateway"): [Denied("you may not.")]})
+    with pytest.raises(Denied, match=r"you may not\. Logging requests takes") as raised:
+        endpoints(client).reach(request(serving(), request_logging={}), change=True)
+    assert "GRANT CREATE TABLE ON SCHEMA `main`.`ml` TO `app-id`" in raised.value.message
+
+
 def test_a_look_changes_nothing() -> None:
     client = Client({("GET", ONE): [shown(desired(serving()))]})
     reached = endpoints(client).reach(request(serving(NEW)), change=False)

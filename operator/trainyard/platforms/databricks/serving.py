@@ -23,7 +23,7 @@ from trainyard.core.errors import Denied, Missing, PlatformError, Refused, Train
 from trainyard.core.remote import Finding
 from trainyard.core.serving.plans import plan_digest
 from trainyard.core.serving.seen import Measured, Reached, RemoteEndpoint, ResolvedModel, Scored
-from trainyard.platforms.databricks import preflight, serving_models
+from trainyard.platforms.databricks import needs, preflight, remedies, serving_models
 from trainyard.platforms.databricks import serving_permissions as permissions
 from trainyard.platforms.databricks.answers import ALREADY_EXISTS, DatabricksDialect
 from trainyard.platforms.databricks.client import DatabricksClient
@@ -77,8 +77,8 @@ class DatabricksEndpoints:
 
     def preflight(self, request: EndpointRequest) -> tuple[Finding, ...]:
         """What each need of the request meets; an endpoint reads models and secrets as whoever made it."""
-        needs = [replace(need, holder=need.holder or self._principal) for need in request.needs]
-        return preflight.findings(self._client, self._principal, needs)
+        wanted = [replace(need, holder=need.holder or self._principal) for need in request.needs]
+        return preflight.findings(self._client, self._principal, wanted)
 
     def reach(self, request: EndpointRequest, *, change: bool) -> Reached:
         """Looks at the endpoint and, with `change`, sends the one next request."""
@@ -177,6 +177,8 @@ class DatabricksEndpoints:
             if error.reason == ALREADY_EXISTS and step.method == "POST":
                 raise self._taken(name, error) from error
             raise
+        except Denied as error:
+            raise Denied(f"{error.message}{self._advice(step)}", reason=error.reason) from error
         except Missing as error:
             if step.method == "DELETE":
                 return
@@ -188,6 +190,15 @@ class DatabricksEndpoints:
             self._forget(name)
         elif "config" in desired and (step.method == "POST" or step.path.endswith("/config")):
             self._sent[name] = desired["config"]
+
+    def _advice(self, step: Step) -> str:
+        """What mends a refusal, where a change of settings asks for more than what serves does."""
+        table = (step.body or {}).get("inference_table_config") or {}
+        if not step.path.endswith("/ai-gateway") or not table.get("enabled"):
+            return ""
+        schema = f"{table['catalog_name']}.{table['schema_name']}"
+        grant = remedies.grant("CREATE TABLE", needs.SCHEMA, schema, self._principal)
+        return f" Logging requests takes, beside USE CATALOG and USE SCHEMA: {grant}"
 
     def _taken(self, name: str, error: Refused) -> PlatformError:
         """Of a name that was free a moment ago: made meanwhile, or hidden from this identity."""
