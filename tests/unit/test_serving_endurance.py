@@ -5,9 +5,12 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.serving_stage import ServingScene, served
-from tests.unit.serving_world import How, World, model
+from tests.unit.serving_world import BROKEN, TARGET, How, World, model
+from trainyard.controllers.serving_snapshots import model_of_run
 from trainyard.core.errors import Denied
 from trainyard.core.serving.actions import AskChecks, Reach, ServingAction
+from trainyard.core.serving.seen import ResolvedModel
+from trainyard.core.snapshot import Blocked, Target
 
 STEPS = {
     "strategy": "Canary",
@@ -91,3 +94,59 @@ def test_numbers_in_what_the_platform_says_of_a_model_are_no_news() -> None:
         told.append(world.status)
     assert told[0] == told[1]
     assert told[0].served_models[0].message == "scaling up for 10 s, request 5e10"
+
+
+@pytest.mark.parametrize("stage", ["RollingBack", "Removing"])
+def test_an_endpoint_that_somebody_took_during_a_rollback_is_left_alone_and_that_is_told(stage: str) -> None:
+    world = World().settle().edit(models=[model(version=BROKEN)])
+    while world.status.rollout is None or world.status.rollout.stage != stage:
+        world.step()
+        world.later(1)
+    world.platform.uid = "another"
+    world.after(300)
+    assert (world.status.phase, world.reason) == ("Stalled", "EndpointNotOurs")
+    assert [reason for reason, _ in world.notes].count("EndpointNotOurs") == 1
+    world.platform.uid = "5b3c"
+    world.settle()
+    assert (world.status.phase, world.reason) == ("RolledBack", "ServedModelFailed")
+
+
+def test_a_rollback_ends_although_the_workspace_has_another_identity_by_then() -> None:
+    world = World().settle().edit(models=[model(version=BROKEN)])
+    while world.status.rollout is None or world.status.rollout.stage != "RollingBack":
+        world.step()
+        world.later(1)
+    world.target = replace(TARGET, principal="another-app")
+    world.after(300)
+    assert (world.status.phase, world.reason) == ("Stalled", "CreatorChanged")
+    assert (world.status.rollout, len(world.platform.boxes)) == (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("platform", "host", "found"),
+    [
+        ("azureml", "https://arm/w", ResolvedModel),
+        ("azureml", "https://arm/other", Blocked),
+        ("databricks", "https://arm/other", ResolvedModel),
+    ],
+)
+def test_a_run_of_another_workspace_of_azure_ml_made_another_model(platform: str, host: str, found: type) -> None:
+    attempt = {
+        "number": 1,
+        "intendedAt": "2026-11-01T12:00:00Z",
+        "submissionToken": "t",
+        "specDigest": "sha256:s",
+        "codeDigest": "sha256:c",
+        "host": host,
+        "principal": "app-id",
+        "mode": "federated",
+        "platform": platform,
+    }
+    status = {
+        "phase": "Succeeded",
+        "attempts": [attempt],
+        "model": {"name": "wine", "version": "3", "uri": "models:/wine/3"},
+    }
+    run = {"metadata": {"name": "iris", "uid": "u"}, "spec": {"model": {"name": "wine"}}, "status": status}
+    target = Target(platform, "https://arm/w", "app-id", "federated", "server")
+    assert isinstance(model_of_run("iris", "team", run, target), found)

@@ -119,7 +119,7 @@ class ServingReadiness:
         if source.from_run is not None:
             name = source.from_run.name
             run = self._store.get(Key(RUN.name, deployment.namespace, name))
-            made = model_of_run(name, deployment.namespace, run, target.platform)
+            made = model_of_run(name, deployment.namespace, run, target)
             if isinstance(made, Blocked):
                 return made
             model, told = made.model, made.origin

@@ -84,16 +84,19 @@ def completed(found: Origin | None, told: Origin | None) -> Origin | None:
     return Origin.model_validate({**told.model_dump(exclude_none=True), **found.model_dump(exclude_none=True)})
 
 
-def model_of_run(name: str, namespace: str, run: Object | None, platform: str) -> ResolvedModel | Blocked:
-    """The model version that the run has registered, or why there is none (yet). `platform` is where it is to serve."""
+def model_of_run(name: str, namespace: str, run: Object | None, target: Target) -> ResolvedModel | Blocked:
+    """The model version that the run has registered, or why there is none (yet). `target` is where it is to serve."""
     if run is None:
         return Blocked("RunNotFound", f"MLTrainingRun {name} does not exist in namespace {namespace}", waiting=True)
     status = run_status(run)
     attempt = newest(status)
-    if attempt is not None and attempt.platform != platform:
+    # Unity Catalog may be shared by workspaces; on Azure ML another workspace's version is another model.
+    near = attempt is None or attempt.platform == target.platform
+    if attempt is not None and (not near or (target.platform == "azureml" and attempt.host != target.host)):
+        where = (attempt.host, target.host) if near else (attempt.platform, target.platform)
         message = (
-            f"MLTrainingRun {name} ran on {attempt.platform}, and this deployment's workspace is on {platform}: name a "
-            "workspace of the same platform"
+            f"MLTrainingRun {name} ran on {where[0]}, and this deployment's workspace is on {where[1]}: name a "
+            f"workspace of the same platform{', the same one on Azure ML' if near else ''}"
         )
         return Blocked("RunElsewhere", message, waiting=False)
     if status.model is not None:

@@ -66,6 +66,27 @@ def refused(known: DeploymentKnown, plan: EndpointPlan) -> Trouble | None:
     return trouble if known.observed.asked in ("", plan_digest(plan)) else None
 
 
+def not_ours(known: DeploymentKnown, reached: Reached) -> bool:
+    """Whether the endpoint is somebody else's and not to be taken over."""
+    spec = known.deployment.spec
+    adopts = spec is not None and bool(spec.adopt)
+    return reached.endpoint is not None and not reached.endpoint.ours and not adopts
+
+
+def left_alone(known: DeploymentKnown, endpoint: str) -> ServingDecision:
+    """An endpoint of that name is not this deployment's: it is looked at now and then, and never changed."""
+    pinned, ready = known.deployment.status.endpoint, known.deployment.status.condition("Ready")
+    reason = "EndpointNotOurs" if pinned is not None and pinned.made else "EndpointNameTaken"
+    message = (
+        f"endpoint {endpoint} is not, or no longer, marked as this deployment's, so it is left alone. Remove it, set "
+        "spec.adopt to take it over, or create a deployment with another spec.endpoint."
+    )
+    status = enter(known, "Stalled", reason, message)
+    told = ready is not None and ready.reason == reason and ready.message == message
+    notes = () if told else (Note("Warning", reason, message),)
+    return ServingDecision(status, None, known.now + timedelta(seconds=known.limits.poll), notes)
+
+
 def _of_checks_alone(trouble: Trouble, action: ServingAction) -> bool:
     """Whether only checks are in trouble: it is kept until they are not, and what is no check is not held up by it."""
     return trouble.action == AskChecks.__name__ and not isinstance(action, AskChecks)

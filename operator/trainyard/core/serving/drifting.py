@@ -9,13 +9,12 @@ from datetime import timedelta
 
 from trainyard.api.deployment_status import DeploymentPhase
 from trainyard.core.serving.actions import Note, Reach, ServingDecision
-from trainyard.core.serving.asking import again, ask, fresh, reach
+from trainyard.core.serving.asking import again, ask, fresh, left_alone, not_ours, reach
 from trainyard.core.serving.conditions import enter
 from trainyard.core.serving.plan import EndpointPlan
 from trainyard.core.serving.planning import back_on_good, wanted_plan
 from trainyard.core.serving.plans import plan_digest
 from trainyard.core.serving.returning import failed_text, rolled_back_text
-from trainyard.core.serving.rolling import left_alone, not_ours
 from trainyard.core.serving.seen import Reached
 from trainyard.core.serving.snapshot import DeploymentKnown
 from trainyard.core.transition import clip

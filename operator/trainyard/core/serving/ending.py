@@ -7,6 +7,7 @@ from trainyard.core.serving.actions import DeleteEndpoint, FindEndpoint, Note, R
 from trainyard.core.serving.asking import ask, look_only
 from trainyard.core.serving.conditions import enter
 from trainyard.core.serving.lines import has_expired
+from trainyard.core.serving.returning import BACKWARD
 from trainyard.core.serving.snapshot import DeploymentKnown, ServingReady
 from trainyard.core.snapshot import Target
 
@@ -72,6 +73,9 @@ def moved(known: DeploymentKnown) -> ServingDecision | None:
         )
         return _person(known, "WorkspaceMoved", message)
     if pinned.principal != target.principal:
+        rollout = known.deployment.status.rollout
+        if rollout is not None and rollout.stage in BACKWARD:
+            return None  # what failed answers no longer than it must; its maker can still take it back
         return _created_by_another(known, target)
     now = (target.mode, target.service_account or None, target.tenant or None, target.identity)
     if (pinned.mode, pinned.service_account, pinned.tenant, pinned.identity) == now:

@@ -9,7 +9,7 @@ from typing import Any
 from trainyard.api.deployment_status import LOG_CHARACTERS, CheckResult, Failure, RolloutStatus
 from trainyard.api.model_deployment import ModelDeploymentStatus
 from trainyard.core.serving.actions import FetchLogs, Note, Reach, ServingDecision
-from trainyard.core.serving.asking import again, ask, fresh, reach
+from trainyard.core.serving.asking import again, ask, fresh, left_alone, not_ours, reach
 from trainyard.core.serving.checking import Wrong
 from trainyard.core.serving.conditions import enter
 from trainyard.core.serving.plan import EndpointPlan
@@ -95,6 +95,8 @@ def _moving(known: DeploymentKnown, rollout: RolloutStatus) -> ServingDecision |
     reached = fresh(known, plan, known.limits.poll)
     if reached is None:
         return reach(known, plan)
+    if not_ours(known, reached):
+        return left_alone(known, plan.endpoint)
     if reached.endpoint is None or _gives(reached, plan):
         return None
     return ServingDecision(_going(known), wake_at=again(known, reached, known.limits.poll))
@@ -134,6 +136,8 @@ def _removing(known: DeploymentKnown) -> ServingDecision:
     not_there = reached.endpoint is None or not reached.endpoint.ours
     if status.last_good is None and (not_there or not reached.differences):
         return _failed(known, plan, "")
+    if not_ours(known, reached):
+        return left_alone(known, plan.endpoint)
     if reached.differences:
         return ServingDecision(_going(known), wake_at=again(known, reached, known.limits.poll))
     return _rolled_back(known, plan)

@@ -11,7 +11,16 @@ from trainyard.api.deployment_rollout import Rollout
 from trainyard.api.deployment_status import DeploymentPhase, RolloutStatus
 from trainyard.api.model_deployment import ModelDeploymentStatus
 from trainyard.core.serving.actions import Note, ServingDecision
-from trainyard.core.serving.asking import NAME_TAKEN, again, checks_are_told, fresh, reach, refused
+from trainyard.core.serving.asking import (
+    NAME_TAKEN,
+    again,
+    checks_are_told,
+    fresh,
+    left_alone,
+    not_ours,
+    reach,
+    refused,
+)
 from trainyard.core.serving.checking import (
     Wrong,
     checked_models,
@@ -88,27 +97,6 @@ def forced(known: DeploymentKnown) -> bool:
     """Whether a person wants the newest revision promoted as soon as it is ready."""
     spec, target = known.deployment.spec, known.deployment.status.target
     return spec is not None and spec.promote is not None and target is not None and spec.promote >= target.number
-
-
-def not_ours(known: DeploymentKnown, reached: Reached) -> bool:
-    """Whether the endpoint is somebody else's and not to be taken over."""
-    spec = known.deployment.spec
-    adopts = spec is not None and bool(spec.adopt)
-    return reached.endpoint is not None and not reached.endpoint.ours and not adopts
-
-
-def left_alone(known: DeploymentKnown, endpoint: str) -> ServingDecision:
-    """An endpoint of that name is not this deployment's: it is looked at now and then, and never changed."""
-    pinned, ready = known.deployment.status.endpoint, known.deployment.status.condition("Ready")
-    reason = "EndpointNotOurs" if pinned is not None and pinned.made else "EndpointNameTaken"
-    message = (
-        f"endpoint {endpoint} is not, or no longer, marked as this deployment's, so it is left alone. Remove it, set "
-        "spec.adopt to take it over, or create a deployment with another spec.endpoint."
-    )
-    status = enter(known, "Stalled", reason, message)
-    told = ready is not None and ready.reason == reason and ready.message == message
-    notes = () if told else (Note("Warning", reason, message),)
-    return ServingDecision(status, None, known.now + timedelta(seconds=known.limits.poll), notes)
 
 
 def _preparing(known: DeploymentKnown, rollout: RolloutStatus, plan: EndpointPlan, reached: Reached) -> ServingDecision:
