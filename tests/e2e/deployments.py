@@ -122,6 +122,11 @@ class Deployment:
         self.wait(f"to be {' or '.join(phases)}", there, seconds)
         return self
 
+    def comes_to(self, phase: str, seconds: float = LONGEST) -> Deployment:
+        """Waits for that phase, whatever it rests in before: for what changes without a change of the spec."""
+        self.wait(f"to come to {phase}", lambda obj: obj.get("status", {}).get("phase") == phase, seconds)
+        return self
+
     def because(self, reason: str, seconds: float = LONGEST) -> Deployment:
         """Waits until the conditions give that reason."""
         self.wait(
