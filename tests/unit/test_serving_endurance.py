@@ -6,11 +6,14 @@ import pytest
 
 from tests.unit.serving_stage import ServingScene, served
 from tests.unit.serving_world import BROKEN, TARGET, How, World, model
+from trainyard.api.deployment_rollout import Smoke
 from trainyard.controllers.serving_snapshots import model_of_run
+from trainyard.controllers.serving_verdicts import smoke
 from trainyard.core.errors import Denied
 from trainyard.core.serving.actions import AskChecks, Reach, ServingAction
-from trainyard.core.serving.seen import ResolvedModel
+from trainyard.core.serving.seen import Measured, ResolvedModel, Scored
 from trainyard.core.snapshot import Blocked, Target
+from trainyard.platforms.azureml.serving_metrics import measured_of
 
 STEPS = {
     "strategy": "Canary",
@@ -150,3 +153,12 @@ def test_a_run_of_another_workspace_of_azure_ml_made_another_model(platform: str
     run = {"metadata": {"name": "iris", "uid": "u"}, "spec": {"model": {"name": "wine"}}, "status": status}
     target = Target(platform, "https://arm/w", "app-id", "federated", "server")
     assert isinstance(model_of_run("iris", "team", run, target), found)
+
+
+@pytest.mark.parametrize("number", [10**400, float("nan"), float("inf")])
+def test_a_number_that_is_none_fails_a_check_and_nothing_else(number: float) -> None:
+    wanted = Smoke.model_validate({"rows": [{"x": 1}], "expect": {"minimum": 0}})
+    judged = smoke(wanted, Scored(200, 0.1, [number]), seconds=60, may_be_cold=False)
+    assert judged.outcome == "Failed"
+    point = {"value": [{"timeseries": [{"metadatavalues": [], "data": [{"average": number}]}]}]}
+    assert measured_of(point, point) == Measured()

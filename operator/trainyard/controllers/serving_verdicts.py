@@ -145,7 +145,7 @@ def _unlike(expect: Expectation, prediction: object) -> str:
             return f"lacks {', '.join(missing)}"
     if expect.minimum is None and expect.maximum is None:
         return ""
-    if isinstance(prediction, bool) or not isinstance(prediction, int | float) or not isfinite(prediction):
+    if isinstance(prediction, bool) or not isinstance(prediction, int | float) or not _finite(prediction):
         return "is no number"
     if expect.minimum is not None and prediction < expect.minimum:
         return f"is less than {expect.minimum:g}"
@@ -154,11 +154,19 @@ def _unlike(expect: Expectation, prediction: object) -> str:
     return ""
 
 
+def _finite(value: float) -> bool:
+    """Whether it is a number; JSON has integers of any length, of which a float holds only so many."""
+    try:
+        return isfinite(value)
+    except OverflowError:
+        return False
+
+
 def _type_of(value: object) -> str:
     if isinstance(value, bool):
         return "Boolean"
     if isinstance(value, int | float):
-        return "Number" if isfinite(value) else "NotANumber"
+        return "Number" if _finite(value) else "NotANumber"
     kinds: dict[type, str] = {str: "String", dict: "Object", list: "Array", type(None): "Null"}
     return kinds.get(type(value), type(value).__name__)
 

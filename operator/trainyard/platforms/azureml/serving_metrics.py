@@ -17,6 +17,7 @@ VERSION = "2018-01-01"
 REQUESTS = "RequestsPerMinute"
 # A model that raises is answered for with 424, "Model Error" ("HTTP status codes for online endpoints").
 MODEL_ERROR = "424"
+MOST = 1e15
 
 
 def queries(deployment: str, since: datetime, now: datetime, percentile: int) -> tuple[dict[str, str], dict[str, str]]:
@@ -67,4 +68,5 @@ def _series(answer: Mapping[str, Any]) -> Iterator[tuple[dict[str, str], list[fl
                 for each in series.get("metadatavalues") or ()
             }
             points = (point.get("average") for point in series.get("data") or ())
-            yield labels, [float(value) for value in points if isinstance(value, int | float)]
+            # What no float holds is no measurement, and neither is NaN.
+            yield labels, [float(value) for value in points if isinstance(value, int | float) and abs(value) < MOST]
