@@ -171,10 +171,11 @@ class Deployment:
         with Load(self.driver.question(self.url, principal, rows), clients=1, rate=1000) as load:
             return load.wait(1)[0]
 
-    def load(self, principal: str, rate: float = 20.0, clients: int = 2) -> Load:
+    def load(self, principal: str, rate: float = 20.0, clients: int = 1) -> Load:
         """Clients with that principal's tokens that ask the endpoint all the time, each answer by its version.
 
-        Two, as one copy on Azure ML takes one request and lets one more wait (requestSettings; the next gets 429).
+        One, as a copy on Azure ML takes one request and lets one more wait, which may be the operator's own check; the
+        next gets 429 (requestSettings).
         """
         log = self.scene.stand.dir / f"{self.namespace}-{self.name}.load.jsonl"
         return Load(self.driver.question(self.url, principal), clients=clients, rate=rate, log=log)

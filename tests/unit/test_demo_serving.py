@@ -18,7 +18,7 @@ def test_each_version_that_answered_has_its_requests_and_its_accuracy_and_failur
     assert rows_of_table([served()]) == [
         ("azureml", "version 1", "1", "1.000"),
         ("azureml", "version 2", "1", "0.500"),
-        ("azureml", "failed requests", "1", ""),
+        ("azureml", "failed requests", "1", "503 busy"),
     ]
 
 
