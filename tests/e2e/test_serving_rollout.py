@@ -83,8 +83,9 @@ def test_with_manual_promotion_a_rollout_waits_for_a_person_and_goes_on_at_their
 def test_going_back_to_what_served_before_is_a_rollout_like_any_other_and_leaves_no_trace(setting: Setting) -> None:
     first = setting.served(setting.publish(1))
     dep = setting.deploy(first, rollout=canary(50, hold=30)).until("Ready", revision=1)
+    asker = setting.allowed(dep)
     before = dep.book()
-    with dep.load(setting.allowed(dep)) as load:
+    with dep.load(asker) as load:
         dep.serve(setting.served(setting.publish(2)))
         dep.at_step(1)
         dep.serve(first)

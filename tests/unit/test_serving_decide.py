@@ -1,5 +1,6 @@
 """Which rule decides, and what comes of it: one test for each promise about a ModelDeployment."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +23,7 @@ from trainyard.core.serving.actions import AskChecks, DeleteEndpoint, FetchLogs,
 from trainyard.core.serving.decide import RULES
 from trainyard.core.serving.plans import plan_digest
 from trainyard.core.snapshot import Blocked, Target
+from trainyard.core.times import parse
 
 SMOKE = {"smoke": {"rows": [{"alcohol": 9.4}]}}
 CANARY = {
@@ -758,3 +760,28 @@ def test_the_digest_of_a_plan_does_not_depend_on_where_a_version_came_from() -> 
     reach = next(by_number.step().action for _ in [by_number.later(61)])
     assert isinstance(reach, Reach)
     assert plan_digest(reach.plan) == by_number.status.applied
+
+
+def test_what_failed_at_once_is_looked_at_again_before_it_is_mended() -> None:
+    """Or its log would go with it, before it is known that this change failed."""
+    world = World(models=[model(version=BROKEN)])
+    world.limits = replace(world.limits, poll=0.3)
+    for _ in range(2000):
+        world.step()
+        if world.platform.boxes and world.status.rollout is not None and world.status.rollout.sent_at is not None:
+            break
+        world.later(0.1)
+    assert world.status.rollout is not None
+    assert world.status.rollout.sent_at is not None
+    began = parse(world.status.rollout.sent_at)
+    (name,) = world.platform.boxes
+    world.platform.boxes[name].state = "Failed"
+    world.platform.busy_until = began
+    looked = world.observed.reached
+    assert looked is not None
+    seen = replace(looked, endpoint=world.platform.endpoint(UID), sent=None, at=began + timedelta(seconds=0.5))
+    world.observed = replace(world.observed, reached=seen)
+    world.now = began + timedelta(seconds=0.9)
+    action = world.step().action
+    assert isinstance(action, Reach)
+    assert not action.change

@@ -10,10 +10,11 @@ from typing import Any
 from trainyard.api.deployment_rollout import Rollout
 from trainyard.api.deployment_status import DeploymentPhase, RolloutStatus
 from trainyard.api.model_deployment import ModelDeploymentStatus
-from trainyard.core.serving.actions import Note, ServingDecision
+from trainyard.core.serving.actions import Note, Reach, ServingDecision
 from trainyard.core.serving.asking import (
     NAME_TAKEN,
     again,
+    ask,
     checks_are_told,
     fresh,
     left_alone,
@@ -55,7 +56,8 @@ def go_forward(known: DeploymentKnown) -> ServingDecision | None:
         return go_back(known, Wrong(no.reason, no.message))
     reached = fresh(known, plan, _every(known, rollout))
     if reached is None:
-        return reach(known, plan)
+        # What failed is not mended before it is known whether it failed by this change: its log would go with it.
+        return ask(known, Reach(plan, change=False)) if _has_failed(known, plan) else reach(known, plan)
     if not_ours(known, reached):
         return left_alone(known, plan.endpoint)
     if status.phase in ("Pending", "Stalled") and not checks_are_told(known):
@@ -261,6 +263,14 @@ def _wrong(known: DeploymentKnown, rollout: RolloutStatus, reached: Reached) -> 
         late = [each.served for each in checked_models(status) if each.served not in _ready(reached)]
         return Wrong("NotReadyInTime", message, late[0] if late else None)
     return None
+
+
+def _has_failed(known: DeploymentKnown, plan: EndpointPlan) -> bool:
+    """Whether the last look at this plan showed a new model that failed, too early to be taken for this change's."""
+    last, names = known.observed.reached, {each.served for each in checked_models(known.deployment.status)}
+    if last is None or last.endpoint is None or last.plan != plan_digest(plan):
+        return False
+    return any(each.served in names and each.state == "Failed" for each in last.endpoint.served)
 
 
 def _about_this(rollout: RolloutStatus, reached: Reached) -> bool:
