@@ -367,6 +367,7 @@ class World:
             spec=None if self.unreadable else ModelDeploymentSpec.model_validate(self.wire),
             spec_error=self.unreadable,
             status=self.status,
+            orphan=self.wire.get("deletionPolicy") == "Orphan",
         )
         return DeploymentKnown(snapshot, self.ready(), self.observed, self.limits, self.now)
 

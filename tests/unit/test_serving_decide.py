@@ -674,6 +674,14 @@ def test_an_orphan_stays() -> None:
     assert world.platform.there
 
 
+def test_an_orphan_stays_also_where_the_spec_can_not_be_read() -> None:
+    """An operator of before may not know a value that the spec has."""
+    world = served(deletionPolicy="Orphan")
+    world.deleting, world.unreadable = world.now, "spec.compute: no such kind of compute"
+    assert isinstance(world.step().action, RemoveFinalizer)
+    assert world.platform.there
+
+
 def test_an_endpoint_that_can_not_be_deleted_is_let_go_after_the_deadline_with_a_warning() -> None:
     world = served()
     world.deleting = world.now

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from trainyard.api.deployment_status import EndpointStatus, Origin
 from trainyard.api.model_deployment import ModelDeploymentSpec, ModelDeploymentStatus
 from trainyard.api.training_run import MLTrainingRunStatus
-from trainyard.controllers.snapshots import first_error
+from trainyard.controllers.snapshots import first_error, is_orphan
 from trainyard.controllers.store import Object
 from trainyard.core.conditions import FINAL
 from trainyard.core.serving.seen import ResolvedModel
@@ -41,6 +41,7 @@ def deployment_snapshot(obj: Mapping[str, Any]) -> DeploymentSnapshot:
         spec=spec,
         spec_error=error,
         status=ModelDeploymentStatus.model_validate(obj.get("status") or {}),
+        orphan=is_orphan(obj),
     )
 
 

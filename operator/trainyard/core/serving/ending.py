@@ -23,8 +23,7 @@ def deleting(known: DeploymentKnown) -> ServingDecision | None:
         return None
     if not deployment.has_finalizer:
         return ServingDecision(status)
-    orphan = deployment.spec is not None and deployment.spec.deletion_policy == "Orphan"
-    if status.endpoint is None or orphan:
+    if status.endpoint is None or deployment.orphan:
         return ServingDecision(status, RemoveFinalizer())
     # From when this process first saw it: an operator that was down has not tried yet.
     seen_at = max(deployment.deleting_since, known.observed.deletion_seen_at or known.now)

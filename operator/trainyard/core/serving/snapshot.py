@@ -25,6 +25,7 @@ class DeploymentSnapshot:
     spec: ModelDeploymentSpec | None
     spec_error: str
     status: ModelDeploymentStatus
+    orphan: bool = False  # spec.deletionPolicy is Orphan; known also where the rest of the spec can not be read
 
 
 @dataclass(frozen=True, slots=True)
