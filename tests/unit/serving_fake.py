@@ -155,10 +155,10 @@ class FakePlatform:
             del self.endpoints_by_name[endpoint]
             return True
 
-    def exists(self, endpoint: str, uid: str) -> bool:
+    def exists(self, endpoint: str, uid: str | None) -> bool:
         with self._called("exists"):
             found = self.endpoints_by_name.get(endpoint)
-            return found is not None and found.uid == uid
+            return found is not None and uid in (None, found.uid)
 
     # What the tests look at.
 

@@ -437,19 +437,30 @@ class World:
         match action:
             case Reach():
                 reached = self.platform.reach(action.plan, change=action.change)
-                return {"reached": reached, "deleted_at": None, "looked_at": None, "gone": False, "logs": {}}
+                return {
+                    "reached": reached,
+                    "deleted_at": None,
+                    "looked_at": None,
+                    "gone": False,
+                    "left": False,
+                    "logs": {},
+                }
             case AskChecks():
                 results = [result for each in action.served for result in self._check(each, action)]
                 return {"checked": Checked(action.moment, tuple(results), self.now)}
             case FetchLogs():
                 return {"logs": {name: self.platform.log(name) for name in action.served}}
             case DeleteEndpoint():
-                left = self.platform.delete(UID)
-                return {"deleted_at": self.now, "looked_at": self.now, "gone": not left}
+                found = self.platform.delete(UID)
+                return {"deleted_at": self.now, "looked_at": self.now, "gone": not found, "left": self._anothers()}
             case FindEndpoint():
-                return {"looked_at": self.now, "gone": not (self.platform.there and self.platform.uid == UID)}
+                ours = self.platform.there and self.platform.uid == UID
+                return {"looked_at": self.now, "gone": not ours, "left": self._anothers()}
             case _:
                 raise AssertionError(action)
+
+    def _anothers(self) -> bool:
+        return self.platform.there and self.platform.uid != UID
 
     def _check(self, each: Serving, action: AskChecks) -> list[CheckResult]:
         state = next((box.state for name, box in self.platform.boxes.items() if name == each.served), None)

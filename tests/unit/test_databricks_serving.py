@@ -176,6 +176,14 @@ def test_the_deletion_of_what_is_gone_or_another_s_is_no_error() -> None:
     assert endpoints(Client({("GET", ONE): [look]})).delete("team-a-wine", UID)
 
 
+def test_an_endpoint_is_there_whosever_it_is() -> None:
+    client = Client({("GET", ONE): [shown(desired(serving()))]})
+    assert endpoints(client).exists("team-a-wine", UID)
+    assert not endpoints(client).exists("team-a-wine", "another")
+    assert endpoints(client).exists("team-a-wine", None)
+    assert not endpoints(Client({("GET", ONE): [GONE]})).exists("team-a-wine", None)
+
+
 def test_an_endpoint_that_still_serves_what_another_had_there_is_given_back() -> None:
     look = shown(desired(serving()))
     look["tags"] = [*look["tags"], {"key": "trainyard_adopted", "value": "true"}, {"key": "owner", "value": "bob"}]

@@ -122,7 +122,19 @@ async def test_a_deleted_deployment_holds_its_object_until_the_endpoint_is_gone(
     await scene.rest(key, 120)
     assert scene.platform.endpoints_by_name == {}
     assert scene.finalizers(key) == []
-    assert scene.platform.calls == ["delete", "exists"]
+    assert scene.platform.calls == ["delete", "exists", "exists"]
+    assert "RemoteEndpointLeft" not in reasons(scene)
+
+
+async def test_an_endpoint_that_lost_our_mark_is_told_to_be_left_when_its_deployment_goes(scene: ServingScene) -> None:
+    key = scene.put("1")
+    await scene.until(key, "Ready")
+    scene.platform.endpoints_by_name[ENDPOINT].uid = "another"
+    scene.delete(key)
+    await scene.rest(key, 120)
+    assert scene.finalizers(key) == []
+    assert ENDPOINT in scene.platform.endpoints_by_name
+    assert "RemoteEndpointLeft" in reasons(scene, "Warning")
 
 
 async def test_an_endpoint_goes_although_its_workspace_went_first(scene: ServingScene) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.unit.serving_world import (
     BROKEN,
     SLOW,
+    START,
     TARGET,
     UID,
     WRONG,
@@ -693,6 +694,33 @@ def test_an_endpoint_that_can_not_be_deleted_is_let_go_after_the_deadline_with_a
     assert "delete" in world.notes[-1][1].lower()
 
 
+@pytest.mark.parametrize(("adopt", "kind"), [(None, "Warning"), (True, "Normal")])
+@pytest.mark.parametrize("end", ["deletion", "expiry"])
+def test_an_endpoint_that_lost_our_mark_is_left_and_told_to_be(end: str, adopt: bool | None, kind: str) -> None:
+    world = served(**({"adopt": adopt} if adopt else {}))
+    world.platform.uid = ""
+    if end == "deletion":
+        world.deleting = world.now
+    else:
+        world.edit(expiresAfterSeconds=300).later(300)
+    while world.exists and world.status.phase != "Expired":
+        told = world.step().notes
+        world.later(1)
+    assert [(note.type, note.reason) for note in told] == [(kind, "RemoteEndpointLeft")]
+    assert "not marked" in told[0].message
+    assert world.platform.there
+
+
+def test_an_endpoint_that_was_anothers_from_the_start_is_not_told_to_be_left() -> None:
+    world = World()
+    world.platform.there, world.platform.uid = True, "another"
+    world.settle(until="Stalled")
+    world.deleting = world.now
+    world.after(300)
+    assert not world.exists
+    assert "RemoteEndpointLeft" not in events(world)
+
+
 def test_an_endpoint_that_was_never_seen_is_looked_for_until_no_request_can_be_under_way() -> None:
     world = World()
     while world.platform.changes == []:
@@ -720,6 +748,59 @@ def test_an_endpoint_whose_time_is_up_goes_and_comes_again_when_that_is_taken_ba
     world.deleting = world.now
     world.settle()
     assert not world.platform.there
+
+
+@pytest.mark.parametrize("end", ["expiry", "recreation"])
+def test_a_request_that_was_under_way_when_the_end_came_leaves_no_endpoint(end: str) -> None:
+    """The process that sent it died before it saw the endpoint."""
+    world = World(**({"expiresAfterSeconds": 300} if end == "expiry" else {"recreateForCreator": True}))
+    while world.platform.changes == []:
+        world.step("answer lost")
+        world.later(3)
+    late, world.platform = world.platform, Apart()
+    world.restart()
+    assert world.status.endpoint is not None
+    assert world.status.endpoint.made is None
+    world.now = max(world.now, START + timedelta(seconds=300))
+    world.target = (
+        Target("azureml", TARGET.host, "another-app", "federated", "server") if end == "recreation" else TARGET
+    )
+    world.after(5)
+    assert world.status.phase == "Deleting"
+    world.platform = late
+    deleted = False
+    for _ in range(200):
+        world.step()
+        world.later(1)
+        deleted = deleted or not late.there
+    assert deleted
+    assert world.status.phase == ("Expired" if end == "expiry" else "Ready")
+
+
+@PLATFORMS
+@pytest.mark.parametrize("end", ["expiry", "recreation"])
+@pytest.mark.parametrize("done", [True, False])
+def test_a_deletion_that_is_taken_back_is_finished_and_the_endpoint_made_again(
+    platform: type[Apart], end: str, done: bool
+) -> None:
+    """`done`: the platform has been asked already."""
+    world = served(platform, expiresAfterSeconds=3600)
+    if end == "expiry":
+        world.later(3600)
+    else:
+        world.target = Target("azureml", TARGET.host, "another-app", "federated", "server")
+        world.edit(recreateForCreator=True)
+    while world.status.phase != "Deleting":
+        world.step("answered" if done else "never arrived")
+    assert world.platform.there is not done
+    world.target = TARGET
+    world.edit(expiresAfterSeconds=None, recreateForCreator=None)
+    world.settle(until="Deploying")
+    assert not world.platform.there
+    world.settle()
+    assert (world.status.phase, world.status.drift) == ("Ready", [])
+    assert world.platform.there
+    assert {"EndpointMissing", "RemoteEndpointLeft"}.isdisjoint(events(world))
 
 
 def test_an_endpoint_of_another_maker_is_made_again_only_with_consent() -> None:

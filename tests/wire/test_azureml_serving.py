@@ -262,6 +262,7 @@ def test_anothers_endpoint_is_left_alone_unless_it_is_adopted(deployed: Deployed
     assert reached.endpoint is not None
     assert not reached.endpoint.ours
     assert not deployed.endpoints.exists(deployed.name, mine)
+    assert deployed.endpoints.exists(deployed.name, None)
     assert not deployed.endpoints.delete(deployed.name, mine)
     assert deployed.control.azure_endpoint(deployed.name) == theirs
     adopting = deployed.request({NEW: 100}, adopt=True)

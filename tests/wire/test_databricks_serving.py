@@ -122,9 +122,11 @@ def test_a_plan_becomes_an_endpoint_that_answers_and_goes_again(scene: Scene, au
         assert (scored.status, scored.predictions) == (200, [2.0, 4.0])
     assert scene.endpoints.exists(scene.name, scene.uid)
     assert not scene.endpoints.exists(scene.name, "another")
+    assert scene.endpoints.exists(scene.name, None)
     assert not scene.endpoints.delete(scene.name, "another")
     assert scene.endpoints.delete(scene.name, scene.uid)
     assert not scene.endpoints.exists(scene.name, scene.uid)
+    assert not scene.endpoints.exists(scene.name, None)
     assert not scene.endpoints.delete(scene.name, scene.uid)
     asked = {record.get("remote_id") for record in audit.records() if record["event"] == "response"}
     assert scene.name in asked, "every request about the endpoint is found by its name"

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from trainyard.api.deployment_status import LOG_CHARACTERS
+from trainyard.api.deployment_status import LOG_CHARACTERS, EndpointStatus
 from trainyard.audit.context import ResourceRef, audit_context
 from trainyard.controllers.apiserver import ApiServer
 from trainyard.controllers.kube import DEPLOYMENT, NotFoundError
@@ -158,7 +158,7 @@ class DeploymentController:
             reached = await session.call(
                 "reach", lambda: endpoints.reach(request, change=action.change), deadline=REACH_SECONDS
             )
-            stale: dict[str, Any] = {"deleted_at": None, "looked_at": None, "gone": False, "logs": {}}
+            stale: dict[str, Any] = {"deleted_at": None, "looked_at": None, "gone": False, "left": False, "logs": {}}
             self._remember(uid, reached=_clean(reached), trouble=_of_checks(self._observed.get(uid)), **stale)
         elif isinstance(action, actions.AskChecks):
             checked = await self._checks.of(deployment, session, endpoints, action)
@@ -167,12 +167,14 @@ class DeploymentController:
             logs = {served: await _log(session, endpoints, action.endpoint, served) for served in action.served}
             self._remember(uid, logs={**self._observed[uid].logs, **logs}, trouble=None)
         elif isinstance(action, actions.DeleteEndpoint):
-            left = await session.call("delete", endpoints.delete, action.endpoint, uid, deadline=REACH_SECONDS)
+            there = await session.call("delete", endpoints.delete, action.endpoint, uid, deadline=REACH_SECONDS)
+            left = not there and await _anothers(session, endpoints, endpoint)
             now = self._now()
-            self._remember(uid, deleted_at=now, looked_at=now, gone=not left, trouble=None)
+            self._remember(uid, deleted_at=now, looked_at=now, gone=not there, left=left, trouble=None)
         elif isinstance(action, actions.FindEndpoint):
             there = await session.call("exists", endpoints.exists, action.endpoint, uid, deadline=REACH_SECONDS)
-            self._remember(uid, looked_at=self._now(), gone=not there, trouble=None)
+            left = not there and await _anothers(session, endpoints, endpoint)
+            self._remember(uid, looked_at=self._now(), gone=not there, left=left, trouble=None)
 
     def _remember(self, uid: str, **changes: Any) -> None:
         if uid not in self._observed:
@@ -180,6 +182,13 @@ class DeploymentController:
         if changes.get("trouble", ...) is None:
             self._troubles.over(uid)
         self._observed[uid] = replace(self._observed[uid], **changes)
+
+
+async def _anothers(session: Session, endpoints: Endpoints, endpoint: EndpointStatus) -> bool:
+    """Whether what was ours, and is not there as ours any more, is there as somebody else's."""
+    if not endpoint.made:
+        return False
+    return await session.call("exists", endpoints.exists, endpoint.name, None, deadline=REACH_SECONDS)
 
 
 async def _log(session: Session, endpoints: Endpoints, endpoint: str, served: str) -> str:

@@ -74,8 +74,8 @@ class Endpoints(Protocol):
         to wait for. Already gone, or not ours, is no error.
         """
 
-    def exists(self, endpoint: str, uid: str) -> bool:
-        """Whether the endpoint is there and its tags name that uid."""
+    def exists(self, endpoint: str, uid: str | None) -> bool:
+        """Whether the endpoint is there and its tags name that uid; with None, whether it is there at all."""
 
 
 class ServingPlatform(Protocol):

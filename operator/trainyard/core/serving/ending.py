@@ -30,7 +30,7 @@ def deleting(known: DeploymentKnown) -> ServingDecision | None:
     settled = None if status.endpoint.made else seen_at + SETTLE
     going = _delete(known, status.endpoint.name, "Deleted", "the resource was deleted", settled)
     if going is None:
-        return ServingDecision(status, RemoveFinalizer())
+        return ServingDecision(status, RemoveFinalizer(), notes=_not_ours(known))
     deadline = seen_at + timedelta(seconds=known.limits.deletion_deadline)
     if known.now >= deadline:
         return ServingDecision(status, RemoveFinalizer(), notes=(Note("Warning", "RemoteEndpointLeft", _left(known)),))
@@ -42,16 +42,29 @@ def expiring(known: DeploymentKnown) -> ServingDecision | None:
     """When its time is up the endpoint goes, and the resource stays."""
     status = known.deployment.status
     if not has_expired(known):
+        if status.phase == "Deleting":
+            return _finishing(known)
         return _served_again(known) if status.phase == "Expired" else None
     if status.endpoint is not None:
-        going = _delete(known, status.endpoint.name, "Expired", "spec.expiresAfterSeconds has passed", None)
-        if going is not None:
-            return going
-        return ServingDecision(_without_endpoint(known, "Expired"))
+        return _delete_and_unpin(known, "Expired", "spec.expiresAfterSeconds has passed")
     if status.phase == "Expired":
         return ServingDecision(status)
     message = "spec.expiresAfterSeconds has passed, and nothing is served; raise it to serve again"
     return ServingDecision(enter(known, "Expired", "Expired", message))
+
+
+def _finishing(known: DeploymentKnown) -> ServingDecision | None:
+    """A deletion that has begun is finished, though what led to it was taken back: half of an endpoint serves nobody.
+
+    What is there then is made again as spec has it, from the beginning.
+    """
+    pinned, ready, spec = known.deployment.status.endpoint, known.readiness, known.deployment.spec
+    if pinned is None:
+        return None
+    consents = spec is not None and bool(spec.recreate_for_creator)
+    if consents and isinstance(ready, ServingReady) and ready.target.principal != pinned.principal:
+        return _recreate(known, ready.target)
+    return _delete_and_unpin(known, "ServedAgain", "its deletion had begun, and it is made again when it is gone")
 
 
 def _served_again(known: DeploymentKnown) -> ServingDecision:
@@ -97,9 +110,12 @@ def _created_by_another(known: DeploymentKnown, target: Target) -> ServingDecisi
             "have it deleted and made again, with nothing served meanwhile."
         )
         return _person(known, "CreatorChanged", message)
+    return _recreate(known, target)
+
+
+def _recreate(known: DeploymentKnown, target: Target) -> ServingDecision:
     why = f"the workspace's identity is {target.principal} now, which makes it again"
-    going = _delete(known, pinned.name, "RecreatingForCreator", why, None)
-    return going or ServingDecision(_without_endpoint(known, "RecreatingForCreator"))
+    return _delete_and_unpin(known, "RecreatingForCreator", why)
 
 
 def _person(known: DeploymentKnown, reason: str, message: str) -> ServingDecision:
@@ -109,6 +125,17 @@ def _person(known: DeploymentKnown, reason: str, message: str) -> ServingDecisio
     wake = known.now + timedelta(seconds=known.limits.recheck_stalled)
     notes = () if told else (Note("Warning", reason, message),)
     return look_only(known, ServingDecision(status, None, wake, notes))
+
+
+def _delete_and_unpin(known: DeploymentKnown, reason: str, why: str) -> ServingDecision:
+    """The endpoint goes, and the resource stays. One that was never seen is looked for once more when none of the
+    requests that were to make it can be under way.
+    """
+    pinned = known.deployment.status.endpoint
+    assert pinned is not None  # noqa: S101  (the callers looked)
+    settled = None if pinned.made else (known.observed.deleted_at or known.now) + SETTLE
+    going = _delete(known, pinned.name, reason, why, settled)
+    return going or ServingDecision(_without_endpoint(known, reason), notes=_not_ours(known))
 
 
 def _delete(
@@ -141,6 +168,22 @@ def _without_endpoint(known: DeploymentKnown, reason: str) -> ModelDeploymentSta
         message = "spec.expiresAfterSeconds has passed, and nothing is served; raise it to serve again"
         return enter(known, "Expired", reason, message, **nothing)
     return enter(known, "Deploying", reason, message, **nothing)
+
+
+def _not_ours(known: DeploymentKnown) -> tuple[Note, ...]:
+    """Tells of an endpoint that was ours and is no longer marked so: it is left, and nobody else will delete it.
+
+    One that was adopted, and was given back because it still serves what others made, is left as it is meant to be.
+    """
+    endpoint, spec = known.deployment.status.endpoint, known.deployment.spec
+    if endpoint is None or not endpoint.made or not known.observed.left:
+        return ()
+    message = (
+        f"endpoint {endpoint.name} on {endpoint.host} is there and not marked as this deployment's any more, so it is "
+        "left. If nobody needs it, delete it there: it costs."
+    )
+    adopted = spec is not None and bool(spec.adopt)
+    return (Note("Normal" if adopted else "Warning", "RemoteEndpointLeft", message),)
 
 
 def _left(known: DeploymentKnown) -> str:

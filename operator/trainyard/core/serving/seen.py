@@ -112,6 +112,7 @@ class ServingObserved:
     logs: Mapping[str, str] = field(default_factory=dict)  # by served name; "" where the platform has none
     deleted_at: datetime | None = None  # the deletion was asked for
     gone: bool = False  # the endpoint was looked for and is not there, or is not ours
+    left: bool = False  # it was there and not ours: nobody deletes it
     looked_at: datetime | None = None  # when it was last looked for: by DeleteEndpoint or FindEndpoint
     deletion_seen_at: datetime | None = None
     trouble: Trouble | None = None

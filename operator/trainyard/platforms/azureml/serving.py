@@ -158,10 +158,10 @@ class AzureMLEndpoints:
                 return step.path != ""
         return True
 
-    def exists(self, endpoint: str, uid: str) -> bool:
+    def exists(self, endpoint: str, uid: str | None) -> bool:
         """See `platforms.serving.Endpoints`."""
         there = self._endpoint(endpoint)
-        return there is not None and is_ours(there, uid)
+        return there is not None and (uid is None or is_ours(there, uid))
 
     def _look(self, endpoint: str) -> Seen:
         there = self._endpoint(endpoint)

@@ -139,10 +139,10 @@ class DatabricksEndpoints:
         self._forget(endpoint)
         return True
 
-    def exists(self, endpoint: str, uid: str) -> bool:
-        """Whether the endpoint is there and ours."""
+    def exists(self, endpoint: str, uid: str | None) -> bool:
+        """Whether the endpoint is there and ours; with None, whether it is there at all."""
         seen = self._endpoint(endpoint)
-        return seen is not None and tags_of(seen).get(TAG_UID) == uid
+        return seen is not None and (uid is None or tags_of(seen).get(TAG_UID) == uid)
 
     def _endpoint(self, name: str) -> Mapping[str, Any] | None:
         try:
