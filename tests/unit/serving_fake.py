@@ -91,11 +91,13 @@ class FakePlatform:
     def model_name(self, name: str, workspace: MLWorkspaceSpec) -> str:
         return name if "." in name else f"{workspace.model_prefix}.{name}"
 
-    def translate_endpoint(self, plan: EndpointPlan, workspace: MLWorkspaceSpec) -> EndpointRequest:
+    def translate_endpoint(
+        self, plan: EndpointPlan, workspace: MLWorkspaceSpec | None, kept: frozenset[str] = frozenset()
+    ) -> EndpointRequest:
         for each in plan.served:
-            if each.compute_class not in workspace.compute_classes:
+            if each.served not in kept and (workspace is None or each.compute_class not in workspace.compute_classes):
                 raise TranslationError("spec.models.compute.class", f"{each.compute_class} is not there")
-        return EndpointRequest(plan, {}, self.needs)
+        return EndpointRequest(plan, {}, self.needs, kept)
 
     def endpoints(self, connection: Any) -> "FakePlatform":
         assert connection is self

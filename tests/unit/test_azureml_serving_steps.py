@@ -8,7 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.azureml_endpoints import UID, WS, desired, logging, seen, serving
+from tests.unit.azureml_endpoints import UID, WORKSPACE, WS, desired, logging, plan, seen, serving
+from trainyard.api.deployment_status import Serving
+from trainyard.api.workspace import MLWorkspaceSpec
+from trainyard.core.errors import TranslationError
+from trainyard.platforms.azureml.serving_kept import as_seen
 from trainyard.platforms.azureml.serving_steps import (
     Change,
     Desired,
@@ -19,6 +23,8 @@ from trainyard.platforms.azureml.serving_steps import (
     letting_go,
     next_request,
 )
+from trainyard.platforms.azureml.serving_translate import translate_endpoint
+from trainyard.platforms.serving import EndpointRequest
 
 OLD, NEW = serving("champion-aaaaaaaa"), serving("champion-bbbbbbbb", "2")
 A, B = OLD.served, NEW.served
@@ -440,3 +446,31 @@ def test_any_plan_after_any_other_is_reached_and_requests_are_answered_all_the_w
     service.settle()
     assert differences(service.seen, wanted[-1][0]) == ()
     assert next_request(service.seen, wanted[-1][0]) is None
+
+
+def kept(*served: Serving, traffic: Mapping[str, int], workspace: MLWorkspaceSpec | None = None) -> EndpointRequest:
+    """A plan of which the first is of a compute class that the workspace no longer has."""
+    request = translate_endpoint(plan(*served, traffic=traffic), workspace, frozenset({served[0].served}))
+    return replace(request, why=TranslationError("spec.models", "no such class"))
+
+
+@pytest.mark.parametrize("workspace", [None, WORKSPACE])
+def test_what_the_workspace_no_longer_knows_answers_again_as_it_is(workspace: MLWorkspaceSpec | None) -> None:
+    there = seen(BOTH, {A: "Succeeded", B: "Succeeded"}, {A: 10, B: 90})
+    there = changed(
+        there, A, properties={"instanceType": "Standard_F64", "requestSettings": {"requestTimeout": "PT9S"}}
+    )
+    request = kept(serving(A, computeClass="gone"), traffic={A: 100}, workspace=workspace)
+    wanted = replace(ONE, deployments=as_seen(there, request), traffic={A: 100})
+    assert sent(there, wanted)["properties"]["traffic"] == {A: 100, B: 0}
+    after = seen(wanted, {A: "Succeeded"}, {A: 100})
+    assert differences(after, wanted) == ()
+    assert after.deployments[A]["properties"]["requestSettings"] == {"requestTimeout": "PT9S"}
+
+
+def test_what_is_kept_and_is_not_there_can_not_answer_and_is_no_matter_without_a_share() -> None:
+    there = seen(desired(NEW), {B: "Succeeded"}, {B: 100})
+    with pytest.raises(TranslationError, match="no such class"):
+        as_seen(there, kept(OLD, traffic={A: 100}))
+    found = as_seen(there, kept(OLD, NEW, traffic={B: 100}, workspace=WORKSPACE))
+    assert list(found) == [B]

@@ -1,18 +1,21 @@
 """One request at a time, in an order in which requests are always answered, until nothing of the plan is lacking."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.databricks_endpoints import NEW, OLD, UID, desired, plan, serving, shown
+from tests.unit.databricks_endpoints import CLASSES, NEW, OLD, UID, desired, plan, serving, shown, workspace
 from tests.unit.databricks_serving_world import ACL, CREATOR, Platform
+from trainyard.core.errors import TranslationError
 from trainyard.platforms.databricks.serving_states import endpoint_of, shares_of
 from trainyard.platforms.databricks.serving_steps import (
     GONE,
     Seen,
     Step,
+    as_seen,
     differences,
     failed_with_plan,
     letting_go,
@@ -20,6 +23,8 @@ from trainyard.platforms.databricks.serving_steps import (
     next_request,
     removable,
 )
+from trainyard.platforms.databricks.serving_translate import translate
+from trainyard.platforms.serving import EndpointRequest
 
 PATH = "/api/2.0/serving-endpoints/team-a-wine"
 ALONE = desired(serving())
@@ -332,3 +337,56 @@ def test_a_plan_of_nothing_never_touches_what_is_not_ours() -> None:
     look = shown(ALONE, tags=[{"key": "trainyard_uid", "value": "another"}])
     assert next_request(Seen(look), desired()) is None
     assert plan().owner.uid == UID
+
+
+def kept(*served: Any, traffic: dict[str, int], workspace_is_gone: bool = False) -> EndpointRequest:
+    """A plan whose old model is of a compute class that the workspace no longer has."""
+    wanted = plan(*served, traffic=traffic, request_logging={})
+    where = None if workspace_is_gone else workspace(computeClasses={"large": CLASSES["large"]})
+    return replace(translate(wanted, where, frozenset({OLD})), why=TranslationError("spec.models", "no such class"))
+
+
+@pytest.mark.parametrize("workspace_is_gone", [True, False])
+def test_what_the_workspace_no_longer_knows_answers_again_as_it_is(*, workspace_is_gone: bool) -> None:
+    platform = Platform()
+    large = serving(computeClass="large", minReplicas=2, maxReplicas=3, env={"A": "b"})
+    both = desired(large, serving(NEW, computeClass="large"), traffic={OLD: 10, NEW: 90}, request_logging={})
+    platform.settle(both)
+    assert platform.look is not None
+    before = dict(platform.look["config"]["served_entities"][0])
+    request = kept(serving(computeClass="gone"), traffic={OLD: 100}, workspace_is_gone=workspace_is_gone)
+    wanted = dict(as_seen(platform.look, request))
+    steps = platform.settle(wanted)
+    assert [step.method for step in steps] == ["PUT"]
+    assert shares_of(platform.look) == {OLD: 100}
+    after = platform.look["config"]["served_entities"][0]
+    sizes = ("workload_type", "min_provisioned_concurrency", "max_provisioned_concurrency", "environment_vars")
+    assert [after[size] for size in sizes] == [before[size] for size in sizes] == ["GPU_SMALL", 32, 192, {"A": "b"}]
+    assert platform.look["ai_gateway"]["inference_table_config"]["enabled"]
+    assert differences(platform.seen(wanted), wanted) == ()
+
+
+def test_what_is_kept_and_is_not_there_can_not_answer_and_is_no_matter_without_a_share() -> None:
+    there = shown(desired(serving(NEW)))
+    with pytest.raises(TranslationError, match="no such class"):
+        as_seen(there, kept(serving(), traffic={OLD: 100}))
+    with pytest.raises(TranslationError, match="no such class"):
+        as_seen(None, kept(serving(), traffic={OLD: 100}))
+    body = as_seen(there, kept(serving(), serving(NEW, computeClass="large"), traffic={NEW: 100}))
+    assert [row["name"] for row in body["config"]["served_entities"]] == [NEW]
+    assert [row["served_entity_name"] for row in body["config"]["traffic_config"]["routes"]] == [NEW]
+
+
+def test_a_size_is_asked_for_as_it_is_there_and_only_in_one_way() -> None:
+    size = {"workload_size": "Small", "min_provisioned_concurrency": 4, "max_provisioned_concurrency": 4}
+    there = shown(desired(serving()))
+    there["config"]["served_entities"][0] |= size
+    (row,) = as_seen(there, kept(serving(), traffic={OLD: 100}))["config"]["served_entities"]
+    assert "workload_size" not in row
+    assert "state" not in row
+    assert (row["min_provisioned_concurrency"], row["max_provisioned_concurrency"]) == (4, 4)
+
+
+def test_a_plan_without_models_needs_no_workspace() -> None:
+    body = as_seen(shown(desired(serving())), translate(plan(), None))
+    assert "config" not in body

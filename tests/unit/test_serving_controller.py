@@ -9,7 +9,7 @@ import pytest
 from tests.unit.serving_fake import Endpoint, Served
 from tests.unit.serving_stage import MODEL, ServingScene, served
 from trainyard.controllers.kube import DEPLOYMENT
-from trainyard.controllers.store import has_endpoint
+from trainyard.controllers.store import Key, has_endpoint
 from trainyard.core.errors import Denied, Unreachable
 from trainyard.core.serving.seen import Scored
 from trainyard.core.serving.snapshot import ENDPOINT_FINALIZER
@@ -32,6 +32,13 @@ async def scene() -> AsyncIterator[ServingScene]:
 
 def reasons(scene: ServingScene, kind: str | None = None) -> list[str]:
     return [note["reason"] for note in scene.api.notes if kind is None or note["type"] == kind]
+
+
+async def tenth(scene: ServingScene, key: Key) -> None:
+    """Version 2 gets its first share."""
+    scene.edit(key, models=[served("2")])
+    while scene.platform.shares(ENDPOINT).get("2") != 10:
+        scene.now = max(scene.now, await scene.turn(key) or scene.now)
 
 
 async def test_a_new_deployment_is_pinned_before_it_is_made_and_ready_when_it_answers(scene: ServingScene) -> None:
@@ -185,6 +192,63 @@ async def test_somebody_elses_endpoint_is_never_changed(scene: ServingScene) -> 
     await scene.rest(key, 120)
     assert ENDPOINT in scene.platform.endpoints_by_name
     assert scene.finalizers(key) == []
+
+
+async def test_a_person_can_go_back_to_what_serves_although_its_compute_class_is_gone(scene: ServingScene) -> None:
+    key = scene.put("1", rollout=CANARY)
+    await scene.until(key, "Ready")
+    await tenth(scene, key)
+    scene.put_workspace(computeClasses={"other": {"serverless": {"environmentVersion": "5"}}})
+    scene.edit(key, models=[served("1")])
+    await scene.rest(key, 120)
+    assert scene.platform.shares(ENDPOINT) == {"1": 100}
+
+
+@pytest.mark.parametrize("gone", [True, False])
+async def test_what_failed_goes_back_whatever_became_of_the_workspace(scene: ServingScene, *, gone: bool) -> None:
+    key = scene.put("1", rollout=CANARY)
+    await scene.until(key, "Ready")
+    await tenth(scene, key)
+    bad = scene.status(key)["target"]["models"][0]["served"]
+    scene.platform.endpoints_by_name[ENDPOINT].served[bad].state = "Failed"
+    scene.platform.frozen = True
+    await scene.until(key, "RollingBack")
+    if gone:
+        scene.store.remove(next(found for found, _ in scene.store.all_of("MLWorkspace")))
+    else:
+        scene.put_workspace(computeClasses={"other": {"serverless": {"environmentVersion": "5"}}})
+    await scene.rest(key, 120)
+    assert scene.platform.shares(ENDPOINT) == {"1": 100}
+    assert scene.status(key)["failure"]["reason"] == "ServedModelFailed"
+
+
+async def test_a_canary_that_fails_is_taken_back_although_its_compute_class_is_gone(scene: ServingScene) -> None:
+    key = scene.put("1", rollout=CANARY)
+    await scene.until(key, "Ready")
+    await tenth(scene, key)
+    scene.put_workspace(computeClasses={"other": {"serverless": {"environmentVersion": "5"}}})
+    bad = scene.status(key)["target"]["models"][0]["served"]
+    scene.platform.endpoints_by_name[ENDPOINT].served[bad].state = "Failed"
+    await scene.rest(key, 120)
+    assert scene.platform.shares(ENDPOINT) == {"1": 100}
+
+
+async def test_what_a_revision_newly_asks_for_has_to_be_in_the_workspace(scene: ServingScene) -> None:
+    key = scene.put("1", rollout=CANARY)
+    await scene.until(key, "Ready")
+    scene.put_workspace(computeClasses={"other": {"serverless": {"environmentVersion": "5"}}})
+    scene.edit(key, models=[served("1", replicas={"min": 2, "max": 2})])
+    await scene.rest(key, 120)
+    assert (scene.status(key)["phase"], scene.reason(key)) == ("Stalled", "InvalidSpec")
+
+
+async def test_a_new_revision_takes_the_place_of_one_whose_compute_class_is_gone(scene: ServingScene) -> None:
+    key = scene.put("1", rollout=CANARY)
+    await scene.until(key, "Ready")
+    scene.put_workspace(computeClasses={"other": {"serverless": {"environmentVersion": "5"}}})
+    scene.edit(key, models=[served("2", compute={"class": "other"})])
+    await scene.until(key, "Ready")
+    assert scene.platform.shares(ENDPOINT) == {"2": 100}
 
 
 async def test_a_busy_platform_is_waited_for_and_nobody_else_is_kept_from_asking(scene: ServingScene) -> None:

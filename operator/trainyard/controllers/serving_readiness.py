@@ -5,11 +5,11 @@ platform.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from trainyard.api.deployment_status import Origin
+from trainyard.api.deployment_status import Origin, Serving
 from trainyard.api.model_deployment import ModelDeploymentSpec, ServedModel
 from trainyard.api.workspace import MLWorkspaceSpec
 from trainyard.audit.context import audit_context
@@ -19,16 +19,24 @@ from trainyard.controllers.serving_snapshots import completed, model_of_run, run
 from trainyard.controllers.sessions import Session, Sessions
 from trainyard.controllers.store import Key, Store
 from trainyard.controllers.workspace_refs import WorkspaceRefs, in_the_way
-from trainyard.core.errors import IdentityError, Missing, PlatformError, TranslationError, Unreachable
+from trainyard.core.errors import (
+    IdentityError,
+    Missing,
+    PlatformError,
+    TrainyardError,
+    TranslationError,
+    Unreachable,
+)
 from trainyard.core.serving.plan import EndpointPlan
 from trainyard.core.serving.planning import trial_plan
 from trainyard.core.serving.plans import revision_digest
+from trainyard.core.serving.returning import BACKWARD
 from trainyard.core.serving.revisions import resolved, still_meant, to_resolve
 from trainyard.core.serving.seen import ResolvedModel
 from trainyard.core.serving.snapshot import DeploymentSnapshot, ServingReady
 from trainyard.core.snapshot import Blocked, Target
 from trainyard.platforms.registry import serving
-from trainyard.platforms.serving import REACH_SECONDS, EndpointRequest
+from trainyard.platforms.serving import REACH_SECONDS, EndpointRequest, ServingPlatform
 
 MOST_REMEMBERED = 2048
 _Asked = tuple[Target, str, str, str | None, str | None]  # where, as whose, which model, version or alias
@@ -75,12 +83,30 @@ class ServingReadiness:
             return in_the_way(error)
 
     def request(self, deployment: DeploymentSnapshot, session: Session, plan: EndpointPlan) -> EndpointRequest:
-        """A plan in the platform's terms. Raises TranslationError, or IdentityError where there is no workspace."""
+        """A plan in the platform's terms. What goes back does so with what is there, whatever became of the workspace.
+
+        Raises TranslationError, or IdentityError where there is no workspace.
+        """
         assert deployment.spec is not None  # noqa: S101  (no plan is made of a spec that can not be read)
+        platform, rollout = serving(session.platform), deployment.status.rollout
         workspace = self._workspaces.spec(deployment.spec.workspace_ref, deployment.namespace)
-        if isinstance(workspace, Blocked):
-            raise IdentityError(workspace.message, reason=workspace.reason, waiting=workspace.waiting)
-        return serving(session.platform).translate_endpoint(plan, workspace)
+        backward = rollout is not None and rollout.stage in BACKWARD
+        if not isinstance(workspace, Blocked):
+            if rollout is None:
+                return platform.translate_endpoint(plan, workspace)
+            new = deployment.status.target.models if deployment.status.target is not None else []
+            there = backward or rollout.stage == "Stepping"
+            try:
+                return _said(platform, plan, workspace, _names(plan.served) if there else _as_it_was(deployment, new))
+            except TranslationError as error:
+                if not backward:
+                    raise
+                why: TrainyardError = error
+        else:
+            why = IdentityError(workspace.message, reason=workspace.reason, waiting=workspace.waiting)
+            if not backward:
+                raise why
+        return replace(platform.translate_endpoint(plan, None, _names(plan.served)), why=why)
 
     async def _ready(
         self, deployment: DeploymentSnapshot, spec: ModelDeploymentSpec, workspace: MLWorkspaceSpec, target: Target
@@ -99,7 +125,8 @@ class ServingReadiness:
         plan = trial_plan(deployment, endpoint, models, self._cluster)
         if plan is None or _known(deployment, spec, models):
             return ready
-        request = platform.translate_endpoint(plan, workspace)
+        new = resolved(spec, deployment.status, models) or []
+        request = _said(platform, plan, workspace, _as_it_was(deployment, new))
         with audit_context(action="preflight"):
             findings = await self._preflight.of_endpoint(target, deployment.namespace, request)
         return lacking(findings) or ready
@@ -171,6 +198,42 @@ class ServingReadiness:
             return None
         run = self._store.get(Key(RUN.name, deployment.namespace, origin.run))
         return run_origin(run) if run is not None else None
+
+
+def _names(models: Iterable[Serving]) -> frozenset[str]:
+    """What they are called behind the endpoint."""
+    return frozenset(each.served for each in models)
+
+
+def _as_it_was(deployment: DeploymentSnapshot, new: Iterable[Serving]) -> frozenset[str]:
+    """Of what the last good revision serves, all that the new one does not want otherwise: it is there already."""
+    good = deployment.status.last_good.models if deployment.status.last_good is not None else []
+    before = {each.served: revision_digest([each.model_copy(update={"traffic": 0})]) for each in good}
+    now = {each.served: revision_digest([each.model_copy(update={"traffic": 0})]) for each in new}
+    return frozenset(name for name in before if now.get(name, before[name]) == before[name])
+
+
+def _said(
+    platform: ServingPlatform, plan: EndpointPlan, workspace: MLWorkspaceSpec, may: frozenset[str]
+) -> EndpointRequest:
+    """The plan in the platform's terms. Of those in `may`, which serve already, what the workspace no longer has is
+    kept as it is seen: a compute class that was removed must not hold up what takes its place.
+    """
+    try:
+        return platform.translate_endpoint(plan, workspace)
+    except TranslationError as error:
+        lost = frozenset(each.served for each in plan.served if not _sayable(platform, plan, each, workspace))
+        if not lost or lost - may:
+            raise
+        return replace(platform.translate_endpoint(plan, workspace, lost), why=error)
+
+
+def _sayable(platform: ServingPlatform, plan: EndpointPlan, one: Serving, workspace: MLWorkspaceSpec) -> bool:
+    try:
+        platform.translate_endpoint(replace(plan, served=(one,), traffic={}), workspace)
+    except TranslationError:
+        return False
+    return True
 
 
 def _known(deployment: DeploymentSnapshot, spec: ModelDeploymentSpec, models: Mapping[str, ResolvedModel]) -> bool:

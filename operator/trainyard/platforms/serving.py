@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from trainyard.api.workspace import MLWorkspaceSpec
+from trainyard.core.errors import TrainyardError
 from trainyard.core.remote import Finding
 from trainyard.core.serving.plan import EndpointPlan
 from trainyard.core.serving.seen import Measured, Reached, ResolvedModel, Scored
@@ -23,12 +24,16 @@ SCORE_SECONDS = 130.0
 class EndpointRequest:
     """A plan in the platform's terms, complete before anything is sent. `body` is the platform part's own business.
 
-    A need without a holder is one of the identity that asks, whom only `Endpoints.preflight` knows.
+    A need without a holder is one of the identity that asks, whom only `Endpoints.preflight` knows. What is `kept` is
+    left as it is seen, with the share that the plan gives it: the workspace no longer says how it is made, for reason
+    `why`, which is raised where something kept is to answer and is not there.
     """
 
     plan: EndpointPlan
     body: Mapping[str, Any]
     needs: tuple[Need, ...] = ()
+    kept: frozenset[str] = frozenset()
+    why: TrainyardError | None = None
 
 
 class Endpoints(Protocol):
@@ -89,8 +94,14 @@ class ServingPlatform(Protocol):
     def model_name(self, name: str, workspace: MLWorkspaceSpec) -> str:
         """The registered name, as the platform has it, of a name in spec.models. Pure. Raises TranslationError."""
 
-    def translate_endpoint(self, plan: EndpointPlan, workspace: MLWorkspaceSpec) -> EndpointRequest:
-        """The plan in the platform's terms. Pure. Raises TranslationError naming the field, for what it lacks too."""
+    def translate_endpoint(
+        self, plan: EndpointPlan, workspace: MLWorkspaceSpec | None, kept: frozenset[str] = frozenset()
+    ) -> EndpointRequest:
+        """The plan in the platform's terms. Pure. Raises TranslationError naming the field, for what it lacks too.
+
+        Nothing of the workspace is looked up for what is `kept`. Without a workspace all that is served has to be, and
+        the logging of requests stays as it is.
+        """
 
     def endpoints(self, connection: Any) -> Endpoints:
         """The endpoints of a connection of this platform's own."""

@@ -71,9 +71,11 @@ class AzureML:
         """The registered name of a name in spec.models: the same. Pure. Raises TranslationError."""
         return serving_translate.model_name(name)
 
-    def translate_endpoint(self, plan: EndpointPlan, workspace: MLWorkspaceSpec) -> EndpointRequest:
+    def translate_endpoint(
+        self, plan: EndpointPlan, workspace: MLWorkspaceSpec | None, kept: frozenset[str] = frozenset()
+    ) -> EndpointRequest:
         """The plan as bodies of an online endpoint and its deployments. Pure. Raises TranslationError."""
-        return serving_translate.translate_endpoint(plan, workspace)
+        return serving_translate.translate_endpoint(plan, workspace, kept)
 
     def endpoints(self, connection: "AzureMLConnection") -> Endpoints:
         """The endpoints of a connection that `connect` made."""

@@ -24,6 +24,7 @@ from trainyard.platforms.azureml.client import AzureMLClient
 from trainyard.platforms.azureml.history import WORKSPACE_VERSION, History
 from trainyard.platforms.azureml.machines import Machines
 from trainyard.platforms.azureml.rights import Rights
+from trainyard.platforms.azureml.serving_kept import as_seen
 from trainyard.platforms.azureml.serving_models import Models
 from trainyard.platforms.azureml.serving_quota import ServingQuota
 from trainyard.platforms.azureml.serving_scoring import SHORTEST, Scoring
@@ -105,7 +106,7 @@ class AzureMLEndpoints:
             uid=plan.owner.uid,
             adopt=plan.adopt,
             endpoint=request.body["endpoint"],
-            deployments=request.body["deployments"],
+            deployments=as_seen(seen, request),
             traffic=plan.traffic,
             workspace=self._client.workspace.path,
         )

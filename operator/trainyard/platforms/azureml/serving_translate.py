@@ -7,6 +7,7 @@ ManagedOnlineDeployment, DataCollector) and its `entities/_endpoint` and `entiti
 
 import re
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from trainyard.api.deployment_status import Serving
@@ -49,25 +50,32 @@ def model_name(name: str) -> str:
     return name
 
 
-def translate_endpoint(plan: EndpointPlan, workspace: MLWorkspaceSpec) -> EndpointRequest:
+def translate_endpoint(
+    plan: EndpointPlan, workspace: MLWorkspaceSpec | None, kept: frozenset[str] = frozenset()
+) -> EndpointRequest:
     """The plan as bodies: `endpoint`, and `deployments` by their names, without location.
+
+    What is kept has no machines in it: `serving_steps.as_seen` puts in what is seen.
 
     Raises:
         TranslationError: naming the field: UnsupportedOnPlatform, ComputeClassUnknown, InvalidSpec.
     """
-    lacking.refuse_endpoint("azureml", plan, workspace)
+    made = replace(plan, served=tuple(each for each in plan.served if each.served not in kept))
+    sizes: dict[str, str] = {}
+    if workspace is not None:
+        lacking.refuse_endpoint("azureml", made, workspace)
+        sizes = {each.served: _instance_type(each, workspace) for each in made.served}
     told.refuse_our_tags(plan.tags, "spec.tags")
     ours = _ownership(plan)
-    sizes = {each.served: _instance_type(each, workspace) for each in plan.served}
     body = {
         "endpoint": {
             "tags": {**plan.tags, **ours, TAG_TAGS: digest_of(dict(plan.tags))[-16:]},
             "identity": {"type": "SystemAssigned"},
             "properties": {"authMode": AUTH_MODES[plan.auth]},
         },
-        "deployments": {each.served: _deployment(each, sizes[each.served], plan, ours) for each in plan.served},
+        "deployments": {each.served: _deployment(each, sizes.get(each.served), plan, ours) for each in plan.served},
     }
-    return EndpointRequest(plan, body, _needs(plan, sizes))
+    return EndpointRequest(plan, body, _needs(made, sizes), kept)
 
 
 def _ownership(plan: EndpointPlan) -> dict[str, str]:
@@ -81,12 +89,12 @@ def _ownership(plan: EndpointPlan) -> dict[str, str]:
     return {key: value[:MAX_TAG_VALUE] for key, value in tags.items() if value}
 
 
-def _deployment(served: Serving, instance_type: str, plan: EndpointPlan, ours: dict[str, str]) -> dict[str, Any]:
+def _deployment(served: Serving, instance_type: str | None, plan: EndpointPlan, ours: dict[str, str]) -> dict[str, Any]:
     """One model version. `model` is a path below the workspace, which `serving_steps` completes."""
     properties: dict[str, Any] = {
         "endpointComputeType": "Managed",
         "model": f"/models/{served.model}/versions/{served.version}",
-        "instanceType": instance_type,
+        **({"instanceType": instance_type} if instance_type is not None else {}),
         "environmentVariables": dict(served.env),
         "scaleSettings": {"scaleType": "Default"},
         "appInsightsEnabled": False,

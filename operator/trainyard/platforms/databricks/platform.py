@@ -61,9 +61,11 @@ class Databricks:
         """catalog.schema.model. Pure."""
         return serving_translate.model_name(name, workspace)
 
-    def translate_endpoint(self, plan: EndpointPlan, workspace: MLWorkspaceSpec) -> EndpointRequest:
+    def translate_endpoint(
+        self, plan: EndpointPlan, workspace: MLWorkspaceSpec | None, kept: frozenset[str] = frozenset()
+    ) -> EndpointRequest:
         """The plan as an endpoint of Model Serving. Pure."""
-        return serving_translate.translate(plan, workspace)
+        return serving_translate.translate(plan, workspace, kept)
 
     def endpoints(self, connection: Any) -> Endpoints:
         """The endpoints of a connection of this platform's own."""

@@ -34,6 +34,7 @@ from trainyard.platforms.databricks.serving_steps import (
     PERMISSIONS,
     Seen,
     Step,
+    as_seen,
     differences,
     failed_with_plan,
     letting_go,
@@ -82,10 +83,12 @@ class DatabricksEndpoints:
 
     def reach(self, request: EndpointRequest, *, change: bool) -> Reached:
         """Looks at the endpoint and, with `change`, sends the one next request."""
-        at, plan, desired = datetime.now(UTC), request.plan, request.body
+        at, plan = datetime.now(UTC), request.plan
         until = time.monotonic() + SEND_WITHIN
-        seen = self._look(desired)
-        endpoint = self._told(seen, request)
+        there = self._endpoint(plan.endpoint)
+        desired = as_seen(there, request)
+        seen = self._look(there, desired)
+        endpoint = self._told(seen, desired, plan.owner.uid)
         if endpoint is not None and not endpoint.ours and not plan.adopt:
             foreign = f"endpoint {plan.endpoint} is somebody else's: its tags do not name this deployment"
             return Reached(plan_digest(plan), endpoint, (foreign,), None, at)
@@ -150,23 +153,22 @@ class DatabricksEndpoints:
         except Missing:
             return None
 
-    def _look(self, desired: Mapping[str, Any]) -> Seen:
-        endpoint = self._endpoint(desired["name"])
+    def _look(self, endpoint: Mapping[str, Any] | None, desired: Mapping[str, Any]) -> Seen:
         listed = None
         if needs_permissions(endpoint, desired) and endpoint is not None:
             listed = self._client.do("GET", f"{PERMISSIONS}/{quote(str(endpoint.get('id')), safe='')}")
         config = desired.get("config")
         return Seen(endpoint, listed, tried=config is not None and self._sent.get(desired["name"]) == config)
 
-    def _told(self, seen: Seen, request: EndpointRequest) -> RemoteEndpoint | None:
+    def _told(self, seen: Seen, desired: Mapping[str, Any], uid: str) -> RemoteEndpoint | None:
         if seen.endpoint is None:
             return None
-        endpoint = endpoint_of(seen.endpoint, request.plan.owner.uid, self._host)
-        if not failed_with_plan(seen, request.body):
+        endpoint = endpoint_of(seen.endpoint, uid, self._host)
+        if not failed_with_plan(seen, desired):
             endpoint = replace(endpoint, failed="")
         if seen.permissions is None:
             return endpoint
-        held, wanted = permissions.direct(seen.permissions), request.body["access_control_list"]
+        held, wanted = permissions.direct(seen.permissions), desired["access_control_list"]
         return replace(endpoint, permissions=permissions.statuses(held, wanted, str(seen.endpoint.get("id"))))
 
     def _send(self, step: Step, desired: Mapping[str, Any], until: float) -> None:

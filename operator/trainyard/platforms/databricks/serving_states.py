@@ -152,6 +152,14 @@ def changes(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[tuple[s
     return found
 
 
+def copied(entity: Mapping[str, Any]) -> dict[str, Any]:
+    """What asks for an entity as it is there. A size is given by name or by concurrency, never by both."""
+    fields = {field: entity[field] for field in ("name", *_FIELDS) if entity.get(field) is not None}
+    if fields.keys() >= _SIZES:
+        del fields["workload_size"]
+    return fields
+
+
 def _served(name: str, entity: Mapping[str, Any], state: ServedState, traffic: int, message: str) -> RemoteServed:
     return RemoteServed(
         served=name,

@@ -11,11 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trainyard.core.errors import Refused
 from trainyard.platforms.databricks import serving_permissions as permissions
 from trainyard.platforms.databricks.serving_states import (
     CAME_TO_NOTHING,
     NOT_UPDATING,
     changes,
+    copied,
     entities_of,
     served_of,
     shares_of,
@@ -23,6 +25,7 @@ from trainyard.platforms.databricks.serving_states import (
     update_of,
 )
 from trainyard.platforms.databricks.serving_translate import TAG_ADOPTED, TAG_GRANTED, TAG_UID
+from trainyard.platforms.serving import EndpointRequest
 from trainyard.platforms.told import OUR_TAGS
 
 ENDPOINTS = "/api/2.0/serving-endpoints"
@@ -53,6 +56,40 @@ class Seen:
     endpoint: Mapping[str, Any] | None
     permissions: Mapping[str, Any] | None = None
     tried: bool = False
+
+
+def as_seen(endpoint: Mapping[str, Any] | None, request: EndpointRequest) -> Mapping[str, Any]:
+    """The request's body, completed by what is kept of the endpoint. What is not there and has no share is left out.
+
+    Raises the request's `why` where what is not there is to answer.
+    """
+    body = dict(request.body)
+    if request.kept:
+        body["config"] = _completed(endpoint or {}, request)
+    if "ai_gateway" in body and body["ai_gateway"] is None:
+        del body["ai_gateway"]
+        table = ((endpoint or {}).get("ai_gateway") or {}).get("inference_table_config") or {}
+        if table.get("enabled"):
+            body["ai_gateway"] = {"inference_table_config": table}
+    return body
+
+
+def _completed(endpoint: Mapping[str, Any], request: EndpointRequest) -> dict[str, Any]:
+    config, there, rows = request.body["config"], entities_of(endpoint, "config"), []
+    routes = _routes(config)
+    for row in config["served_entities"]:
+        name = row["name"]
+        if name not in request.kept:
+            rows.append(row)
+        elif name in there:
+            rows.append(copied(there[name]))
+        elif routes.get(name, 0) or not routes:
+            raise request.why or Refused(f"{name} is not there, and nothing says how it is made")
+    names = {row["name"] for row in rows}
+    shares = [
+        {"served_entity_name": name, "traffic_percentage": share} for name, share in routes.items() if name in names
+    ]
+    return {"served_entities": rows, **({"traffic_config": {"routes": shares}} if routes else {})}
 
 
 def needs_permissions(endpoint: Mapping[str, Any] | None, desired: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ that is set by an API of its own (ServingEndpointAccessControlRequest).
 """
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from trainyard.api.compute import ModelServing
@@ -38,14 +39,21 @@ OWN = ""
 _SECRET = re.compile(r"\{\{\s*secrets/")
 
 
-def translate(plan: EndpointPlan, workspace: MLWorkspaceSpec) -> EndpointRequest:
+def translate(
+    plan: EndpointPlan, workspace: MLWorkspaceSpec | None, kept: frozenset[str] = frozenset()
+) -> EndpointRequest:
     """The plan as a request. `body["config"]` is absent where nothing is served: then there is to be no endpoint.
+
+    Of what is kept there is only the name, and "ai_gateway" is None without a workspace: `serving_steps.as_seen`
+    completes both.
 
     Raises:
         TranslationError: naming the field, with one of these reasons: ComputeClassUnknown, InvalidSpec,
             ModelPrefixMissing, SecretStoreUnknown, TooManyServedModels, UnsupportedOnPlatform.
     """
-    lacking.refuse_endpoint("databricks", plan, workspace)
+    made = replace(plan, served=tuple(each for each in plan.served if each.served not in kept))
+    if workspace is not None:
+        lacking.refuse_endpoint("databricks", made, workspace)
     told.refuse_our_tags(plan.tags, "spec.tags")
     if len(plan.served) > MOST_SERVED:
         raise TranslationError(
@@ -60,10 +68,12 @@ def translate(plan: EndpointPlan, workspace: MLWorkspaceSpec) -> EndpointRequest
         "access_control_list": [_access(grant) for grant in plan.permissions],
     }
     if plan.served:
-        body["config"] = _config(plan, workspace)
+        body["config"] = _config(plan, workspace, kept)
+    if workspace is None:
+        return EndpointRequest(plan, {**body, "ai_gateway": None}, kept=kept)
     if plan.request_logging is not None:
         body["ai_gateway"] = {"inference_table_config": _inference_table(plan, workspace)}
-    return EndpointRequest(plan, body, _needs(plan, workspace))
+    return EndpointRequest(plan, body, _needs(made, workspace), kept)
 
 
 def model_name(name: str, workspace: MLWorkspaceSpec) -> str:
@@ -92,8 +102,12 @@ def _prefix(workspace: MLWorkspaceSpec, field: str) -> str:
     return workspace.model_prefix
 
 
-def _config(plan: EndpointPlan, workspace: MLWorkspaceSpec) -> dict[str, Any]:
-    config: dict[str, Any] = {"served_entities": [_entity(each, workspace) for each in plan.served]}
+def _config(plan: EndpointPlan, workspace: MLWorkspaceSpec | None, kept: frozenset[str]) -> dict[str, Any]:
+    entities = [
+        {"name": each.served} if workspace is None or each.served in kept else _entity(each, workspace)
+        for each in plan.served
+    ]
+    config: dict[str, Any] = {"served_entities": entities}
     if plan.traffic:
         config["traffic_config"] = {
             "routes": [
