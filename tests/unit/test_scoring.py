@@ -18,6 +18,7 @@ from trainyard.client.scoring import azure, databricks, question, score
 from trainyard.client.scoring.place import Place, place_of
 from trainyard.client.scoring.rows import read_rows
 from trainyard.client.scoring.sending import LARGEST_ANSWER, Answer, send
+from trainyard.identity import clouds
 
 ROWS = [{"hue": 1.0, "kind": "red"}, {"hue": 2.0, "ash": 3}]
 SECRET = "token-that-nobody-may-see"
@@ -300,6 +301,65 @@ def test_a_missing_right_on_azure_ml_comes_with_the_role_assignment() -> None:
         f"--assignee-principal-type ServicePrincipal --scope {place.path}"
     )
     assert "--assignee YOU" in azure.grant(place, "opaque")
+
+
+@pytest.fixture
+def proofs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The scopes that tokens were asked for."""
+    asked: list[str] = []
+
+    def token(place: Place, scope: str) -> str:
+        asked.append(scope)
+        return f"{SECRET}-{len(asked)}"
+
+    monkeypatch.setattr(azure, "token", token)
+    return asked
+
+
+def at_azure(server: Answering, auth: str = "Token") -> Place:
+    """An endpoint whose status names that host; the server is in place of Azure Resource Manager."""
+    return Place(
+        "azureml", server.origin, "team-wine", AZURE_URL, auth=auth, path="/endpoint", cloud=clouds.AZURE_PUBLIC
+    )
+
+
+@pytest.mark.parametrize("auth", ["Token", "Key"])
+def test_no_credential_for_an_endpoint_goes_where_its_platform_does_not_say_that_it_is(
+    server: Answering, proofs: list[str], auth: str
+) -> None:
+    theirs = {"properties": {"scoringUri": "https://eve.westeurope.inference.ml.azure.com/score"}}
+    server.answer = lambda asked: Told(200, json.dumps(theirs).encode())
+    with pytest.raises(NotAllowed, match=r"is asked at 'https://eve\..* nothing is sent there"):
+        azure.credential(at_azure(server, auth))
+    assert proofs == [clouds.AZURE_PUBLIC.arm_scope]
+    assert [asked.method for asked in server.asked] == ["GET"]
+
+
+def test_the_endpoint_that_its_platform_names_gets_the_token_for_it(server: Answering, proofs: list[str]) -> None:
+    server.answer = lambda asked: Told(200, json.dumps({"properties": {"scoringUri": AZURE_URL}}).encode())
+    assert azure.credential(at_azure(server)) == {"Authorization": f"Bearer {SECRET}-2"}
+    assert proofs == [clouds.AZURE_PUBLIC.arm_scope, clouds.AZURE_PUBLIC.ml_scope]
+    (asked,) = server.asked
+    assert asked.headers["Authorization"] == f"Bearer {SECRET}-1"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (Told(403, b'{"error": {"message": "no"}}'), NotAllowed),
+        (Told(404, b"{}"), NotFound),
+        (Told(500, b"{}"), ScoringFailed),
+        (Told(200, b"[]"), ScoringFailed),
+        (Told(200, b'{"properties": {"scoringUri": 1}}'), ScoringFailed),
+    ],
+)
+def test_where_the_platform_does_not_say_where_an_endpoint_is_nothing_is_sent(
+    server: Answering, proofs: list[str], answer: Told, kind: type[ClientError]
+) -> None:
+    server.answer = lambda asked: answer
+    with pytest.raises(kind):
+        azure.credential(at_azure(server))
+    assert len(proofs) == 1
 
 
 def test_an_answer_that_holds_too_few_predictions_is_no_answer(

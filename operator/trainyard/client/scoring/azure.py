@@ -1,9 +1,10 @@
 """The caller's own credential for an online endpoint of Azure ML, by azure-identity. Used by score.py.
 
-DefaultAzureCredential: the environment, a workload or managed identity, or who signed in with az. Its token for the ML
-scope goes to the endpoint; for auth Key its token for Azure Resource Manager fetches the endpoint's key, which is held
-for the one request and never shown (REST: Online Endpoints - List Keys). azure-identity is imported here, when rows
-are scored.
+DefaultAzureCredential: the environment, a workload or managed identity, or who signed in with az. Anybody may have an
+endpoint on a scoring host, so that the host alone says nothing: Azure Resource Manager is asked, with a token for it
+alone, where the endpoint is (REST: Online Endpoints - Get), before anything is sent to where the status says. A token
+for the ML scope goes to the endpoint; for auth Key the first token fetches its key, which is held for the one request
+and never shown (List Keys). azure-identity is imported here, when rows are scored.
 """
 
 from typing import TYPE_CHECKING
@@ -23,13 +24,43 @@ SIGN_IN = "sign in with: az login"
 
 
 def credential(place: Place) -> dict[str, str]:
-    """Headers that prove the caller to the endpoint. Raises NotAllowed where there is no credential, or no right."""
+    """Headers that prove the caller to the endpoint.
+
+    Raises NotAllowed where there is no credential, or no right, or where the endpoint is not where the status says.
+    """
     cloud = _cloud(place)
+    own = token(place, cloud.arm_scope)
+    _there(place, send("GET", f"{place.origin}{place.path}?api-version={API_VERSION}", _bearer(own), SECONDS), own)
     if place.auth != "Key":
         return _bearer(token(place, cloud.ml_scope))
-    own = token(place, cloud.arm_scope)
     url = f"{place.origin}{place.path}/listKeys?api-version={API_VERSION}"
     return _bearer(_key(place, send("POST", url, _bearer(own), SECONDS, body=b""), own))
+
+
+def _there(place: Place, answer: Answer, own: str) -> None:
+    """Whether the endpoint is asked where the status says, in the words of Azure Resource Manager."""
+    _permitted(place, answer, own, f"see endpoint {place.endpoint}")
+    found = answer.json()
+    properties = found.get("properties") if isinstance(found, dict) else None
+    uri = properties.get("scoringUri") if isinstance(properties, dict) else None
+    if answer.status != 200 or not isinstance(uri, str):
+        raise ScoringFailed(
+            f"where endpoint {place.endpoint} is asked was not told ({answer.status}): {answer.words()}",
+            None,
+            answer.status,
+        )
+    if uri != place.url:
+        raise NotAllowed(
+            f"endpoint {place.endpoint} is asked at {uri[:200]!a}, and status.endpoint.url is {place.url[:200]!a}: "
+            "nothing is sent there"
+        )
+
+
+def _permitted(place: Place, answer: Answer, own: str, what: str) -> None:
+    if answer.status in (401, 403):
+        raise NotAllowed(f"you may not {what} ({answer.words()}); who may grant it runs: {grant(place, own)}")
+    if answer.status == 404:
+        raise NotFound(f"there is no endpoint {place.endpoint}: {answer.words()}")
 
 
 def _key(place: Place, answer: Answer, own: str) -> str:
@@ -37,13 +68,7 @@ def _key(place: Place, answer: Answer, own: str) -> str:
     key = found.get("primaryKey") if isinstance(found, dict) else None
     if answer.status == 200 and isinstance(key, str) and key:
         return key
-    if answer.status in (401, 403):
-        raise NotAllowed(
-            f"you may not read the key of endpoint {place.endpoint} ({answer.words()}); who may grant it runs: "
-            f"{grant(place, own)}"
-        )
-    if answer.status == 404:
-        raise NotFound(f"there is no endpoint {place.endpoint}: {answer.words()}")
+    _permitted(place, answer, own, f"read the key of endpoint {place.endpoint}")
     # What an answer of 200 says might be the key.
     said = answer.words() if answer.status >= 400 else "there is no key in its answer"
     raise ScoringFailed(
