@@ -311,6 +311,8 @@ class World:
         self.limits = ServingLimits(ready_within=400.0)
         self.exists = True
         self.metrics: dict[str, Literal["Passed", "Failed", "Waiting"]] = {}  # of the check Bounds, by version
+        self.answering: dict[str, Literal["Passed", "Failed", "Waiting"]] = {}  # of the check Answers, by version
+        self.asked: list[tuple[datetime, AskChecks]] = []
         self.notes: list[tuple[str, str]] = []
         self.last: ServingDecision | None = None
         self.failures = 0
@@ -464,7 +466,8 @@ class World:
 
     def _check(self, each: Serving, action: AskChecks) -> list[CheckResult]:
         state = next((box.state for name, box in self.platform.boxes.items() if name == each.served), None)
-        answers: Literal["Passed", "Waiting"] = "Passed" if state in ("Ready", "Updating") else "Waiting"
+        self.asked.append((self.now, action))
+        answers = self.answering.get(each.version, "Passed" if state in ("Ready", "Updating") else "Waiting")
         found = [CheckResult(check="Answers", served=each.served, outcome=answers, message="it answers")]
         if action.checks.smoke is not None:
             wrong = each.version == WRONG
@@ -473,7 +476,8 @@ class World:
             )
         if action.checks.bounds is not None:
             outcome = self.metrics.get(each.version, "Passed")
-            found.append(CheckResult(check="Bounds", served=each.served, outcome=outcome, message="errors 0%"))
+            measured = f"{len(self.asked)} of 100 requests measured"
+            found.append(CheckResult(check="Bounds", served=each.served, outcome=outcome, message=measured))
         return found
 
     def settle(self, rounds: int = 2000, *, until: str = "") -> "World":

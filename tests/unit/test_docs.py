@@ -88,7 +88,17 @@ def sources() -> Iterator[tuple[Path, ast.Module]]:
 
 
 # Where the reason stands among the arguments of what is written into a status or an Event.
-REASON_AT = {"Blocked": 0, "Verdict": 1, "Note": 1, "enter": 2, "_meaning": 1, "Wrong": 0, "_person": 1, "_delete": 2}
+REASON_AT = {
+    "Blocked": 0,
+    "Verdict": 1,
+    "Note": 1,
+    "enter": 2,
+    "_meaning": 1,
+    "Wrong": 0,
+    "_person": 1,
+    "_delete": 2,
+    "_delete_and_unpin": 1,
+}
 # Their reasons stand in the message of the Event LogsNotKept and in the log, and are no one's reason.
 NO_REASONS_OF_RUNS = SOURCE / "keeping"
 # A platform's own Verdict (platforms/failures.py) has advice in that place.

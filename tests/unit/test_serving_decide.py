@@ -51,6 +51,7 @@ def test_the_order_of_the_rules_is_part_of_their_meaning() -> None:
         "deleting",
         "expiring",
         "unreadable",
+        "given",
         "held",
         "moved",
         "pin",
@@ -316,6 +317,43 @@ def test_bounds_wait_for_requests_without_a_deadline_and_say_so() -> None:
     assert world.settle().status.phase == "Ready"
 
 
+def test_checks_that_wait_are_told_once_though_they_count_on() -> None:
+    world = served()
+    world.metrics["2"] = "Waiting"
+    world.edit(rollout=CANARY, models=[model(version="2")]).after(600)
+    asked, writes = len(world.asked), 0
+    for _ in range(600):
+        before = world.status
+        world.step()
+        writes += world.status != before
+        world.later(1)
+    assert len(world.asked) > asked + 30
+    assert writes == 0
+    world.metrics["2"] = "Passed"
+    assert world.settle().status.phase == "Ready"
+
+
+def test_what_is_waited_for_is_told_when_it_is_something_else() -> None:
+    world = served(models=[model(version="2", traffic=50), model("challenger", "3", traffic=50)])
+    world.metrics |= {"4": "Waiting", "5": "Waiting"}
+    models = [model(version="4", traffic=50), model("challenger", "5", traffic=50)]
+    world.edit(rollout=CANARY, models=models).after(600)
+    assert "of champion" in world.message
+    world.metrics["4"] = "Passed"
+    world.after(30)
+    assert "of challenger" in world.message
+    assert world.status.rollout is not None
+    assert {(each.served.split("-")[0], each.outcome) for each in world.status.rollout.checks} >= {
+        ("champion", "Passed"),
+        ("challenger", "Waiting"),
+    }
+    promoted = world.message
+    world.edit(tags={"team": "wine"}).after(60)
+    condition = world.status.condition("Ready")
+    assert condition is not None
+    assert (condition.observed_generation, world.message.split(":")[0]) == (world.generation, promoted.split(":")[0])
+
+
 @PLATFORMS
 def test_a_canary_whose_check_fails_goes_back_keeps_the_log_and_removes_it(platform: type[Apart]) -> None:
     world = served(platform)
@@ -392,6 +430,86 @@ def test_a_person_promotes_where_promotion_is_manual() -> None:
     assert world.status.phase == "AwaitingPromotion"
     assert "set spec.promote to 2" in world.message
     world.edit(promote=2).settle()
+    assert (world.status.phase, world.status.last_good_revision) == ("Ready", 2)
+
+
+@PLATFORMS
+@pytest.mark.parametrize("check", ["Bounds", "Answers"])
+def test_a_canary_that_goes_bad_while_a_person_thinks_goes_back(platform: type[Apart], check: str) -> None:
+    world = served(platform, rollout={**CANARY, "promotion": "Manual"})
+    world.edit(models=[model(version="2")]).settle(until="AwaitingPromotion")
+    world.after(600)
+    assert world.status.phase == "AwaitingPromotion"
+    (world.metrics if check == "Bounds" else world.answering)["2"] = "Failed"
+    world.after(2 * world.limits.recheck_served).settle()
+    assert (world.status.phase, world.reason) == ("RolledBack", f"{check}CheckFailed")
+
+
+def test_while_a_person_thinks_checks_are_asked_as_seldom_as_what_serves_is_looked_at() -> None:
+    world = served(rollout={**CANARY, "promotion": "Manual"})
+    world.edit(models=[model(version="2")]).settle(until="AwaitingPromotion")
+    asked, looks, writes = len(world.asked), 0, 0
+    for second in range(600):
+        if second == 100:
+            world.answering["2"] = world.metrics["2"] = "Waiting"  # a passing failure, and a restart: nothing is known
+        if second == 300:
+            world.answering.clear()
+            world.metrics.clear()
+        before = world.status
+        looks += isinstance(world.step().action, Reach)
+        writes += world.status != before
+        assert (world.status.phase, world.reason) == ("AwaitingPromotion", "AwaitingPromotion")
+        world.later(1)
+    assert 9 <= len(world.asked) - asked <= 11
+    assert 9 <= looks <= 11
+    assert writes == 2  # from Passed to Waiting, and back
+
+
+def test_what_has_no_share_is_not_asked_again_while_a_person_thinks() -> None:
+    """It may have been scaled to zero since."""
+    world = served(rollout={"strategy": "Canary", "promotion": "Manual", "checks": SMOKE, "steps": []})
+    world.edit(models=[model(version="2")]).settle(until="AwaitingPromotion")
+    asked = len(world.asked)
+    world.after(600)
+    assert len(world.asked) == asked
+
+
+def test_what_is_measured_while_a_person_thinks_is_of_the_last_day() -> None:
+    world = served(rollout={**CANARY, "promotion": "Manual"})
+    world.edit(models=[model(version="2")]).settle(until="AwaitingPromotion")
+    assert world.status.rollout is not None
+    assert world.status.rollout.held_since is not None
+    held = parse(world.status.rollout.held_since)
+    world.after(600)
+    assert world.asked[-1][1].since == held
+    world.later(3 * 86_400).after(120)
+    at, asked = world.asked[-1]
+    assert asked.since == at - timedelta(days=1)
+
+
+def test_what_is_checked_anew_is_not_promoted_before_it_holds() -> None:
+    world = served(rollout={**CANARY, "promotion": "Manual"})
+    world.edit(models=[model(version="2")]).settle(until="AwaitingPromotion")
+    world.metrics["2"] = "Waiting"
+    world.after(120)
+    world.edit(rollout=CANARY).after(600)
+    assert (world.status.phase, world.reason) == ("RollingOut", "Checking")
+    world.metrics["2"] = "Passed"
+    assert world.settle().status.phase == "Ready"
+
+
+@pytest.mark.parametrize("change", [{"promote": 2}, {"rollout": CANARY}])
+@pytest.mark.parametrize("seconds", [0, 30, 100])
+def test_nobody_reads_of_a_spec_that_promotes_that_promotion_is_awaited(change: dict[str, Any], seconds: int) -> None:
+    world = served(rollout={**CANARY, "promotion": "Manual"})
+    world.edit(models=[model(version="2")]).settle(until="AwaitingPromotion")
+    world.later(seconds)
+    world.target = Target("azureml", TARGET.host, "app-id", "secret", "")  # something else is written meanwhile
+    world.edit(**change)
+    for _ in range(200):
+        world.step("never arrived" if world.status.phase == "AwaitingPromotion" else "answered")
+        assert world.status.observed_generation != world.generation or world.status.phase != "AwaitingPromotion"
+        world.later(1)
     assert (world.status.phase, world.status.last_good_revision) == ("Ready", 2)
 
 

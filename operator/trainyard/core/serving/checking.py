@@ -1,5 +1,6 @@
 """Checks of a rollout: which are asked for at its moments, and what their results lead to. Used by `rolling`; pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -10,9 +11,11 @@ from trainyard.core.serving.actions import AskChecks, ServingDecision
 from trainyard.core.serving.asking import ask
 from trainyard.core.serving.plan import EndpointPlan
 from trainyard.core.serving.planning import new_models
+from trainyard.core.serving.promoting import seconds_between_checks
 from trainyard.core.serving.seen import Checked
 from trainyard.core.serving.snapshot import DeploymentKnown
 from trainyard.core.times import parse
+from trainyard.core.waiting import same_words
 
 ANSWERS_ALONE = Checks()
 # The reason of a rollout that goes back, by the check that failed.
@@ -65,14 +68,28 @@ def checked_models(status: ModelDeploymentStatus) -> tuple[Serving, ...]:
 
 
 def found(known: DeploymentKnown, plan: EndpointPlan, checks: Checks, since: datetime) -> Checked | ServingDecision:
-    """What the checks of this moment have found, or the decision to ask for them (again, where some still wait)."""
+    """What the checks of this moment have found, or the decision to ask for them (again, where that may
+    have changed).
+    """
     status, seen = known.deployment.status, known.observed.checked
     at = moment(status)
     if seen is not None and seen.moment == at:
-        waits = any(each.outcome == "Waiting" for each in seen.results)
-        if not waits or known.now < seen.at + timedelta(seconds=known.limits.poll):
+        every = seconds_between_checks(known, waits=any(each.outcome == "Waiting" for each in seen.results))
+        if every is None or known.now < seen.at + timedelta(seconds=every):
             return seen
     return ask(known, AskChecks(at, plan, checked_models(status), checks, since))
+
+
+def told_already(results: Sequence[CheckResult], told: Sequence[CheckResult]) -> bool:
+    """Whether status says so already, but for numbers that come anew each time: a wait counts what it has."""
+    return len(results) == len(told) and all(_alike(*pair) for pair in zip(results, told, strict=True))
+
+
+def _alike(result: CheckResult, told: CheckResult) -> bool:
+    if (result.check, result.served, result.outcome) != (told.check, told.served, told.outcome):
+        return False
+    # The words on a metric are read again (controllers/serving_checks), and its numbers change with spec alone.
+    return result.message == told.message or (result.check != "RunMetric" and same_words(told.message, result.message))
 
 
 def failed_check(results: tuple[CheckResult, ...]) -> Wrong | None:

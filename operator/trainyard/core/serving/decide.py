@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from trainyard.api.deployment_status import DeploymentPhase, EndpointStatus, Revision, RolloutStatus
 from trainyard.core.actions import AddFinalizer
-from trainyard.core.serving import drifting, ending, returning, rolling
+from trainyard.core.serving import drifting, ending, promoting, returning, rolling
 from trainyard.core.serving.actions import Note, ServingDecision
 from trainyard.core.serving.asking import look_only, wait_for
 from trainyard.core.serving.checking import Wrong
@@ -137,6 +137,7 @@ RULES: tuple[Rule, ...] = (
     ending.deleting,  # before everything else: a deleted deployment starts nothing
     ending.expiring,  # and one whose time is up as little
     unreadable,  # no rule below can work without a spec
+    promoting.given,  # a person's word is heard before anything is looked at
     held,  # what is newly wanted waits for what it needs; what is under way does not
     ending.moved,  # an endpoint of another host or maker is not changed
     pin,  # where it will be is written before it is made

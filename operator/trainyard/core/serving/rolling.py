@@ -7,8 +7,7 @@ this process. What goes wrong leads to `returning`.
 from datetime import timedelta
 from typing import Any
 
-from trainyard.api.deployment_rollout import Rollout
-from trainyard.api.deployment_status import DeploymentPhase, RolloutStatus
+from trainyard.api.deployment_status import CheckResult, DeploymentPhase, RolloutStatus
 from trainyard.api.model_deployment import ModelDeploymentStatus
 from trainyard.core.serving.actions import Note, Reach, ServingDecision
 from trainyard.core.serving.asking import (
@@ -31,18 +30,30 @@ from trainyard.core.serving.checking import (
     overdue,
     ready_within,
     step_now,
+    told_already,
 )
 from trainyard.core.serving.conditions import enter
 from trainyard.core.serving.plan import EndpointPlan
 from trainyard.core.serving.planning import wanted_plan
 from trainyard.core.serving.plans import ALL, plan_digest
+from trainyard.core.serving.promoting import (
+    await_person,
+    awaited,
+    forced,
+    last_word,
+    measured_since,
+    wanted_rollout,
+)
 from trainyard.core.serving.returning import go_back
 from trainyard.core.serving.revisions import ended
 from trainyard.core.serving.seen import Checked, Reached
 from trainyard.core.serving.snapshot import DeploymentKnown
 from trainyard.core.times import parse, stamp
+from trainyard.core.waiting import same_words
 
 FORWARD = frozenset({"Preparing", "Stepping", "Promoting"})
+# As status.rollout.checks allows.
+MOST_RESULTS = 32
 
 
 def go_forward(known: DeploymentKnown) -> ServingDecision | None:
@@ -95,12 +106,6 @@ def clean_up(known: DeploymentKnown) -> ServingDecision | None:
     return _served(known, plan)
 
 
-def forced(known: DeploymentKnown) -> bool:
-    """Whether a person wants the newest revision promoted as soon as it is ready."""
-    spec, target = known.deployment.spec, known.deployment.status.target
-    return spec is not None and spec.promote is not None and target is not None and spec.promote >= target.number
-
-
 def _preparing(known: DeploymentKnown, rollout: RolloutStatus, plan: EndpointPlan, reached: Reached) -> ServingDecision:
     """What is new is made, and gets nothing until it is ready and its checks hold; a first revision has its shares."""
     status = known.deployment.status
@@ -115,7 +120,7 @@ def _preparing(known: DeploymentKnown, rollout: RolloutStatus, plan: EndpointPla
         return results
     if first:
         return _served(known, plan)
-    return _onwards(known, rollout, reached)
+    return _onwards(known, rollout)
 
 
 def _stepping(known: DeploymentKnown, rollout: RolloutStatus, plan: EndpointPlan, reached: Reached) -> ServingDecision:
@@ -126,14 +131,14 @@ def _stepping(known: DeploymentKnown, rollout: RolloutStatus, plan: EndpointPlan
         return _wait(known, rollout, reached)
     if rollout.held_since is None:
         return ServingDecision(_with(known.deployment.status, held_since=stamp(known.now)))
-    step = step_now(rollout, _wanted(known))
+    step = step_now(rollout, wanted_rollout(known))
     until = parse(rollout.held_since) + timedelta(seconds=(step.hold_for_seconds or 0) if step is not None else 0)
     if known.now < until:
         return ServingDecision(
             _says(known, rollout, reached), wake_at=min(until, again(known, reached, known.limits.poll))
         )
     results = _checked(known, rollout, plan)
-    return results if isinstance(results, ServingDecision) else _onwards(known, rollout, reached)
+    return results if isinstance(results, ServingDecision) else _onwards(known, rollout)
 
 
 def _promoting(known: DeploymentKnown, rollout: RolloutStatus, plan: EndpointPlan, reached: Reached) -> ServingDecision:
@@ -161,9 +166,9 @@ def _promoting(known: DeploymentKnown, rollout: RolloutStatus, plan: EndpointPla
     return ServingDecision(after, notes=(Note("Normal", "Promoted", f"revision {target.number} answers all requests"),))
 
 
-def _onwards(known: DeploymentKnown, rollout: RolloutStatus, reached: Reached) -> ServingDecision:
+def _onwards(known: DeploymentKnown, rollout: RolloutStatus) -> ServingDecision:
     """The next step, or the last word before promotion: of a person, where a person has it."""
-    steps, number = _wanted(known).steps, _number(known.deployment.status)
+    steps, number = wanted_rollout(known).steps, _number(known.deployment.status)
     if forced(known):
         return _promote(known, rollout)
     if rollout.step < len(steps):
@@ -176,14 +181,7 @@ def _onwards(known: DeploymentKnown, rollout: RolloutStatus, reached: Reached) -
             enter(known, "RollingOut", "Stepping", message, rollout=after),
             notes=(Note("Normal", "RolloutStep", message),),
         )
-    if _wanted(known).promotion == "Manual":
-        message = (
-            f"revision {number} answers {rollout.traffic}% and its checks hold; set spec.promote to {number} to give "
-            "it all requests"
-        )
-        wake = again(known, reached, _every(known, rollout))
-        return ServingDecision(enter(known, "AwaitingPromotion", "AwaitingPromotion", message), wake_at=wake)
-    return _promote(known, rollout)
+    return await_person(known, rollout) if last_word(known, rollout) else _promote(known, rollout)
 
 
 def _promote(known: DeploymentKnown, rollout: RolloutStatus) -> ServingDecision:
@@ -221,27 +219,41 @@ def _checked(known: DeploymentKnown, rollout: RolloutStatus, plan: EndpointPlan)
     """The checks of this moment, if all of them hold; else what follows: ask, wait, or go back."""
     if forced(known) and rollout.stage != "Promoting" and known.deployment.status.last_good is not None:
         return Checked("", (), known.now)
-    assert rollout.held_since is not None  # noqa: S101  (the callers wrote it)
-    checks = checks_now(rollout, _wanted(known), forced=forced(known))
-    seen = found(known, plan, checks, parse(rollout.held_since))
+    checks = checks_now(rollout, wanted_rollout(known), forced=forced(known))
+    seen = found(known, plan, checks, measured_since(known, rollout))
     if isinstance(seen, ServingDecision):
         return seen
     bad = failed_check(seen.results)
-    late = overdue(known, rollout, seen.results)
+    late = overdue(known, rollout, seen.results) if not awaited(known) else None  # they have held once
     if bad is None and late is not None:
         message = f"check {late.check} of {late.served} came to no end: {late.message}"
         bad = Wrong("ChecksUnanswered", message, late.served)
     status = known.deployment.status
     if bad is not None:
         return go_back(known, bad, seen.results)
-    if [*seen.results] != rollout.checks:
-        return ServingDecision(_with(status, checks=[*seen.results][:32]))
+    if not told_already(seen.results[:MOST_RESULTS], rollout.checks):
+        return ServingDecision(_with(status, checks=[*seen.results[:MOST_RESULTS]]))
     waiting = next((each for each in seen.results if each.outcome == "Waiting"), None)
     if waiting is None:
         return seen
-    message = f"waiting for check {waiting.check} of {waiting.served}: {waiting.message}"
-    wake = seen.at + timedelta(seconds=known.limits.poll)
-    return ServingDecision(enter(known, _phase(status), "Checking", message), wake_at=wake)
+    if awaited(known) and last_word(known, rollout):
+        return await_person(known, rollout)
+    return ServingDecision(_waits(known, waiting), wake_at=seen.at + timedelta(seconds=known.limits.poll))
+
+
+def _waits(known: DeploymentKnown, check: CheckResult) -> ModelDeploymentStatus:
+    """Says which check is waited for; as it is, where it says so already but for what that has counted since."""
+    status = known.deployment.status
+    phase, told, about = _phase(status), status.condition("Ready"), f"waiting for check {check.check} of {check.served}"
+    message = f"{about}: {check.message}"
+    if (
+        (status.phase == phase and told is not None and told.reason == "Checking")
+        and told.observed_generation == known.deployment.generation
+        and told.message.startswith(f"{about}: ")
+        and same_words(told.message, message)
+    ):
+        return status
+    return enter(known, phase, "Checking", message)
 
 
 def _wrong(known: DeploymentKnown, rollout: RolloutStatus, reached: Reached) -> Wrong | None:
@@ -322,7 +334,7 @@ def _all_ready(status: ModelDeploymentStatus, reached: Reached) -> bool:
 
 def _every(known: DeploymentKnown, rollout: RolloutStatus) -> float:
     """Seconds between looks: fewer while something moves than while a person is waited for."""
-    waits = known.deployment.status.phase == "AwaitingPromotion" and rollout.held_since is not None
+    waits = awaited(known) and rollout.held_since is not None
     return known.limits.recheck_served if waits else known.limits.poll
 
 
@@ -332,11 +344,6 @@ def _phase(status: ModelDeploymentStatus) -> DeploymentPhase:
 
 def _number(status: ModelDeploymentStatus) -> int:
     return status.target.number if status.target is not None else 0
-
-
-def _wanted(known: DeploymentKnown) -> Rollout:
-    spec = known.deployment.spec
-    return (spec.rollout if spec is not None else None) or Rollout()
 
 
 def _with(status: ModelDeploymentStatus, **changes: Any) -> ModelDeploymentStatus:
