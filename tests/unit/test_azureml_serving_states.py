@@ -131,3 +131,12 @@ def test_a_group_is_looked_up_by_its_name() -> None:
     assert found.command is not None
     lookup = "\"$(az ad group show --group 'analysts of wine' --query id -o tsv)\""
     assert f"--assignee-object-id {lookup} --assignee-principal-type Group" in found.command
+
+
+def test_a_command_that_has_no_room_in_the_status_leaves_the_lookup_to_its_reader() -> None:
+    told = permission_status(permission(group="'" * 255, level="CAN_QUERY"), f"{WS}/onlineEndpoints/wine")
+    assert told.command is not None
+    assert "--assignee-object-id OBJECT_ID_OF_THE_GROUP --role" in told.command
+    assert told.command.endswith(f"--scope {WS}/onlineEndpoints/wine")
+    user = permission_status(permission(user="o'neil" * 40, level="CAN_VIEW"), f"{WS}/{'x' * 900}")
+    assert len(user.command or "") <= 1024

@@ -299,3 +299,33 @@ def test_an_endpoint_reads_as_whoever_made_it(monkeypatch: pytest.MonkeyPatch) -
     assert endpoints(Client({})).preflight(request(serving())) == ()
     assert {each.holder for each in asked} == {"app-id"}
     assert needs.EXECUTE in {each.right for each in asked}
+
+
+def malformed(**changes: Any) -> dict[str, Any]:
+    return {**shown(desired(serving())), **changes}
+
+
+MALFORMED = [
+    malformed(tags="none"),
+    malformed(state="READY"),
+    malformed(config=[]) | {"config": ["x"]},
+    malformed(config={"served_entities": ["x"]}),
+    malformed(config={"traffic_config": {"routes": [{"served_entity_name": OLD, "traffic_percentage": None}]}}),
+    ["no", "object"],
+]
+
+
+@pytest.mark.parametrize("look", MALFORMED)
+def test_an_answer_of_another_shape_is_waited_with(look: Any) -> None:
+    with pytest.raises(Unreachable) as raised:
+        endpoints(Client({("GET", ONE): [look]})).reach(request(serving()), change=True)
+    assert raised.value.reason == "PlatformAnswerMalformed"
+
+
+@pytest.mark.parametrize("look", [malformed(tags="none"), ["no", "object"]])
+def test_an_endpoint_of_another_shape_does_not_escape_its_deletion(look: Any) -> None:
+    made = endpoints(Client({("GET", ONE): [look]}))
+    for ask in (made.delete, made.exists):
+        with pytest.raises(Unreachable) as raised:
+            ask("team-a-wine", UID)
+        assert raised.value.reason == "PlatformAnswerMalformed"

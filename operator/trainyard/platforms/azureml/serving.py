@@ -43,6 +43,7 @@ from trainyard.platforms.azureml.serving_steps import (
     state_of,
 )
 from trainyard.platforms.base import Need
+from trainyard.platforms.readable import readable
 from trainyard.platforms.redaction import clean
 from trainyard.platforms.serving import SCORE_SECONDS, EndpointRequest
 from trainyard.platforms.serving_names import refuse_adoption
@@ -53,6 +54,9 @@ VERSION = "2024-04-01"
 SEND_WITHIN = 25.0
 SCORE_MARGIN = 5.0
 LOG_LINES = 200
+# Looks that may fail for want of the reason why something failed; then it is told without.
+WHY_TRIES = 3
+MOST_IN_VAIN = 256
 # "Specified deployment [X] failed during initial provisioning and is in an unrecoverable state. Delete and re-create."
 _UNRECOVERABLE = re.compile(r"unrecoverable state", re.IGNORECASE)
 CONTAINERS = ("StorageInitializer", "InferenceServer")
@@ -75,11 +79,15 @@ class AzureMLEndpoints:
         self._location: str | None = None
         # What was told to have failed, by endpoint: under which plan, and which. Lost in a restart, told once more.
         self._told: dict[str, tuple[str, Memory]] = {}
+        # How often an operation was asked in vain why it failed, by its URL.
+        self._in_vain: dict[str, int] = {}
 
+    @readable
     def resolve(self, model: str, *, version: str | None = None, alias: str | None = None) -> ResolvedModel:
         """See `platforms.serving.Endpoints`. An alias is the tag `alias` of a version (`mlflow_runs`)."""
         return self._models.resolve(model, version, alias)
 
+    @readable
     def preflight(self, request: EndpointRequest) -> tuple[Finding, ...]:
         """See `platforms.serving.Endpoints`."""
         rights = Rights(self._client)
@@ -95,6 +103,7 @@ class AzureMLEndpoints:
         }
         return preflight.looked_at(request.needs, checks)
 
+    @readable
     def reach(self, request: EndpointRequest, *, change: bool) -> Reached:
         """See `platforms.serving.Endpoints`."""
         until = self._client.clock() + SEND_WITHIN
@@ -119,6 +128,7 @@ class AzureMLEndpoints:
                 self._send(plan.endpoint, step, until)
         return Reached(digest, self._remote(request, seen), lacks, step.said if step is not None else None, at)
 
+    @readable
     def score(self, endpoint: str, served: str | None, rows: list[Mapping[str, Any]], *, seconds: float) -> Scored:
         """See `platforms.serving.Endpoints`. Whatever has to be asked before counts as well."""
         until = self._client.clock() + SCORE_SECONDS - SCORE_MARGIN
@@ -130,6 +140,7 @@ class AzureMLEndpoints:
         left = max(until - self._client.clock(), SHORTEST)
         return self._scoring.ask(endpoint, uri, served, rows, key, seconds=min(seconds, left))
 
+    @readable
     def measured(self, endpoint: str, served: str, since: datetime, percentile: int) -> Measured:
         """See `platforms.serving.Endpoints`. Raises Denied without the right to read metrics (Monitoring Reader)."""
         counted, timed = serving_metrics.queries(served, since, datetime.now(UTC), percentile)
@@ -137,11 +148,13 @@ class AzureMLEndpoints:
         answers = [self._client.do("GET", path, serving_metrics.VERSION, query=query) for query in (counted, timed)]
         return serving_metrics.measured_of(*answers)
 
+    @readable
     def logs(self, endpoint: str, served: str) -> str:
         """See `platforms.serving.Endpoints`. What brought its files comes first, what its server printed last."""
         texts = (self._log(endpoint, served, container) for container in CONTAINERS)
         return "\n".join(text for text in texts if text)[-LOG_CHARACTERS:]
 
+    @readable
     def delete(self, endpoint: str, uid: str) -> bool:
         """See `platforms.serving.Endpoints`. Its deployments go with it; what still serves as it did before it was
         taken over is given back, one change at a call.
@@ -159,6 +172,7 @@ class AzureMLEndpoints:
                 return step.path != ""
         return True
 
+    @readable
     def exists(self, endpoint: str, uid: str | None) -> bool:
         """See `platforms.serving.Endpoints`."""
         there = self._endpoint(endpoint)
@@ -230,14 +244,29 @@ class AzureMLEndpoints:
         return found
 
     def _why(self, resource: Mapping[str, Any]) -> str:
-        """Why the last operation on it failed, as far as this identity is told."""
+        """Why the last operation on it failed, as far as this identity is told.
+
+        Raises Unreachable where that is not to be had now, but not again and again: what failed costs until it is seen.
+        """
         url = operation_of(resource)
         if not url:
             return ""
         try:
-            return clean(reason_of(self._client.operation(url)))
+            found = clean(reason_of(self._client.operation(url)))
         except (Denied, Missing, Refused):
+            found = ""
+        except Unreachable:
+            with self._lock:
+                tries = self._in_vain.pop(url, 0) + 1
+                self._in_vain[url] = tries
+                while len(self._in_vain) > MOST_IN_VAIN:
+                    del self._in_vain[next(iter(self._in_vain))]
+            if tries < WHY_TRIES:
+                raise
             return ""
+        with self._lock:
+            self._in_vain.pop(url, None)
+        return found
 
     def _remote(self, request: EndpointRequest, seen: Seen) -> RemoteEndpoint | None:
         plan, client = request.plan, self._client

@@ -37,6 +37,8 @@ STATES: Mapping[str, ServedState] = {
 _MODEL = re.compile(r"(?:/models/|^azureml:)([^/:]+)(?:/versions/|:)([^/]+)$")
 MAX_STATE = 64
 MAX_REASON = 400
+# As status.permissions allows.
+MAX_COMMAND, MAX_WHO = 1024, 300
 # Roles that permit it, at the scope of the endpoint ("Manage access to an Azure Machine Learning workspace").
 _ROLES = {"CAN_VIEW": "Reader", "CAN_QUERY": remedies.DATA_SCIENTIST, "CAN_MANAGE": remedies.DATA_SCIENTIST}
 
@@ -91,9 +93,12 @@ def permission_status(permission: EndpointPermission, scope: str) -> PermissionS
     else:
         kind, name = "servicePrincipal", permission.service_principal or ""
         whom = f"--assignee {shlex.quote(name)}"
-    role = shlex.quote(_ROLES[permission.level])
-    command = f"az role assignment create {whom} --role {role} --scope {shlex.quote(scope)}"
-    return PermissionStatus(who=f"{kind}:{name}", level=permission.level, granted=False, command=command)
+    rest = f"--role {shlex.quote(_ROLES[permission.level])} --scope {shlex.quote(scope)}"
+    command = f"az role assignment create {whom} {rest}"
+    if len(command) > MAX_COMMAND:
+        command = f"az role assignment create --assignee-object-id OBJECT_ID_OF_THE_{kind.upper()} {rest}"
+    who = f"{kind}:{name}"[:MAX_WHO]
+    return PermissionStatus(who=who, level=permission.level, granted=False, command=command[:MAX_COMMAND])
 
 
 def operation_of(resource: Mapping[str, Any]) -> str:

@@ -44,6 +44,7 @@ from trainyard.platforms.databricks.serving_steps import (
 )
 from trainyard.platforms.databricks.serving_translate import TAG_UID
 from trainyard.platforms.limits import PlatformBusy
+from trainyard.platforms.readable import readable
 from trainyard.platforms.redaction import clean
 from trainyard.platforms.serving import EndpointRequest
 from trainyard.platforms.serving_names import refuse_adoption
@@ -72,15 +73,18 @@ class DatabricksEndpoints:
         # The configuration that this process last sent, by endpoint.
         self._sent: dict[str, Mapping[str, Any]] = {}
 
+    @readable
     def resolve(self, model: str, *, version: str | None = None, alias: str | None = None) -> ResolvedModel:
         """The version of a registered model, by its number or its alias."""
         return serving_models.resolve(self._client, self._principal, model, version=version, alias=alias)
 
+    @readable
     def preflight(self, request: EndpointRequest) -> tuple[Finding, ...]:
         """What each need of the request meets; an endpoint reads models and secrets as whoever made it."""
         wanted = [replace(need, holder=need.holder or self._principal) for need in request.needs]
         return preflight.findings(self._client, self._principal, wanted)
 
+    @readable
     def reach(self, request: EndpointRequest, *, change: bool) -> Reached:
         """Looks at the endpoint and, with `change`, sends the one next request."""
         at, plan = datetime.now(UTC), request.plan
@@ -103,6 +107,7 @@ class DatabricksEndpoints:
             plan_digest(plan), endpoint, differences(seen, desired), step.says if step is not None else None, at
         )
 
+    @readable
     def score(self, endpoint: str, served: str | None, rows: list[Mapping[str, Any]], *, seconds: float) -> Scored:
         """Scores rows at the endpoint, or at one of its served models whatever its share."""
         at = f"/served-models/{quote(served, safe='')}" if served is not None else ""
@@ -113,11 +118,13 @@ class DatabricksEndpoints:
         text = clean(_text(answer.content[: 4 * SHOWN]))[:SHOWN]
         return Scored(answer.status_code, elapsed, _predictions(answer) if answer.status_code == 200 else None, text)
 
+    @readable
     def measured(self, endpoint: str, served: str, since: datetime, percentile: int) -> Measured:
         """What the minutes that were looked at since then tell of one served model; now is looked at as well."""
         self._measure(endpoint)
         return self._windows.measured(endpoint, served, since.timestamp(), percentile)
 
+    @readable
     def logs(self, endpoint: str, served: str) -> str:
         """The last part of what its server printed, behind that of the building of its image."""
         path = f"{ENDPOINTS}/{quote(endpoint, safe='')}/served-models/{quote(served, safe='')}"
@@ -127,6 +134,7 @@ class DatabricksEndpoints:
         parts = "... the building of its image:\n", build[-BUILD_CHARACTERS:], "\n... its server:\n"
         return "".join(parts) + server[-(LOG_CHARACTERS - sum(map(len, parts))) :]
 
+    @readable
     def delete(self, endpoint: str, uid: str) -> bool:
         """Asks for the deletion of the endpoint, if it is ours; one that was only taken over is given back."""
         seen = self._endpoint(endpoint)
@@ -142,6 +150,7 @@ class DatabricksEndpoints:
         self._forget(endpoint)
         return True
 
+    @readable
     def exists(self, endpoint: str, uid: str | None) -> bool:
         """Whether the endpoint is there and ours; with None, whether it is there at all."""
         seen = self._endpoint(endpoint)
