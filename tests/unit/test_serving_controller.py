@@ -11,7 +11,7 @@ from tests.unit.serving_stage import MODEL, ServingScene, served
 from trainyard.controllers.kube import DEPLOYMENT
 from trainyard.controllers.store import Key, has_endpoint
 from trainyard.core.errors import Denied, Unreachable
-from trainyard.core.serving.seen import Scored
+from trainyard.core.serving.seen import Measured, Scored
 from trainyard.core.serving.snapshot import ENDPOINT_FINALIZER
 from trainyard.platforms.limits import PlatformBusy
 
@@ -247,6 +247,43 @@ async def test_a_new_revision_takes_the_place_of_one_whose_compute_class_is_gone
     await scene.until(key, "Ready")
     scene.put_workspace(computeClasses={"other": {"serverless": {"environmentVersion": "5"}}})
     scene.edit(key, models=[served("2", compute={"class": "other"})])
+    await scene.until(key, "Ready")
+    assert scene.platform.shares(ENDPOINT) == {"2": 100}
+
+
+BOUNDED = {
+    "strategy": "Canary",
+    "readyWithinSeconds": 600,
+    "steps": [{"traffic": 10, "checks": {"bounds": {"maxErrorPercent": 1, "minRequests": 50}}}],
+}
+
+
+async def test_a_platform_that_does_not_tell_of_errors_holds_a_rollout_no_longer_than_it_may_take(
+    scene: ServingScene,
+) -> None:
+    key = scene.put("1", rollout=BOUNDED)
+    await scene.until(key, "Ready")
+    scene.platform.measures = Measured(5, None)
+    await tenth(scene, key)
+    await scene.rest(key, 3000)
+    assert (scene.status(key)["phase"], scene.reason(key)) == ("RollingOut", "Checking")
+    scene.platform.measures = Measured(500, None)
+    await scene.rest(key, 590)
+    assert (scene.status(key)["phase"], scene.reason(key)) == ("RollingOut", "Checking")
+    status = await scene.until(key, "RolledBack", 60)
+    assert status["failure"]["reason"] == "ChecksUnanswered"
+    assert "does not tell of errors" in status["failure"]["message"]
+
+
+async def test_what_was_not_told_for_a_while_is_forgiven_when_it_is_told(scene: ServingScene) -> None:
+    key = scene.put("1", rollout=BOUNDED)
+    await scene.until(key, "Ready")
+    await tenth(scene, key)
+    for measures in (Measured(500, None), Measured(5, None), Measured(500, None)):
+        scene.platform.measures = measures
+        await scene.rest(key, 400)
+    assert (scene.status(key)["phase"], scene.reason(key)) == ("RollingOut", "Checking")
+    scene.platform.measures = Measured(500, 0)
     await scene.until(key, "Ready")
     assert scene.platform.shares(ENDPOINT) == {"2": 100}
 

@@ -44,10 +44,15 @@ class ServingChecks:
     ) -> Checked:
         """A result for each check and served model, Answers always among them. Raises the errors of `core.errors`."""
         asked = [self._one(deployment, session, endpoints, action, served) for served in action.served]
-        results = [result for each in await asyncio.gather(*asked) for result in each]
-        known = self._in_vain.get(deployment.uid, {})
-        self._in_vain[deployment.uid] = {key: since for key, since in known.items() if key[0] == action.moment}
-        return Checked(action.moment, tuple(results), self._now())
+        found = {each: judged for one in await asyncio.gather(*asked) for each, judged in one.items()}
+        uid, moment = deployment.uid, action.moment
+        results = [self._result(uid, moment, served, check, judged) for (check, served), judged in found.items()]
+        known = {key: since for key, since in self._in_vain.get(uid, {}).items() if key[0] == moment}
+        self._in_vain[uid] = known
+        untold = {
+            (check, served): known[moment, served, check] for (check, served), judged in found.items() if judged.untold
+        }
+        return Checked(moment, tuple(results), self._now(), untold)
 
     def forget(self, uid: str) -> None:
         """Drops what is remembered of a deployment."""
@@ -60,7 +65,8 @@ class ServingChecks:
         endpoints: Endpoints,
         action: AskChecks,
         served: Serving,
-    ) -> list[CheckResult]:
+    ) -> dict[tuple[str, str], Judged]:
+        """What each check found, by check and served model."""
         found: dict[str, Judged] = {}
         checks, endpoint = action.checks, action.plan.endpoint
         rows = checks.smoke.rows if checks.smoke is not None else []
@@ -86,13 +92,13 @@ class ServingChecks:
             found["Bounds"] = verdicts.bounds(checks.bounds, measured)
         if checks.run_metric is not None:
             found["RunMetric"] = self._metric(deployment, served, checks.run_metric)
-        return [self._result(deployment.uid, action.moment, served.served, name, each) for name, each in found.items()]
+        return {(check, served.served): judged for check, judged in found.items()}
 
     def _result(self, uid: str, moment: str, served: str, check: str, verdict: Judged) -> CheckResult:
         outcome = verdict.outcome
         key = (moment, served, check)
         known = self._in_vain.setdefault(uid, {})
-        if not verdict.passing:
+        if not verdict.passing and not verdict.untold:
             known.pop(key, None)
         elif self._now() - known.setdefault(key, self._now()) < PATIENCE:
             outcome = "Waiting"

@@ -31,11 +31,15 @@ class Silence:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What a check found. `passing` says that it may come and go: it is asked again before it counts as Failed."""
+    """What a check found. `passing` says that it may come and go: it is asked again before it counts as Failed.
+
+    `untold`: it waits for what the platform does not tell, and not for requests.
+    """
 
     outcome: Literal["Passed", "Failed", "Waiting"]
     message: str
     passing: bool = False
+    untold: bool = False
 
 
 def answers(scored: Scored | Silence) -> Judged:
@@ -82,7 +86,7 @@ def bounds(wanted: Bounds, measured: Measured) -> Judged:
     found = []
     if wanted.max_error_percent is not None:
         if measured.errors is None:
-            return Judged("Waiting", "the platform does not tell of errors yet")
+            return Judged("Waiting", "the platform does not tell of errors yet", untold=True)
         percent = 100.0 * measured.errors / measured.requests
         told = f"{percent:.2f}% of {measured.requests} requests failed, at most {wanted.max_error_percent:g}% may"
         if percent > wanted.max_error_percent:
@@ -90,7 +94,7 @@ def bounds(wanted: Bounds, measured: Measured) -> Judged:
         found.append(told)
     if wanted.max_latency_milliseconds is not None:
         if measured.latency_milliseconds is None:
-            return Judged("Waiting", "the platform does not tell of latency yet")
+            return Judged("Waiting", "the platform does not tell of latency yet", untold=True)
         percentile = wanted.percentile or DEFAULT_PERCENTILE
         told = (
             f"latency at percentile {percentile} is {measured.latency_milliseconds:.0f} ms, at most "

@@ -26,7 +26,7 @@ _REASONS = {
     "RunMetric": "RunMetricCheckFailed",
     "": "CheckFailed",  # one that this version has never heard of
 }
-# Waits for requests, which nobody may send: it has no deadline.
+# Waits for requests, which nobody may send: while it does it has no deadline.
 PATIENT = "Bounds"
 
 
@@ -101,16 +101,26 @@ def failed_check(results: tuple[CheckResult, ...]) -> Wrong | None:
     return Wrong(_REASONS.get(bad.check, _REASONS[""]), message, bad.served)
 
 
-def overdue(known: DeploymentKnown, rollout: RolloutStatus, results: tuple[CheckResult, ...]) -> CheckResult | None:
+def overdue(known: DeploymentKnown, rollout: RolloutStatus, seen: Checked) -> CheckResult | None:
     """The check that has waited for longer than what is new may take to be ready, if it is one with a deadline."""
-    waits = next((each for each in results if each.outcome == "Waiting" and each.check != PATIENT), None)
-    if waits is None or rollout.held_since is None:
-        return None
+    for each in seen.results:
+        if each.outcome == "Waiting" and _late(known, rollout, each, seen.untold.get((each.check, each.served))):
+            return each
+    return None
+
+
+def _late(known: DeploymentKnown, rollout: RolloutStatus, waits: CheckResult, untold: datetime | None) -> bool:
+    """Whether it should have come to an end. One that waits for requests has all the time, as nobody may send them."""
+    if untold is not None:
+        return known.now >= untold + timedelta(seconds=ready_within(known))
+    if waits.check == PATIENT or rollout.held_since is None:
+        return False
     wanted = known.deployment.spec.rollout if known.deployment.spec is not None else None
     step = step_now(rollout, wanted) if wanted is not None else None
     held = (step.hold_for_seconds or 0) if step is not None else 0
-    late = parse(rollout.held_since) + timedelta(seconds=held + ready_within(known))
-    return waits if known.now >= late else None
+    # The time of one that nobody had to end, or could ask, begins anew with `since`.
+    begun = max(parse(rollout.held_since), parse(rollout.since))
+    return known.now >= begun + timedelta(seconds=held + ready_within(known))
 
 
 def ready_within(known: DeploymentKnown) -> float:

@@ -224,7 +224,7 @@ def _checked(known: DeploymentKnown, rollout: RolloutStatus, plan: EndpointPlan)
     if isinstance(seen, ServingDecision):
         return seen
     bad = failed_check(seen.results)
-    late = overdue(known, rollout, seen.results) if not awaited(known) else None  # they have held once
+    late = overdue(known, rollout, seen) if not awaited(known) else None  # they have held once
     if bad is None and late is not None:
         message = f"check {late.check} of {late.served} came to no end: {late.message}"
         bad = Wrong("ChecksUnanswered", message, late.served)

@@ -95,11 +95,16 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What the checks of one moment of a rollout found. `moment` is `core.serving.checking.moment`."""
+    """What the checks of one moment of a rollout found. `moment` is `core.serving.checking.moment`.
+
+    `untold` holds, by (check, served), since when a check waits for what the platform does not tell although it has
+    measured enough requests.
+    """
 
     moment: str
     results: tuple[CheckResult, ...]
     at: datetime
+    untold: Mapping[tuple[str, str], datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
