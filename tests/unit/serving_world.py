@@ -421,8 +421,11 @@ class World:
             return self.trouble("Unreachable", "PlatformUnreachable", action)
         if how == "crashed after":
             return self.restart()
-        self.failures = 0
-        self.observed = replace(self.observed, **learned, trouble=None)
+        before = self.observed.trouble
+        # That the endpoint can be looked at does not end the trouble of its checks.
+        kept = before if before is not None and isinstance(action, Reach) and before.action == "AskChecks" else None
+        self.failures = self.failures if kept is not None else 0
+        self.observed = replace(self.observed, **learned, trouble=kept)
         return None
 
     def trouble(self, kind: str, reason: str, action: ServingAction) -> None:

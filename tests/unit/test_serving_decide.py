@@ -465,6 +465,44 @@ def test_while_a_person_thinks_checks_are_asked_as_seldom_as_what_serves_is_look
     assert writes == 2  # from Passed to Waiting, and back
 
 
+def deny_checks(world: World) -> None:
+    """From now on nobody may ask what is new."""
+    does = world._ask
+    world._ask = lambda action, how: does(action, "denied" if isinstance(action, AskChecks) else how)  # type: ignore[method-assign]
+
+
+def test_a_right_that_goes_while_a_person_thinks_is_told_once_and_then_the_person_is_waited_for_again() -> None:
+    world = served(rollout={**CANARY, "promotion": "Manual"})
+    world.edit(models=[model(version="2")]).settle(until="AwaitingPromotion")
+    may = world._ask
+    deny_checks(world)
+    writes = 0
+    for _ in range(600):
+        before = world.status
+        world.step()
+        writes += world.status != before
+        world.later(1)
+    assert (world.status.phase, world.reason, writes) == ("Stalled", "PermissionDenied", 1)
+    world._ask = may  # type: ignore[method-assign]
+    world.answering["2"] = "Waiting"  # it has been idle
+    world.after(70)
+    world.answering.clear()
+    world.after(70)
+    assert (world.status.phase, world.reason) == ("AwaitingPromotion", "AwaitingPromotion")
+
+
+def test_a_passing_failure_just_when_nobody_is_waited_for_any_more_is_none() -> None:
+    world = served(rollout={**CANARY, "promotion": "Manual"})
+    world.edit(models=[model(version="2")]).settle(until="AwaitingPromotion")
+    world.after(3600)
+    world.answering["2"] = "Waiting"
+    world.after(70)
+    world.edit(rollout=CANARY).after(30)
+    assert (world.status.phase, world.reason) == ("RollingOut", "Checking")
+    world.answering.clear()
+    assert world.settle().status.phase == "Ready"
+
+
 def test_what_has_no_share_is_not_asked_again_while_a_person_thinks() -> None:
     """It may have been scaled to zero since."""
     world = served(rollout={"strategy": "Canary", "promotion": "Manual", "checks": SMOKE, "steps": []})

@@ -12,7 +12,7 @@ from trainyard.core.serving.actions import ServingDecision
 from trainyard.core.serving.conditions import enter
 from trainyard.core.serving.revisions import still_meant
 from trainyard.core.serving.snapshot import DeploymentKnown
-from trainyard.core.times import parse
+from trainyard.core.times import parse, stamp
 
 # What is measured while a person thinks: what has just gone bad counts for more than days that were good.
 MEASURED = timedelta(days=1)
@@ -54,7 +54,9 @@ def given(known: DeploymentKnown) -> ServingDecision | None:
             enter(known, "RollingOut", "Promoting", f"revision {target.number} is to answer all requests")
         )
     message = f"revision {target.number} goes on, as spec no longer waits for a person"
-    return ServingDecision(enter(known, "RollingOut", rollout.stage, message))
+    # What has no end while a person thinks has one from now on.
+    after = rollout.model_copy(update={"since": stamp(known.now)})
+    return ServingDecision(enter(known, "RollingOut", rollout.stage, message, rollout=after))
 
 
 def await_person(known: DeploymentKnown, rollout: RolloutStatus) -> ServingDecision:
@@ -82,11 +84,12 @@ def measured_since(known: DeploymentKnown, rollout: RolloutStatus) -> datetime:
 def seconds_between_checks(known: DeploymentKnown, *, waits: bool) -> float | None:
     """When checks of one moment are asked again; None: not any more.
 
-    Those that wait, until they do not; while a person thinks, all of what has a share. What has none may have been
-    scaled to zero since, which asking would undo.
+    Those that wait, until they do not; while a person thinks, all of what has a share, whether or not the phase says
+    so: it may tell of a trouble with these very checks. What has no share may have been scaled to zero since, which
+    asking would undo.
     """
     rollout = known.deployment.status.rollout
-    if not awaited(known):
-        return known.limits.poll if waits else None
-    shared = rollout is not None and rollout.traffic > 0
-    return known.limits.recheck_served if waits or shared else None
+    if waits:
+        return known.limits.recheck_served if awaited(known) else known.limits.poll
+    shared = rollout is not None and rollout.traffic > 0 and last_word(known, rollout)
+    return known.limits.recheck_served if shared else None
