@@ -192,6 +192,15 @@ def test_an_endpoint_that_still_serves_what_another_had_there_is_given_back() ->
     assert client.asked == [("GET", ONE), ("PATCH", f"{ONE}/tags")]
 
 
+def test_an_endpoint_is_not_given_back_while_an_update_may_still_bring_what_is_ours() -> None:
+    look = shown(desired(serving()), update="IN_PROGRESS", pending=desired(serving(NEW))["config"])
+    look["tags"] = [*look["tags"], {"key": "trainyard_adopted", "value": "true"}]
+    client = Client({("GET", ONE): [look]})
+    with pytest.raises(PlatformBusy, match="given back after that"):
+        endpoints(client).delete("team-a-wine", UID)
+    assert client.asked == [("GET", ONE)]
+
+
 def test_an_endpoint_of_another_namespace_is_not_taken_over() -> None:
     wanted = request(serving(), adopt=True)
     look = shown(desired(serving()))

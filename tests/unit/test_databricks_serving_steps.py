@@ -24,6 +24,7 @@ from trainyard.platforms.databricks.serving_steps import (
     removable,
 )
 from trainyard.platforms.databricks.serving_translate import translate
+from trainyard.platforms.limits import PlatformBusy
 from trainyard.platforms.serving import EndpointRequest
 
 PATH = "/api/2.0/serving-endpoints/team-a-wine"
@@ -207,6 +208,21 @@ def test_an_endpoint_taken_over_that_never_served_ours_is_left_to_what_it_served
     assert not removable(platform.look, UID)
     platform.send(letting_go(platform.look))
     assert platform.look["tags"] == [{"key": "owner", "value": "bob"}]
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_an_endpoint_taken_over_is_ours_to_delete_as_soon_as_it_serves_ours_alone(*, good: bool) -> None:
+    platform = Platform(shown({**desired(serving("theirs-9")), "tags": [{"key": "owner", "value": "bob"}]}))
+    for _ in range(2):
+        step = next_request(platform.seen(ALONE), ALONE)
+        assert step is not None
+        platform.send(step)
+    assert platform.look is not None
+    assert not removable(platform.look, UID)
+    with pytest.raises(PlatformBusy):
+        letting_go(platform.look)
+    platform.finish(good=good)
+    assert removable(platform.look, UID) == good
 
 
 def test_tags_come_and_go() -> None:

@@ -136,13 +136,17 @@ class DatabricksEndpoints:
 
     @readable
     def delete(self, endpoint: str, uid: str) -> bool:
-        """Asks for the deletion of the endpoint, if it is ours; one that was only taken over is given back."""
+        """Asks for the deletion of the endpoint, if it is ours; one that was only taken over is given back.
+
+        Raises PlatformBusy during an update of one that is to be given back.
+        """
         seen = self._endpoint(endpoint)
         if seen is None or tags_of(seen).get(TAG_UID) != uid:
             return False
-        step = letting_go(seen)
         if removable(seen, uid):
             step = Step("DELETE", f"{ENDPOINTS}/{quote(endpoint, safe='')}", None, "deletes the endpoint")
+        else:
+            step = letting_go(seen)
         try:
             self._client.do(step.method, step.path, body=step.body)
         except Missing:

@@ -7,11 +7,12 @@ update is in progress: "another update can not be made until the update complete
 service/serving.py, EndpointState).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from trainyard.core.errors import Refused
+from trainyard.core.serving.plans import digest_of
 from trainyard.platforms.databricks import serving_permissions as permissions
 from trainyard.platforms.databricks.serving_states import (
     CAME_TO_NOTHING,
@@ -25,6 +26,7 @@ from trainyard.platforms.databricks.serving_states import (
     update_of,
 )
 from trainyard.platforms.databricks.serving_translate import TAG_ADOPTED, TAG_GRANTED, TAG_UID
+from trainyard.platforms.limits import PlatformBusy
 from trainyard.platforms.serving import EndpointRequest
 from trainyard.platforms.told import OUR_TAGS
 
@@ -111,7 +113,7 @@ def next_request(seen: Seen, desired: Mapping[str, Any]) -> Step | None:
         if not removable(seen.endpoint, _wanted_tags(desired).get(TAG_UID, "")):
             return None
         return Step("DELETE", f"{ENDPOINTS}/{name}", None, "deletes the endpoint, which is to serve nothing")
-    if update_of(seen.endpoint) not in CAME_TO_NOTHING | {NOT_UPDATING}:
+    if is_updating(seen.endpoint):
         return None
     return (
         _tagging(seen.endpoint, desired, before=True)
@@ -146,13 +148,28 @@ def failed_with_plan(seen: Seen, desired: Mapping[str, Any]) -> bool:
 
 
 def removable(endpoint: Mapping[str, Any], uid: str) -> bool:
-    """Whether the endpoint is ours to delete: one that was taken over, and still serves what it did before, is not."""
-    tags = tags_of(endpoint)
-    return tags.get(TAG_UID) == uid and TAG_ADOPTED not in tags
+    """Whether the endpoint is ours to delete: one that was taken over, and still serves what it did before, is not.
+
+    It serves that until the update is active that the tag was set for.
+    """
+    tags, active = tags_of(endpoint), entities_of(endpoint, "config")
+    return tags.get(TAG_UID) == uid and tags.get(TAG_ADOPTED) in (None, _digest(active))
+
+
+def is_updating(endpoint: Mapping[str, Any]) -> bool:
+    """Whether an update is under way. A word that this version has never heard of is taken for that."""
+    return update_of(endpoint) not in CAME_TO_NOTHING | {NOT_UPDATING}
 
 
 def letting_go(endpoint: Mapping[str, Any]) -> Step:
-    """Gives back an endpoint that was taken over and still serves what it did before."""
+    """Gives back an endpoint that was taken over and still serves what it did before.
+
+    Raises PlatformBusy during an update: what it brings would come after our tags are gone, and be nobody's.
+    """
+    if is_updating(endpoint):
+        raise PlatformBusy(
+            f"endpoint {endpoint.get('name')} is being updated ({update_of(endpoint)}), and is given back after that"
+        )
     ours = sorted(key for key in tags_of(endpoint) if key.startswith(OUR_TAGS))
     return Step("PATCH", f"{ENDPOINTS}/{endpoint.get('name')}/tags", {"delete_tags": ours}, "gives the endpoint back")
 
@@ -168,7 +185,7 @@ def _tagging(endpoint: Mapping[str, Any], desired: Mapping[str, Any], *, before:
     if there.get(TAG_UID) != wanted[TAG_UID] or (
         TAG_ADOPTED in there and not _is(endpoint, "config", desired["config"])
     ):
-        wanted[TAG_ADOPTED] = "true"
+        wanted[TAG_ADOPTED] = _digest(row["name"] for row in desired["config"]["served_entities"])
     if before:
         granted = permissions.joined(there.get(TAG_GRANTED, ""), wanted.get(TAG_GRANTED, ""))
         wanted |= {TAG_GRANTED: granted} if granted else {}
@@ -182,6 +199,10 @@ def _tagging(endpoint: Mapping[str, Any], desired: Mapping[str, Any], *, before:
     if removed:
         body["delete_tags"] = removed
     return Step("PATCH", f"{ENDPOINTS}/{desired['name']}/tags", body, f"sets tags {', '.join([*added, *removed])}")
+
+
+def _digest(names: Iterable[str]) -> str:
+    return digest_of(sorted(names))[-16:]
 
 
 def _wanted_tags(desired: Mapping[str, Any]) -> dict[str, str]:
@@ -299,7 +320,7 @@ def _of_served(seen: Seen, endpoint: Mapping[str, Any], desired: Mapping[str, An
         leftover = _leftover(seen, config)
         there = {name: each for name, each in there.items() if name in active or name in leftover}
     yield from (f"{name} is there, and was not to be" for name in there if name not in planned)
-    if update not in CAME_TO_NOTHING | {NOT_UPDATING}:
+    if is_updating(endpoint):
         yield f"an update is under way ({update})"
     elif leftover and planned >= set(there):
         yield f"an update that came to nothing is still there ({update})"

@@ -28,7 +28,8 @@ TAG_NAMESPACE = "trainyard_namespace"
 TAG_NAME = "trainyard_name"
 TAG_UID = "trainyard_uid"
 TAG_GRANTED = "trainyard_granted"  # whom we granted something, see serving_permissions
-TAG_ADOPTED = "trainyard_adopted"  # it was somebody else's, and still serves what they had there
+# It was somebody else's, and serves what they had there until what the tag's value is the digest of is active.
+TAG_ADOPTED = "trainyard_adopted"
 # "A serving endpoint can have at most ten served entities" (ServingEndpointsAPI).
 MOST_SERVED = 10
 # Requests answered at a time by one copy of each size, fewest and most (ServedEntityInput.workload_size).
