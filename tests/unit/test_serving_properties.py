@@ -3,6 +3,7 @@
 Both ways in which platforms change an endpoint are driven: one deployment after another, and all of it as one.
 """
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.unit.serving_world import BROKEN, SLOW, UID, WRONG, Apart, AsOne, How, World, config_of, model
+from tests.unit.serving_world import BROKEN, SLOW, START, TARGET, UID, WRONG, Apart, AsOne, How, World, config_of, model
 from trainyard.api.deployment_status import MOST_REVISIONS
 from trainyard.core.serving.conditions import BY_PHASE, TRUE_IN, TYPES
 from trainyard.core.snapshot import Blocked
@@ -71,6 +72,7 @@ class Life(RuleBasedStateMachine):
         self.by_hand = False  # somebody else has touched the endpoint, or asked for it to go
         self.taken = False
         self.had_good = False
+        self.ended = False  # its time was up, or another maker has made it again
 
     @property
     def remote(self) -> Apart:
@@ -118,6 +120,18 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.world.status.revision)
     def somebody_promotes(self) -> None:
         self.world.edit(promote=self.world.status.revision)
+
+    @rule(seconds=st.sampled_from([60, 5, None]))
+    def its_time_is_set_or_taken_back(self, seconds: int | None) -> None:
+        self.ended = self.by_hand = True
+        lived = int((self.world.now - START).total_seconds())
+        self.world.edit(expiresAfterSeconds=None if seconds is None else max(lived + seconds, 60))
+
+    @rule(principal=st.sampled_from(["another-app", "app-id"]), consents=st.booleans())
+    def the_workspace_has_another_identity(self, principal: str, consents: bool) -> None:
+        self.ended = self.by_hand = True
+        self.world.target = replace(TARGET, principal=principal)
+        self.world.edit(recreateForCreator=consents or None)
 
     @rule(version=st.sampled_from(["1", "2", BROKEN]))
     def the_alias_moves(self, version: str) -> None:
@@ -189,7 +203,13 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def the_last_good_revision_is_never_lost(self) -> None:
         self.had_good = self.had_good or self.world.status.last_good is not None
-        assert self.world.status.last_good is not None or not self.had_good
+        assert self.world.status.last_good is not None or not self.had_good or self.ended
+
+    @invariant()
+    def nobody_reads_of_a_spec_that_promotes_that_promotion_is_awaited(self) -> None:
+        status, promoted = self.world.status, self.world.wire.get("promote", 0)
+        if status.phase == "AwaitingPromotion" and status.observed_generation == self.world.generation:
+            assert (status.revision or 0) > promoted
 
     @invariant()
     def the_conditions_are_those_of_the_phase(self) -> None:
@@ -215,6 +235,8 @@ class Life(RuleBasedStateMachine):
     def teardown(self) -> None:
         """There is always a way to an end: what the spec says, or the last good revision, or nothing that costs."""
         world = self.world
+        world.target = TARGET
+        world.edit(expiresAfterSeconds=None, recreateForCreator=True)
         world.calm()
         if world.deleting is not None:
             world.settle()
