@@ -15,6 +15,7 @@ WS = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServi
 SIZE = "Standard_DS3_v2"
 CLASSES = {
     "small": {"onlineEndpoint": {"instanceType": SIZE}},
+    "many": {"onlineEndpoint": {"instanceType": SIZE, "concurrentRequests": 4}},
     "large": {"onlineEndpoint": {"instanceType": "Standard_F4s_v2"}},
     "job": {"azureML": {"compute": "cpu-cluster"}},
     "dbx": {"modelServing": {"workloadSize": "Small"}},

@@ -474,3 +474,29 @@ def test_what_is_kept_and_is_not_there_can_not_answer_and_is_no_matter_without_a
         as_seen(there, kept(OLD, traffic={A: 100}))
     found = as_seen(there, kept(OLD, NEW, traffic={B: 100}, workspace=WORKSPACE))
     assert list(found) == [B]
+
+
+def test_a_size_that_the_compute_class_says_otherwise_is_told_as_the_class_word() -> None:
+    there = changed(FOLLOWED, A, properties={"instanceType": "Standard_F2"})
+    there = changed(there, A, properties={"requestSettings": {"maxConcurrentRequestsPerInstance": 9}})
+    assert differences(there, replace(ONE, classes={A: "small"})) == (
+        f"deployment {A} has machines of Standard_F2 in place of Standard_DS3_v2, which computeClasses.small of the "
+        "workspace says",
+        f"deployment {A} answers 9 requests at a time in place of 1, which computeClasses.small of the workspace says",
+    )
+
+
+@pytest.mark.parametrize("shown", [{}, {"requestTimeout": "PT5S", "maxConcurrentRequestsPerInstance": 1}])
+def test_a_class_that_names_no_number_takes_one_request_at_a_time(shown: dict[str, Any]) -> None:
+    there = changed(FOLLOWED, A, properties={"requestSettings": shown})
+    assert differences(there, ONE) == ()
+
+
+def test_another_number_of_requests_at_a_time_is_asked_for() -> None:
+    more = translate_endpoint(plan(serving(A, computeClass="many")), WORKSPACE).body["deployments"]
+    wanted = replace(ONE, deployments=more)
+    assert differences(FOLLOWED, wanted) == (f"deployment {A} answers 1 requests at a time in place of 4",)
+    assert asked(FOLLOWED, wanted) == ("PUT", f"/deployments/{A}")
+    settings = sent(FOLLOWED, wanted)["properties"]["requestSettings"]
+    assert settings == {"requestTimeout": "PT2M", "maxConcurrentRequestsPerInstance": 4}
+    assert differences(seen(wanted, {A: "Succeeded"}, {A: 100}), wanted) == ()

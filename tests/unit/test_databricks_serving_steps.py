@@ -72,9 +72,10 @@ def test_a_share_changes_by_one_request_that_names_everything() -> None:
     )
 
 
+BY_CLASS = ", as computeClasses.small of the workspace says"
 HAND_EDITS: list[tuple[str, dict[str, Any], str]] = [
-    ("workload_size", {"workload_size": "Large"}, "workload_size is 'Large', and was to be 'Small'"),
-    ("workload_type", {"workload_type": "GPU_SMALL"}, "workload_type is 'GPU_SMALL', and was to be 'CPU'"),
+    ("workload_size", {"workload_size": "Large"}, f"workload_size is 'Large', and was to be 'Small'{BY_CLASS}"),
+    ("workload_type", {"workload_type": "GPU_SMALL"}, f"workload_type is 'GPU_SMALL', and was to be 'CPU'{BY_CLASS}"),
     ("version", {"entity_version": "9"}, "entity_version is '9', and was to be '3'"),
     ("scale", {"scale_to_zero_enabled": True}, "scale_to_zero_enabled is True, and was to be False"),
     ("profile", {"instance_profile_arn": "arn:x"}, "instance_profile_arn is 'arn:x', and was to be None"),
@@ -223,6 +224,16 @@ def test_an_endpoint_taken_over_is_ours_to_delete_as_soon_as_it_serves_ours_alon
         letting_go(platform.look)
     platform.finish(good=good)
     assert removable(platform.look, UID) == good
+
+
+def test_a_size_that_the_compute_class_says_otherwise_is_told_as_the_class_word() -> None:
+    there, wanted = Platform(shown(ALONE)), desired(serving(computeClass="large"))
+    assert differences(there.seen(wanted), wanted) == tuple(
+        f"{OLD}: {field} is {was!r}, and was to be {now!r}, as computeClasses.large of the workspace says"
+        for field, was, now in (("workload_type", "CPU", "GPU_SMALL"), ("workload_size", "Small", "Large"))
+    )
+    other = desired(serving(version="9"))
+    assert differences(there.seen(other), other) == (f"{OLD}: entity_version is '3', and was to be '9'",)
 
 
 def test_tags_come_and_go() -> None:

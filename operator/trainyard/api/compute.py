@@ -231,6 +231,17 @@ class OnlineEndpoint(ApiModel):
             description="Size of the machine, for example Standard_DS3_v2.",
         ),
     ]
+    concurrent_requests: Annotated[
+        int | None,
+        Field(
+            default=None,
+            ge=1,
+            le=1000,
+            description="Number of requests that one copy answers at a time; as many more wait, and what comes beyond "
+            "gets 429. The server has to work on as many: set WORKER_COUNT in the model's env. Absent: 1, as on the "
+            "platform.",
+        ),
+    ] = None
 
 
 _RUNS = ("jobCluster", "serverless", "existingCluster", "azureML")

@@ -118,6 +118,7 @@ class AzureMLEndpoints:
             deployments=as_seen(seen, request),
             traffic=plan.traffic,
             workspace=self._client.workspace.path,
+            classes={each.served: each.compute_class for each in plan.served},
         )
         lacks, digest = differences(seen, desired), plan_digest(plan)
         memory = self._remembered(plan.endpoint, digest, seen)

@@ -37,7 +37,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """What a plan asks for, in the service's terms. `workspace` is the workspace's resource id."""
+    """What a plan asks for, in the service's terms. `workspace` is a resource id, `classes` the class of each."""
 
     uid: str
     adopt: bool
@@ -45,6 +45,7 @@ class Desired:
     deployments: Mapping[str, Json]
     traffic: Mapping[str, int]
     workspace: str = ""
+    classes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,8 +354,12 @@ def _deployment_lacking(name: str, found: Json, desired: Desired) -> Iterator[st
     there, wanted = _object(found, "properties"), _object(desired.deployments[name], "properties")
     if not str(there.get("model") or "").lower().endswith(str(wanted.get("model") or "").lower()):
         yield f"deployment {name} serves another model"
+    by = f", which computeClasses.{desired.classes[name]} of the workspace says" if name in desired.classes else ""
     if str(there.get("instanceType") or "").lower() != str(wanted.get("instanceType") or "").lower():
-        yield f"deployment {name} has machines of {there.get('instanceType')} in place of {wanted.get('instanceType')}"
+        was, now = there.get("instanceType"), wanted.get("instanceType")
+        yield f"deployment {name} has machines of {was} in place of {now}{by}"
+    if (few := _at_a_time(there)) != (many := _at_a_time(wanted)):
+        yield f"deployment {name} answers {few} requests at a time in place of {many}{by}"
     if (now := capacity_of(found)) != (count := capacity_of(desired.deployments[name])):
         yield f"deployment {name} has {now} machines in place of {count}"
     variables, planned = _variables(there), _object(wanted, "environmentVariables")
@@ -363,6 +368,12 @@ def _deployment_lacking(name: str, found: Json, desired: Desired) -> Iterator[st
             yield f"deployment {name}: the environment variable {key} is not as planned"
     if _collected(there) != _collected(wanted):
         yield f"deployment {name}: the logging of requests is not as planned"
+
+
+def _at_a_time(properties: Json) -> int:
+    """Requests that one copy answers at a time; the service's own is 1 (OnlineRequestSettings)."""
+    found = _object(properties, "requestSettings").get("maxConcurrentRequestsPerInstance")
+    return found if isinstance(found, int) else 1
 
 
 def _variables(properties: Json) -> dict[str, str]:

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
+from trainyard.api.compute import OnlineEndpoint
 from trainyard.api.deployment_status import Serving
 from trainyard.api.workspace import MLWorkspaceSpec
 from trainyard.core.errors import TranslationError
@@ -61,10 +62,10 @@ def translate_endpoint(
         TranslationError: naming the field: UnsupportedOnPlatform, ComputeClassUnknown, InvalidSpec.
     """
     made = replace(plan, served=tuple(each for each in plan.served if each.served not in kept))
-    sizes: dict[str, str] = {}
+    shapes: dict[str, OnlineEndpoint] = {}
     if workspace is not None:
         lacking.refuse_endpoint("azureml", made, workspace)
-        sizes = {each.served: _instance_type(each, workspace) for each in made.served}
+        shapes = {each.served: _shape(each, workspace) for each in made.served}
     told.refuse_our_tags(plan.tags, "spec.tags")
     ours = _ownership(plan)
     body = {
@@ -73,9 +74,9 @@ def translate_endpoint(
             "identity": {"type": "SystemAssigned"},
             "properties": {"authMode": AUTH_MODES[plan.auth]},
         },
-        "deployments": {each.served: _deployment(each, sizes.get(each.served), plan, ours) for each in plan.served},
+        "deployments": {each.served: _deployment(each, shapes.get(each.served), plan, ours) for each in plan.served},
     }
-    return EndpointRequest(plan, body, _needs(made, sizes), kept)
+    return EndpointRequest(plan, body, _needs(made, {name: each.instance_type for name, each in shapes.items()}), kept)
 
 
 def _ownership(plan: EndpointPlan) -> dict[str, str]:
@@ -89,16 +90,21 @@ def _ownership(plan: EndpointPlan) -> dict[str, str]:
     return {key: value[:MAX_TAG_VALUE] for key, value in tags.items() if value}
 
 
-def _deployment(served: Serving, instance_type: str | None, plan: EndpointPlan, ours: dict[str, str]) -> dict[str, Any]:
+def _deployment(
+    served: Serving, shape: OnlineEndpoint | None, plan: EndpointPlan, ours: dict[str, str]
+) -> dict[str, Any]:
     """One model version. `model` is a path below the workspace, which `serving_steps` completes."""
+    requests: dict[str, Any] = {"requestTimeout": REQUEST_TIMEOUT}
+    if shape is not None and shape.concurrent_requests is not None:
+        requests["maxConcurrentRequestsPerInstance"] = shape.concurrent_requests
     properties: dict[str, Any] = {
         "endpointComputeType": "Managed",
         "model": f"/models/{served.model}/versions/{served.version}",
-        **({"instanceType": instance_type} if instance_type is not None else {}),
+        **({"instanceType": shape.instance_type} if shape is not None else {}),
         "environmentVariables": dict(served.env),
         "scaleSettings": {"scaleType": "Default"},
         "appInsightsEnabled": False,
-        "requestSettings": {"requestTimeout": REQUEST_TIMEOUT},
+        "requestSettings": requests,
     }
     if plan.request_logging is not None:
         rate = (plan.request_logging.sampling_percent or 100) / 100
@@ -110,7 +116,7 @@ def _deployment(served: Serving, instance_type: str | None, plan: EndpointPlan, 
     return {"tags": dict(ours), "sku": {"name": "Default", "capacity": served.min_replicas}, "properties": properties}
 
 
-def _instance_type(served: Serving, workspace: MLWorkspaceSpec) -> str:
+def _shape(served: Serving, workspace: MLWorkspaceSpec) -> OnlineEndpoint:
     field = f"spec.models[{served.name}].compute.class"
     shape = workspace.compute_classes.get(served.compute_class)
     if shape is None:
@@ -127,7 +133,7 @@ def _instance_type(served: Serving, workspace: MLWorkspaceSpec) -> str:
             "onlineEndpoint, or have it added to the workspace",
             reason=lacking.REASON,
         )
-    return shape.online_endpoint.instance_type
+    return shape.online_endpoint
 
 
 def _needs(plan: EndpointPlan, sizes: dict[str, str]) -> tuple[Need, ...]:

@@ -29,6 +29,8 @@ LONGEST_MESSAGE = 512
 # Fields of a served entity that are ours to say, each with what its absence means. The platform tells its size by name,
 # by concurrency, or both; the one that was asked for counts.
 _SIZES = frozenset({"workload_size", "min_provisioned_concurrency", "max_provisioned_concurrency"})
+# What of it a compute class says.
+SHAPE = _SIZES | {"workload_type"}
 _FIELDS: dict[str, Any] = {
     "entity_name": "",
     "entity_version": "",

@@ -17,6 +17,7 @@ from trainyard.platforms.databricks import serving_permissions as permissions
 from trainyard.platforms.databricks.serving_states import (
     CAME_TO_NOTHING,
     NOT_UPDATING,
+    SHAPE,
     changes,
     copied,
     entities_of,
@@ -309,6 +310,7 @@ def _of_served(seen: Seen, endpoint: Mapping[str, Any], desired: Mapping[str, An
         if name in active:
             yield from (
                 f"{name}: {field} is {_shown(field, is_there)}, and was to be {_shown(field, wanted)}"
+                f"{_by(name, desired) if field in SHAPE else ''}"
                 for field, is_there, wanted in changes(active[name], row)
             )
         if there[name].state != "Ready":
@@ -324,6 +326,11 @@ def _of_served(seen: Seen, endpoint: Mapping[str, Any], desired: Mapping[str, An
         yield f"an update is under way ({update})"
     elif leftover and planned >= set(there):
         yield f"an update that came to nothing is still there ({update})"
+
+
+def _by(name: str, desired: Mapping[str, Any]) -> str:
+    """Whose word a size is: what a compute class stands for may change while the deployment does not."""
+    return f", as computeClasses.{desired['compute_classes'][name]} of the workspace says"
 
 
 def _of_settings(seen: Seen, desired: Mapping[str, Any]) -> Iterator[str]:

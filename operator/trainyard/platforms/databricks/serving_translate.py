@@ -46,7 +46,7 @@ def translate(
     """The plan as a request. `body["config"]` is absent where nothing is served: then there is to be no endpoint.
 
     Of what is kept there is only the name, and "ai_gateway" is None without a workspace: `serving_steps.as_seen`
-    completes both.
+    completes both. "compute_classes" names that of each served model, for people.
 
     Raises:
         TranslationError: naming the field, with one of these reasons: ComputeClassUnknown, InvalidSpec,
@@ -70,6 +70,7 @@ def translate(
     }
     if plan.served:
         body["config"] = _config(plan, workspace, kept)
+        body["compute_classes"] = {each.served: each.compute_class for each in plan.served}
     if workspace is None:
         return EndpointRequest(plan, {**body, "ai_gateway": None}, kept=kept)
     if plan.request_logging is not None:
