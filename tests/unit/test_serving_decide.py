@@ -959,6 +959,21 @@ def test_a_deletion_that_is_taken_back_is_finished_and_the_endpoint_made_again(
     assert {"EndpointMissing", "RemoteEndpointLeft"}.isdisjoint(events(world))
 
 
+@PLATFORMS
+def test_a_deletion_that_was_never_allowed_and_is_taken_back_leaves_what_serves(platform: type[Apart]) -> None:
+    world = served(platform, expiresAfterSeconds=3600).later(3600)
+    for _ in range(60):
+        world.step("denied")
+        world.later(1)
+    assert (world.status.phase, world.reason) == ("Deleting", "PermissionDenied")
+    world.edit(expiresAfterSeconds=None)
+    for _ in range(200):
+        world.step()
+        assert sum(world.platform.traffic.values()) == 100
+        world.later(1)
+    assert (world.status.phase, world.status.revision) == ("Ready", 1)
+
+
 def test_an_endpoint_of_another_maker_is_made_again_only_with_consent() -> None:
     world = served()
     world.target = Target("azureml", TARGET.host, "another-app", "federated", "server")

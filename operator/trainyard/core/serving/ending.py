@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from trainyard.api.deployment_status import DeploymentPhase
 from trainyard.api.model_deployment import ModelDeploymentStatus
 from trainyard.core.serving.actions import DeleteEndpoint, FindEndpoint, Note, RemoveFinalizer, ServingDecision
 from trainyard.core.serving.asking import ask, look_only
@@ -56,14 +57,20 @@ def expiring(known: DeploymentKnown) -> ServingDecision | None:
 def _finishing(known: DeploymentKnown) -> ServingDecision | None:
     """A deletion that has begun is finished, though what led to it was taken back: half of an endpoint serves nobody.
 
-    What is there then is made again as spec has it, from the beginning.
+    What is there then is made again as spec has it, from the beginning. One that the platform never took is dropped.
     """
-    pinned, ready, spec = known.deployment.status.endpoint, known.readiness, known.deployment.spec
+    status, ready, spec = known.deployment.status, known.readiness, known.deployment.spec
+    pinned, no = status.endpoint, known.observed.trouble
     if pinned is None:
         return None
     consents = spec is not None and bool(spec.recreate_for_creator)
     if consents and isinstance(ready, ServingReady) and ready.target.principal != pinned.principal:
         return _recreate(known, ready.target)
+    said_no = no is not None and no.action == DeleteEndpoint.__name__ and no.kind in ("Denied", "Refused")
+    if said_no and known.observed.deleted_at is None:
+        message = f"endpoint {pinned.name} stays: the platform did not take its deletion, which was taken back"
+        phase: DeploymentPhase = "Deploying" if status.last_good is None else "RollingOut"
+        return ServingDecision(enter(known, phase, "ServedAgain", message))
     return _delete_and_unpin(known, "ServedAgain", "its deletion had begun, and it is made again when it is gone")
 
 
