@@ -7,7 +7,6 @@ real; only the clouds are the sandbox. It leaves nothing behind, unless KEEP=1 a
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
 import tempfile
@@ -19,12 +18,12 @@ from types import FrameType
 from typing import Any
 
 import yaml
-from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from demo_serving import FELLED, Serving, show
+from demo_trail import Story, now, show_audit
 from stand import AUDIENCE, ROOT, Process, Stand, StandError, stand, wait_for
 from trainyard_localcluster import LocalClusterError
 
@@ -34,10 +33,8 @@ NEXT, BROKEN = "next", "broken"
 WORKSPACES = ("databricks", "azureml")
 QUICKSTART = ROOT / "examples" / "quickstart"
 FINAL = ("Succeeded", "Failed", "TimedOut", "Cancelled")
-SHORT = {"MLTrainingRun": "mltr", "MLWorkspace": "mlws", "ModelDeployment": "mldep"}
 SECONDS = 600
 ASKED = 10  # requests of callers before each change, and after the last
-AZURE_WORKSPACE = re.compile(r"/subscriptions/.*/workspaces/[^/]+")
 
 # A file or a pipe has no width of its own; wide enough that a row stays a row.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
@@ -192,32 +189,6 @@ def facts_of(status: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def show_audit(records: list[dict[str, Any]]) -> None:
-    """The audit trail, one line a request; looks at a running job are counted."""
-    answers = {record["id"]: record for record in records if record["event"] == "response"}
-    title = "the audit trail (one record before and one after each request)"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE)
-    for column in ("time", "for", "doing", "request", "answer", "ms"):
-        table.add_column(column, overflow="fold", no_wrap=column != "request")
-    sweeps = 0
-    for record in (r for r in records if r["event"] == "request"):
-        answer = answers.get(record["id"], {})
-        if record.get("action") == "sweep":
-            sweeps += 1
-            continue
-        resource = record.get("resource", {})
-        table.add_row(
-            record["time"][11:23],
-            f"{SHORT.get(resource.get('kind', ''), '')} {resource.get('name', '')}",
-            record.get("action", ""),
-            f"{record['method']} {AZURE_WORKSPACE.sub('/WORKSPACE', record['path'])}",
-            str(answer.get("status", answer.get("error", "none"))),
-            str(answer.get("duration_ms", "")),
-        )
-    console.print(table)
-    console.print(f"[dim]and {sweeps} looks at running jobs; WORKSPACE stands for the id of the one on Azure[/]")
-
-
 def show_more(kubeconfig: Path, keep: bool) -> None:
     """Commands to look further."""
     kubectl = Path(sys.executable).parent / "kubectl"
@@ -236,10 +207,10 @@ def show_more(kubeconfig: Path, keep: bool) -> None:
         console.print(f"  {command}", soft_wrap=True)
 
 
-def serve(made: Stand, operator: Process) -> bool:
+def serve(made: Stand, operator: Process) -> tuple[bool, list[Story]]:
     """Serves what was trained on both platforms, changes it under the eyes of callers, and shows what they got.
 
-    Returns whether every request was answered.
+    Returns whether every request was answered, and the canary on each platform for the audit trail.
     """
     (run,) = manifests_of("run.yaml")
     manifests = {workspace: deployment_in(workspace) for workspace in WORKSPACES}
@@ -251,7 +222,9 @@ def serve(made: Stand, operator: Process) -> bool:
     with serving.load() as callers:
         callers.wait(ASKED)
         console.print("\n[bold]a run with more trees[/]: 10 % of the requests, then 50 %, then all")
+        began = now()
         serving.serve({workspace: name_in(workspace, NEXT) for workspace in WORKSPACES}, "Ready")
+        over = now()
         callers.wait(ASKED)
         console.print("\n[bold]a run whose model can not be loaded[/]: taken back by itself, with its log")
         serving.serve({workspace: name_in(workspace, BROKEN) for workspace in WORKSPACES}, "RolledBack")
@@ -261,7 +234,8 @@ def serve(made: Stand, operator: Process) -> bool:
         console.print(f"    {platform}: {failure['reason']}: {' '.join(last)}", markup=False, soft_wrap=True)
     console.print()
     show(console, serving.served)
-    return not any(serving.failed())
+    canaries = [Story("ModelDeployment", each.name, began, over, changes=True) for each in serving.served]
+    return not any(serving.failed()), canaries
 
 
 def demo(dir: Path, keep: bool) -> bool:
@@ -289,8 +263,8 @@ def demo(dir: Path, keep: bool) -> bool:
         for which in (NEXT, BROKEN):
             for workspace in WORKSPACES:
                 ended(made, operator, name_in(workspace, which))
-        answered = serve(made, operator)
-        show_audit(made.audit())
+        answered, canaries = serve(made, operator)
+        show_audit(console, made.audit(), [Story("MLTrainingRun", RUN), *canaries])
         show_more(made.cluster.kubeconfig, keep)
         if keep:
             console.print("\nEverything stays up until Ctrl-C.")
