@@ -407,10 +407,10 @@ def test_what_is_kept_and_is_not_there_can_not_answer_and_is_no_matter_without_a
 def test_a_size_is_asked_for_as_it_is_there_and_only_in_one_way() -> None:
     size = {"workload_size": "Small", "min_provisioned_concurrency": 4, "max_provisioned_concurrency": 4}
     there = shown(desired(serving()))
-    there["config"]["served_entities"][0] |= size
+    there["config"]["served_entities"][0] |= size | {"environment_vars": {}, "scale_to_zero_enabled": False}
     (row,) = as_seen(there, kept(serving(), traffic={OLD: 100}))["config"]["served_entities"]
-    assert "workload_size" not in row
-    assert "state" not in row
+    assert not {"workload_size", "state", "creator", "environment_vars"} & set(row)
+    assert row["scale_to_zero_enabled"] is False
     assert (row["min_provisioned_concurrency"], row["max_provisioned_concurrency"]) == (4, 4)
 
 

@@ -156,7 +156,7 @@ def changes(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[tuple[s
 
 def copied(entity: Mapping[str, Any]) -> dict[str, Any]:
     """What asks for an entity as it is there. A size is given by name or by concurrency, never by both."""
-    fields = {field: entity[field] for field in ("name", *_FIELDS) if entity.get(field) is not None}
+    fields = {field: entity[field] for field in ("name", *_FIELDS) if entity.get(field) not in (None, "", {})}
     if fields.keys() >= _SIZES:
         del fields["workload_size"]
     return fields
