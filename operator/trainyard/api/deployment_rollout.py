@@ -65,7 +65,12 @@ class Bounds(ApiModel):
 
     max_error_percent: Annotated[
         float | None,
-        Field(default=None, ge=0, le=100, description="Largest share of requests answered with 5xx. Absent: any."),
+        Field(
+            default=None,
+            ge=0,
+            le=100,
+            description="Largest percent of the requests that may be answered with 5xx. Absent: any.",
+        ),
     ] = None
     max_latency_milliseconds: Annotated[
         int | None, Field(default=None, ge=1, le=600_000, description="Largest latency at the percentile. Absent: any.")
@@ -80,7 +85,7 @@ class Bounds(ApiModel):
             default=None,
             ge=1,
             le=1_000_000,
-            description="Requests that must have been answered before the bounds say anything; the step waits for "
+            description="Number of requests that must have been answered before the bounds say anything; the step waits for "
             "them. Absent: 1.",
         ),
     ] = None
@@ -99,8 +104,12 @@ class RunMetric(ApiModel):
     }
 
     name: Annotated[str, Field(min_length=1, max_length=255, description="Name in status.metrics of the run.")]
-    minimum: Annotated[float | None, Field(default=None, description="Smallest value. Absent: any.")] = None
-    maximum: Annotated[float | None, Field(default=None, description="Largest value. Absent: any.")] = None
+    minimum: Annotated[
+        float | None, Field(default=None, description="Smallest number that the metric may be. Absent: any.")
+    ] = None
+    maximum: Annotated[
+        float | None, Field(default=None, description="Largest number that the metric may be. Absent: any.")
+    ] = None
 
 
 class Checks(ApiModel):

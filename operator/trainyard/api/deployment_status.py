@@ -55,7 +55,10 @@ class Serving(ApiModel):
     min_replicas: Annotated[int, Field(ge=1, description="Smallest number of copies.")]
     max_replicas: Annotated[int, Field(ge=1, description="Largest number of copies.")]
     scale_to_zero: Annotated[bool | None, Field(default=None, description="True: none while nobody asks.")] = None
-    env: Annotated[dict[str, str], Field(default_factory=dict, max_length=16, description="Environment variables.")]
+    env: Annotated[
+        dict[str, Annotated[str, Field(max_length=512)]],
+        Field(default_factory=dict, max_length=16, description="Environment variables."),
+    ]
     secrets: Annotated[
         dict[str, StoredSecret], Field(default_factory=dict, max_length=16, description="Variables from secret stores.")
     ]
