@@ -85,8 +85,8 @@ class Bounds(ApiModel):
             default=None,
             ge=1,
             le=1_000_000,
-            description="Number of requests that must have been answered before the bounds say anything; the step waits for "
-            "them. Absent: 1.",
+            description="Number of requests that must have been answered before the bounds say anything; the step "
+            "waits for them. Absent: 1.",
         ),
     ] = None
 
