@@ -257,7 +257,7 @@ class Stand:
         namespace: str,
         *,
         service_account: str = "trainer",
-        roles: Iterable[str] = ("AzureML Data Scientist", "Monitoring Reader"),
+        roles: Iterable[str] = ("AzureML Data Scientist",),
         **spec: Any,
     ) -> Team:
         """A namespace whose ServiceAccount is federated at Entra, with a workspace called `azureml`.

@@ -218,6 +218,10 @@ class Setting:
         """One more version of the model, that answers that number; returns the version."""
         return self.driver.publish(self.team, self.model, tiny_model(kind, number), **fields)
 
+    def measures(self) -> None:
+        """Lets the team read what the platform measures, where that is a right of its own."""
+        self.driver.measures(self.team.principal)
+
     def alias(self, alias: str, version: str) -> None:
         """Points an alias of the model at a version."""
         self.driver.alias(self.team, self.model, alias, version)

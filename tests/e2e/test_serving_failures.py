@@ -82,6 +82,7 @@ def test_a_canary_that_is_too_slow_goes_back_by_what_the_platform_measured(setti
     first = setting.publish(1)
     bounds = {"bounds": {"maxLatencyMilliseconds": 400, "minRequests": 5}}
     steps = {"strategy": "Canary", "steps": [{"traffic": 40, "checks": bounds}]}
+    setting.measures()
     dep = setting.deploy(setting.served(first), rollout=steps).until("Ready", revision=1)
     setting.driver.script(served="challenger.*", latency_seconds=0.8)
     with dep.load(setting.allowed(dep)) as load:

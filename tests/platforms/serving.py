@@ -102,6 +102,9 @@ class ServingDriver(Protocol):
     def allow(self, principal: str, endpoint: str) -> None:
         """An administrator lets that principal ask the endpoint."""
 
+    def measures(self, principal: str) -> None:
+        """An administrator lets that principal read what the platform measures."""
+
     def question(self, url: str, principal: str, rows: Sequence[Row] = (ROW,)) -> Question:
         """What a client with a token of that principal asks; each answer is by the version that it names."""
 

@@ -129,6 +129,9 @@ class AzureMLServing:
     def allow(self, principal: str, endpoint: str) -> None:
         self._control.assign_custom_role(principal, "Endpoint Asker", [ASK])
 
+    def measures(self, principal: str) -> None:
+        self._control.assign_role(principal, "Monitoring Reader")
+
     def question(self, url: str, principal: str, rows: Sequence[Row] = (ROW,)) -> Question:
         token = self._control.issue_azure_token(principal, self._address.azure.ml_resource)
         data = [[row[column] for column in COLUMNS] for row in rows]

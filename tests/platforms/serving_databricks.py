@@ -131,6 +131,9 @@ class DatabricksServing:
         assert known is not None, f"there is no endpoint {endpoint}"
         self._control.grant(principal, f"serving-endpoints/{known['id']}", "CAN_QUERY")
 
+    def measures(self, principal: str) -> None:
+        """Nothing: whoever made an endpoint may read it."""
+
     def question(self, url: str, principal: str, rows: Sequence[Row] = (ROW,)) -> Question:
         token = self._control.issue_token(principal)
         return Question(

@@ -173,6 +173,15 @@ def test_rows_are_scored_at_azure_ml_with_the_callers_token_or_the_key_that_it_o
     assert score.score(found, ROWS, "forest", SECONDS).served == "model-aaaa"
 
 
+def test_who_may_not_even_see_an_endpoint_of_azure_ml_is_told_so(
+    control: SandboxControl, made: Callable[[str], Deployment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = made("Token")
+    as_application(monkeypatch, control, control.add_application("stranger"))
+    with pytest.raises(NotAllowed, match="you may not see endpoint"):
+        score.score(found, ROWS, None, SECONDS)
+
+
 @pytest.mark.parametrize(
     ("auth", "words"), [("Token", "you may not ask endpoint"), ("Key", "you may not read the key")]
 )
@@ -184,7 +193,7 @@ def test_who_may_not_ask_at_azure_ml_is_told_the_role_assignment(
     words: str,
 ) -> None:
     found = made(auth)
-    as_application(monkeypatch, control, control.add_application("stranger"))
+    as_application(monkeypatch, control, control.add_application("stranger", roles={"workspace": ["Reader"]}))
     with pytest.raises(NotAllowed, match=words) as refused:
         score.score(found, ROWS, None, SECONDS)
     name = found.resource["status"]["endpoint"]["name"]
