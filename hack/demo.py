@@ -1,13 +1,12 @@
-"""`make demo`: the main job on this machine alone. Starts everything, trains on both platforms, shows what happens.
+"""`make demo`: the main job on this machine alone. Starts everything, trains and serves on both platforms, and tells.
 
-Nothing in it is staged: the API server, the token exchanges, the vendors' SDKs and the trainings are real; only the
-clouds are the sandbox. It leaves nothing behind, unless KEEP=1 asks it to stay up until interrupted.
+Nothing in it is staged: the API server, the token exchanges, the vendors' SDKs, the trainings and the served models are
+real; only the clouds are the sandbox. It leaves nothing behind, unless KEEP=1 asks it to stay up until interrupted.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
 import tempfile
@@ -19,21 +18,23 @@ from types import FrameType
 from typing import Any
 
 import yaml
-from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from stand import AUDIENCE, ROOT, Process, Stand, StandError, stand
+from demo_serving import FELLED, Serving, show
+from demo_trail import Story, now, show_audit
+from stand import AUDIENCE, ROOT, Process, Stand, StandError, stand, wait_for
 from trainyard_localcluster import LocalClusterError
 
-NAMESPACE, RUN = "team-wine", "wine-forest"
+NAMESPACE, RUN, DEPLOYMENT = "team-wine", "wine-forest", "wine"
+# Beside the quickstart's run: one with more trees, and one whose model can not be loaded.
+NEXT, BROKEN = "next", "broken"
 WORKSPACES = ("databricks", "azureml")
 QUICKSTART = ROOT / "examples" / "quickstart"
 FINAL = ("Succeeded", "Failed", "TimedOut", "Cancelled")
-SHORT = {"MLTrainingRun": "mltr", "MLWorkspace": "mlws"}
 SECONDS = 600
-AZURE_WORKSPACE = re.compile(r"/subscriptions/.*/workspaces/[^/]+")
+ASKED = 10  # requests of callers before each change, and after the last
 
 # A file or a pipe has no width of its own; wide enough that a row stays a row.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
@@ -89,17 +90,33 @@ def manifests_of(file: str) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all((QUICKSTART / file).read_text()))
 
 
-def run_in(workspace: str) -> dict[str, Any]:
-    """The quickstart's run, unchanged but for its workspace, and for its name, as two can not have the same."""
+def run_in(workspace: str, which: str = "") -> dict[str, Any]:
+    """The quickstart's run, unchanged but for its workspace, and for its name, as two can not have the same.
+
+    `which` is one of NEXT and BROKEN, where it is another than the quickstart's own.
+    """
     (run,) = manifests_of("run.yaml")
-    run["metadata"]["name"] = name_in(workspace)
+    run["metadata"]["name"] = name_in(workspace, which)
     run["spec"]["workspaceRef"]["name"] = workspace
+    if which == NEXT:
+        run["spec"]["params"]["trees"] = "200"
+    if which == BROKEN:
+        run["spec"] |= {"code": {"inline": FELLED}, "entrypoint": {"pythonFile": "train.py"}, "params": {}}
     return run
 
 
-def name_in(workspace: str) -> str:
-    """What the run in that workspace is called."""
-    return RUN if workspace == WORKSPACES[0] else f"{RUN}-{workspace}"
+def name_in(workspace: str, which: str = "") -> str:
+    """What that run in that workspace is called."""
+    return "-".join(filter(None, (RUN, "" if workspace == WORKSPACES[0] else workspace, which)))
+
+
+def deployment_in(workspace: str) -> dict[str, Any]:
+    """The quickstart's deployment of that workspace's run."""
+    (deployment,) = manifests_of("deployment.yaml")
+    deployment["metadata"]["name"] = DEPLOYMENT if workspace == WORKSPACES[0] else f"{DEPLOYMENT}-{workspace}"
+    deployment["spec"]["workspaceRef"]["name"] = workspace
+    deployment["spec"]["models"][0]["model"]["fromRun"]["name"] = name_in(workspace)
+    return deployment
 
 
 def follow(made: Stand, operator: Process) -> list[dict[str, Any]]:
@@ -132,6 +149,19 @@ def follow(made: Stand, operator: Process) -> list[dict[str, Any]]:
             time.sleep(0.1)
 
 
+def ended(made: Stand, operator: Process, name: str) -> None:
+    """Waits for a run that is not shown to succeed."""
+
+    def succeeded() -> bool:
+        operator.check()
+        phase = made.run(name, NAMESPACE).get("status", {}).get("phase")
+        if phase in FINAL[1:]:
+            raise StandError(f"the run {name} ended as {phase}")
+        return phase == FINAL[0]
+
+    wait_for(f"the run {name}", succeeded, SECONDS)
+
+
 def show_results(runs: list[dict[str, Any]]) -> None:
     """What the resources say at the end, side by side."""
     table = Table(title="one manifest, two platforms: what the resources say now", title_justify="left")
@@ -159,32 +189,6 @@ def facts_of(status: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def show_audit(records: list[dict[str, Any]]) -> None:
-    """The audit trail, one line a request; looks at a running job are counted."""
-    answers = {record["id"]: record for record in records if record["event"] == "response"}
-    title = "the audit trail (one record before and one after each request)"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE)
-    for column in ("time", "for", "doing", "request", "answer", "ms"):
-        table.add_column(column, overflow="fold", no_wrap=column != "request")
-    sweeps = 0
-    for record in (r for r in records if r["event"] == "request"):
-        answer = answers.get(record["id"], {})
-        if record.get("action") == "sweep":
-            sweeps += 1
-            continue
-        resource = record.get("resource", {})
-        table.add_row(
-            record["time"][11:23],
-            f"{SHORT.get(resource.get('kind', ''), '')} {resource.get('name', '')}",
-            record.get("action", ""),
-            f"{record['method']} {AZURE_WORKSPACE.sub('/WORKSPACE', record['path'])}",
-            str(answer.get("status", answer.get("error", "none"))),
-            str(answer.get("duration_ms", "")),
-        )
-    console.print(table)
-    console.print(f"[dim]and {sweeps} looks at running jobs; WORKSPACE stands for the id of the one on Azure[/]")
-
-
 def show_more(kubeconfig: Path, keep: bool) -> None:
     """Commands to look further."""
     kubectl = Path(sys.executable).parent / "kubectl"
@@ -193,21 +197,56 @@ def show_more(kubeconfig: Path, keep: bool) -> None:
     where = str(kubeconfig) if keep else "<printed there>"
     for command in (
         f"export KUBECONFIG={where}",
-        f"{shown} get mltr,mlws -n {NAMESPACE} -o wide",
+        f"{shown} get mltr,mlws,mldep -n {NAMESPACE} -o wide",
         f"{shown} get mltr {RUN} -n {NAMESPACE} -o yaml",
         f"{shown.removesuffix('kubectl')}trainyard describe {RUN} -n {NAMESPACE}",
         f"{shown.removesuffix('kubectl')}trainyard logs {RUN} -n {NAMESPACE}",
+        f"{shown.removesuffix('kubectl')}trainyard lineage deployment/{DEPLOYMENT} -n {NAMESPACE}",
         f"{shown} explain mltrainingrun.spec --recursive",
     ):
         console.print(f"  {command}", soft_wrap=True)
 
 
+def serve(made: Stand, operator: Process) -> tuple[bool, list[Story]]:
+    """Serves what was trained on both platforms, changes it under the eyes of callers, and shows what they got.
+
+    Returns whether every request was answered, and the canary on each platform for the audit trail.
+    """
+    (run,) = manifests_of("run.yaml")
+    manifests = {workspace: deployment_in(workspace) for workspace in WORKSPACES}
+    serving = Serving(made, operator, NAMESPACE, manifests, int(run["spec"]["params"]["seed"]), console)
+    console.print("\n[bold]examples/quickstart/deployment.yaml[/], on each: the run's model behind an endpoint")
+    serving.apply()
+    serving.until("Ready")
+    serving.allow()
+    with serving.load() as callers:
+        callers.wait(ASKED)
+        console.print("\n[bold]a run with more trees[/]: 10 % of the requests, then 50 %, then all")
+        began = now()
+        serving.serve({workspace: name_in(workspace, NEXT) for workspace in WORKSPACES}, "Ready")
+        over = now()
+        callers.wait(ASKED)
+        console.print("\n[bold]a run whose model can not be loaded[/]: taken back by itself, with its log")
+        serving.serve({workspace: name_in(workspace, BROKEN) for workspace in WORKSPACES}, "RolledBack")
+        callers.wait(ASKED)
+    for platform, failure in serving.failures():
+        last = (failure.get("log") or "").strip().splitlines()[-1:]
+        console.print(f"    {platform}: {failure['reason']}: {' '.join(last)}", markup=False, soft_wrap=True)
+    console.print()
+    show(console, serving.served)
+    canaries = [Story("ModelDeployment", each.name, began, over, changes=True) for each in serving.served]
+    return not any(serving.failed()), canaries
+
+
 def demo(dir: Path, keep: bool) -> bool:
-    """The whole demo. Returns whether the training succeeded."""
-    console.print("[bold]Trainyard[/]: train a model by applying a Kubernetes resource, on Databricks and on Azure ML.")
+    """The whole demo. Returns whether the trainings succeeded, and every request was answered."""
+    console.print(
+        "[bold]Trainyard[/]: train a model, and serve it, by applying Kubernetes resources, on Databricks and on "
+        "Azure ML."
+    )
     console.print(
         "Real here: the Kubernetes API server, the token exchanges, databricks-sdk, azure-ai-ml and azure-identity, "
-        "the trainings, MLflow. In place of the clouds: the sandbox.\n"
+        "the trainings, MLflow, the served models. In place of the clouds: the sandbox.\n"
     )
     with ExitStack() as stack:
         with step("start a Kubernetes control plane and the sandbox, install Trainyard's kinds and rights"):
@@ -218,15 +257,20 @@ def demo(dir: Path, keep: bool) -> bool:
             made.apply(*federate(made), *federate_azure(made))
         with step("apply examples/quickstart/run.yaml twice: to the workspace databricks and to azureml"):
             made.apply(*(run_in(workspace) for workspace in WORKSPACES))
+        made.apply(*(run_in(workspace, which) for which in (NEXT, BROKEN) for workspace in WORKSPACES))
         runs = follow(made, operator)
         show_results(runs)
-        show_audit(made.audit())
+        for which in (NEXT, BROKEN):
+            for workspace in WORKSPACES:
+                ended(made, operator, name_in(workspace, which))
+        answered, canaries = serve(made, operator)
+        show_audit(console, made.audit(), [Story("MLTrainingRun", RUN), *canaries])
         show_more(made.cluster.kubeconfig, keep)
         if keep:
             console.print("\nEverything stays up until Ctrl-C.")
             while operator.alive():
                 time.sleep(0.5)
-        return all(run["status"]["phase"] == "Succeeded" for run in runs)
+        return answered and all(run["status"]["phase"] == "Succeeded" for run in runs)
 
 
 def _stop(_: int, __: FrameType | None) -> None:

@@ -35,7 +35,7 @@ class StandError(Exception):
     """Something that was started did not come up, or a wait was in vain."""
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Runs in the child: the kernel kills it when the thread that started it is gone (prctl PR_SET_PDEATHSIG)."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
@@ -53,7 +53,7 @@ class Process:
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             env=dict(env) if env is not None else None,
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
         )
 
     @property
@@ -244,6 +244,7 @@ class Stand:
                     "cluster": {
                         "jobCluster": {"nodeTypeId": "m5d.large", "dataSecurityMode": "DATA_SECURITY_MODE_DEDICATED"}
                     },
+                    "serving": {"modelServing": {"workloadSize": "Small"}},
                 },
                 "runtimes": {"sklearn": {"sparkVersion": "16.4.x-cpu-ml-scala2.12", "pip": ["scikit-learn"]}},
                 "modelPrefix": "main.ml",
@@ -303,6 +304,7 @@ class Stand:
                 "computeClasses": {
                     "small": {"azureML": {"serverless": {"instanceType": "Standard_DS3_v2"}}},
                     "cluster": {"azureML": {"compute": "cpu-cluster"}},
+                    "serving": {"onlineEndpoint": {"instanceType": "Standard_DS3_v2"}},
                 },
                 "runtimes": {"sklearn": {"pip": ["scikit-learn"]}},
                 **spec,

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from crdgen.schema import structural_schema
 from trainyard.api.base import GROUP, VERSION
+from trainyard.api.model_deployment import ModelDeploymentSpec, ModelDeploymentStatus
 from trainyard.api.run_log import MLRunLogSpec
 from trainyard.api.training_run import MLTrainingRunSpec, MLTrainingRunStatus
 from trainyard.api.workspace import ClusterMLWorkspaceSpec, MLWorkspaceSpec, WorkspaceStatus
@@ -80,6 +81,25 @@ KINDS = (
             Column("Remote ID", ".status.remoteId", "The newest attempt's id on the platform", wide=True),
             Column("Model version", ".status.model.version", "Registered version of the model", wide=True),
             Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', "Why the run is there", wide=True),
+            _AGE,
+        ),
+    ),
+    Kind(
+        name="ModelDeployment",
+        short="mldep",
+        scope="Namespaced",
+        description="A model, or several, served at an endpoint of the workspace that it names.",
+        spec=ModelDeploymentSpec,
+        status=ModelDeploymentStatus,
+        columns=(
+            Column("Phase", ".status.phase", "Where the deployment is"),
+            Column("Ready", '.status.conditions[?(@.type=="Ready")].status', "What is served is what is wanted"),
+            Column("Traffic", ".status.traffic", "Shares: name:version=served/desired"),
+            Column("Revision", ".status.revision", "Number of the newest revision", type="integer"),
+            Column("Last good", ".status.lastGoodRevision", "The last that served all", type="integer", wide=True),
+            Column("Workspace", ".spec.workspaceRef.name", "Workspace that it is served in", wide=True),
+            Column("URL", ".status.endpoint.url", "Where it is asked", wide=True),
+            Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', "Why it is there", wide=True),
             _AGE,
         ),
     ),

@@ -19,7 +19,9 @@ import httpx
 
 from trainyard_sandbox.azure_client import AzureControl
 from trainyard_sandbox.azure_jobs_client import AzureJobsControl
+from trainyard_sandbox.azure_serving_client import AzureServingControl
 from trainyard_sandbox.identity_client import IdentityControl
+from trainyard_sandbox.serving_client import ServingControl
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class ControlError(Exception):
     """The control API refused."""
 
 
-class SandboxControl(AzureControl, AzureJobsControl, IdentityControl):
+class SandboxControl(AzureControl, AzureJobsControl, AzureServingControl, IdentityControl, ServingControl):
     """One sandbox's control API. Use it as a context manager, or `close` it."""
 
     def __init__(self, sandbox_json: Path) -> None:

@@ -31,6 +31,7 @@ from trainyard_sandbox.principals import (
 )
 from trainyard_sandbox.request_log import LoggedRequest
 from trainyard_sandbox.schema import AnyJson, Bool, Int, ListOf, MapOf, Number, Obj, Str, json_body, query
+from trainyard_sandbox.serving import control as serving_control
 from trainyard_sandbox.state import sandbox_state
 from trainyard_sandbox.tokens import PURPOSES
 
@@ -366,6 +367,7 @@ def build(state: Any, extra: list[BaseRoute]) -> Starlette:
         Route("/requests", list_requests, methods=["GET"]),
         Route("/requests", clear_requests, methods=["DELETE"]),
         *control_runs.routes(),
+        *serving_control.routes(),
         *extra,
     ]
     app = Starlette(routes=routes, exception_handlers={ApiError: render_api_error})

@@ -43,6 +43,7 @@ from trainyard_sandbox.faults import Connections, FaultMiddleware, FaultPlan
 from trainyard_sandbox.issuers import IssuerTrust
 from trainyard_sandbox.principals import Directory
 from trainyard_sandbox.request_log import LoggedRequest, RequestLog, redact_query
+from trainyard_sandbox.serving.fleet import Fleet
 from trainyard_sandbox.state import SandboxState
 from trainyard_sandbox.stores.securables import Securables
 from trainyard_sandbox.tokens import TokenStore
@@ -214,6 +215,8 @@ def build_state(settings: Settings, ca_file: Path) -> SandboxState:
         securables=Securables(directory),
     )
     state.engine = Engine(state, settings.engine)
+    state.serving = Fleet(settings.directory / "serving", state.now, pretend=settings.engine == "pretend")
+    state.on_shutdown.append(lambda: state.serving.stop())
     return state
 
 

@@ -21,6 +21,7 @@ from trainyard_sandbox.engine.saved_jobs import JobStore
 from trainyard_sandbox.oauth_secrets import OAuthSecrets
 from trainyard_sandbox.principals import Directory, Principal
 from trainyard_sandbox.secret_scopes import SecretScopes
+from trainyard_sandbox.serving.fleet import Fleet
 from trainyard_sandbox.tokens import TokenStore
 
 if TYPE_CHECKING:
@@ -115,12 +116,14 @@ class SandboxState:
     secret_scopes: SecretScopes = field(init=False)
     oauth_secrets: OAuthSecrets = field(init=False)
     jobs: JobStore = field(init=False)
+    serving: Fleet = field(init=False)
     files: WorkspaceFiles | None = None
     securables: Any = None
     catalog: Any = None
     volumes: VolumeFiles | None = None
     tables: Any = None
     mlflow: Any = None
+    model_serving: Any = None
     on_startup: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     on_shutdown: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
@@ -130,6 +133,7 @@ class SandboxState:
         self.secret_scopes = SecretScopes(self.now)
         self.oauth_secrets = OAuthSecrets(self.now)
         self.jobs = JobStore(self.now)
+        self.serving = Fleet(self.data_dir / "serving", self.now)
 
     @property
     def account_issuer(self) -> str:

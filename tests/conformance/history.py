@@ -12,13 +12,13 @@ from trainyard_localcluster.cluster import kubectl_program
 
 
 class History:
-    """Watches the MLTrainingRuns of all namespaces from its making on. Use it as a context manager."""
+    """Watches the resources of a kind in all namespaces from its making on. Use it as a context manager."""
 
-    def __init__(self, cluster: LocalCluster, dir: Path) -> None:
-        command = [kubectl_program(), "--kubeconfig", str(cluster.kubeconfig), "get", "mltrainingruns"]
+    def __init__(self, cluster: LocalCluster, dir: Path, plural: str = "mltrainingruns") -> None:
+        command = [kubectl_program(), "--kubeconfig", str(cluster.kubeconfig), "get", plural]
         command += ["--all-namespaces", "--watch", "--output-watch-events", "--output=json"]
         env = {"PATH": os.environ["PATH"], "HOME": str(dir), "KUBERC": "off"}
-        self._process = Process("the watch", command, dir / "history.json", env)
+        self._process = Process("the watch", command, dir / f"{plural}.json", env)
 
     def __enter__(self) -> "History":
         return self
@@ -37,7 +37,7 @@ class History:
             yield event
 
     def of(self, namespace: str, name: str, version: str | None) -> list[dict[str, Any]]:
-        """The versions of one run up to that resourceVersion; None: up to its deletion."""
+        """The versions of one of them up to that resourceVersion; None: up to its deletion."""
 
         def whole() -> list[dict[str, Any]] | None:
             self._process.check()

@@ -42,6 +42,11 @@ RIGHTS = [
         "verbs": ["get", "list", "watch", "create", "patch", "delete"],
     },
     {"apiGroups": ["trainyard.dev"], "resources": ["mlrunlogs"], "verbs": ["get"]},
+    {
+        "apiGroups": ["trainyard.dev"],
+        "resources": ["modeldeployments"],
+        "verbs": ["get", "list", "watch", "create", "patch", "delete"],
+    },
     {"apiGroups": [""], "resources": ["events"], "verbs": ["list"]},
 ]
 
@@ -79,10 +84,10 @@ class Ran:
 class Cli:
     """The command with one kubeconfig. Called as it is, it runs in this process, which saves the seconds of imports."""
 
-    def __init__(self, kubeconfig: Path) -> None:
+    def __init__(self, kubeconfig: Path, **more: str) -> None:
         # The address that an API server listens on is no reason to ask a proxy.
         kept = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and k != "NO_COLOR"}
-        self._env = kept | {"KUBECONFIG": str(kubeconfig), "COLUMNS": "200", "TZ": "UTC"}
+        self._env = kept | {"KUBECONFIG": str(kubeconfig), "COLUMNS": "200", "TZ": "UTC"} | more
 
     def __call__(self, *args: str, input: str | Object | None = None) -> Ran:
         """Runs the command to its end. A dict as input becomes JSON on stdin."""

@@ -77,8 +77,9 @@ BACKOFF = (
 )
 HOST_FORM = "host must be an https URL without a path, user or query: write https://NAME or https://NAME:PORT"
 ONE_CLASS = (
-    "a compute class needs exactly one of jobCluster, serverless, existingCluster (Databricks) or azureML: add the one "
-    "that you use, or remove the others"
+    "a compute class needs exactly one of jobCluster, serverless, existingCluster (Databricks) or azureML, or for "
+    "served models one of modelServing (Databricks) or onlineEndpoint (Azure ML), or one of each: add the one that you "
+    "use, or remove the others"
 )
 ONE_MACHINE = (
     "a job cluster needs exactly one of nodeTypeId or instancePoolId: add the one that you use, or remove the other"
@@ -152,6 +153,11 @@ def workspace_cases(kind: str) -> list[Case]:
             {"computeClasses": {"x": {"jobCluster": {"dataSecurityMode": "SINGLE_USER"}}}},
             "spec.computeClasses[x].jobCluster",
             ONE_MACHINE,
+        ),
+        case(
+            {"computeClasses": {"x": {"modelServing": {}, "onlineEndpoint": {"instanceType": "Standard_DS3_v2"}}}},
+            "spec.computeClasses[x]",
+            ONE_CLASS,
         ),
         case({"dataRoots": {"x": {}}}, "spec.dataRoots[x]", EMPTY_ROOT),
         case({"dataRoots": {"x" * 64: {"schema": "a.b"}}}, "spec.dataRoots", KEY_63),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from tests.controlplane.crd_deployment import DEPLOYMENT, FULL_DEPLOYMENT, WRONG_DEPLOYMENTS
 from tests.controlplane.crd_identity import LENT, OWN, WRONG_IDENTITIES
 from tests.controlplane.crd_specs import (
     ADLS_WORKSPACE,
@@ -23,6 +24,7 @@ from tests.controlplane.crd_specs import (
 )
 
 RIGHT = {
+    "ModelDeployment": (FULL_DEPLOYMENT, DEPLOYMENT),
     "MLTrainingRun": (
         FULL_RUN,
         GIT_RUN,
@@ -103,6 +105,10 @@ WRONG: dict[str, tuple[str, ...]] = {
     "spec.identity.federated.serviceAccountName": NAMES,
     "spec.allowedNamespaces[]": NAMES,
     **WRONG_IDENTITIES,
+    **WRONG_DEPLOYMENTS,
+    "spec.computeClasses[].modelServing.workloadType": ("cpu", "1_GPU", "GPU SMALL", "GPU-SMALL"),
+    "spec.computeClasses[].onlineEndpoint.instanceType": ("Standard DS3", "a/b", "a-b"),
+    "spec.endpointPrefix": ("1iris", "-iris", "iris-", "iris_a"),
     "spec.computeClasses[].jobCluster.instanceProfileArn": ("trainer", "iam:arn:"),
     "spec.computeClasses[].serverless.environmentVersion": ("five", "5.0", "-5"),
     "spec.computeClasses[].serverless.accelerator": ("GPU 1xA10", "GPU-1xA10"),

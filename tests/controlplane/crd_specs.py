@@ -77,6 +77,8 @@ FULL_WORKSPACE: Object = WORKSPACE | {
         "small": {"jobCluster": {"nodeTypeId": "Standard_D4s_v5", "dataSecurityMode": "SINGLE_USER"}},
         "quick": {"serverless": {"environmentVersion": "5", "accelerator": "GPU_1xA10"}},
         "shared": {"existingCluster": {"clusterId": "0101-120000-abcdefgh"}},
+        "serving": {"modelServing": {"workloadType": "GPU_SMALL", "workloadSize": "Medium"}},
+        "both": {"serverless": {"environmentVersion": "5"}, "modelServing": {}},
         "pooled": {
             "jobCluster": {
                 "instancePoolId": "pool-1",
@@ -95,6 +97,7 @@ FULL_WORKSPACE: Object = WORKSPACE | {
     "runtimes": {"sklearn": {"sparkVersion": "16.4.x-scala2.13", "pip": ["scikit-learn==1.9.1"]}},
     "modelPrefix": "main.ml",
     "experimentRoot": "/Shared/experiments",
+    "endpointPrefix": "iris",
     "dataRoots": {
         "sales": {"path": "/Volumes/main/sales/raw", "schema": "main.sales"},
         "lake": {"path": "abfss://raw@account.dfs.core.windows.net/sales"},
@@ -153,6 +156,7 @@ FULL_AZURE_WORKSPACE: Object = AZURE_WORKSPACE | {
         },
         "attached": {"azureML": {"compute": "k8s-cluster", "instanceType": "gpu.large"}},
         "elsewhere": {"serverless": {"environmentVersion": "5"}},
+        "serving": {"onlineEndpoint": {"instanceType": "Standard_DS3_v2"}},
     },
     "runtimes": {
         "sklearn": {"pip": ["scikit-learn==1.9.1", "azureml-mlflow"]},

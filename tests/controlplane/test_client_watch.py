@@ -41,7 +41,7 @@ def test_a_version_that_the_server_has_forgotten_is_told_apart(
     operator.create(manifest())
     access = find_access(kubeconfig=Path(api.kubeconfig))
     with access.api, pytest.raises(WatchExpired):
-        list(Server(access.api).watch_run(namespace, "churn", "1", 5))
+        list(Server(access.api).watch("mltrainingruns", namespace, "churn", "1", 5))
 
 
 def test_a_deletion_ends_the_wait(api: LocalCluster, yard: Trainyard, operator: PlayedOperator) -> None:

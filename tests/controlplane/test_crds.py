@@ -13,6 +13,13 @@ from crdgen.crds import KINDS, Kind, root_schema
 from tests.controlplane import crd_cases
 from tests.controlplane.crd_azureml import AZURE_REFUSED_AT_CHANGE, AZURE_REFUSED_AT_CREATION
 from tests.controlplane.crd_cases import NEW_RUN, Case
+from tests.controlplane.crd_deployment import (
+    DEPLOYMENT_CHANGES,
+    DEPLOYMENTS_ACCEPTED,
+    DEPLOYMENTS_REFUSED,
+    DEPLOYMENTS_REFUSED_AT_CHANGE,
+    DEPLOYMENTS_REFUSED_TWICE,
+)
 from tests.controlplane.crd_identity import IDENTITIES_ACCEPTED, IDENTITIES_REFUSED, IDENTITIES_REFUSED_TWICE
 from tests.controlplane.crd_patterns import wrong_specs
 from tests.controlplane.crd_specs import (
@@ -44,8 +51,14 @@ from trainyard.api.base import API_VERSION, GROUP, VERSION
 from trainyard_localcluster import LocalCluster
 from trainyard_localcluster.api import ApiError
 
-REFUSED_AT_CREATION = [*crd_cases.REFUSED_AT_CREATION, *AZURE_REFUSED_AT_CREATION, *IDENTITIES_REFUSED]
-REFUSED_AT_CHANGE = [*crd_cases.REFUSED_AT_CHANGE, *AZURE_REFUSED_AT_CHANGE]
+REFUSED_AT_CREATION = [
+    *crd_cases.REFUSED_AT_CREATION,
+    *AZURE_REFUSED_AT_CREATION,
+    *IDENTITIES_REFUSED,
+    *DEPLOYMENTS_REFUSED,
+]
+REFUSED_TWICE = [*IDENTITIES_REFUSED_TWICE, *DEPLOYMENTS_REFUSED_TWICE]
+REFUSED_AT_CHANGE = [*crd_cases.REFUSED_AT_CHANGE, *AZURE_REFUSED_AT_CHANGE, *DEPLOYMENTS_REFUSED_AT_CHANGE]
 SHAPES = (
     GIT_RUN,
     PATH_RUN,
@@ -127,7 +140,7 @@ def test_a_mistake_is_refused_at_creation_in_words_that_say_what_to_do(server: S
     assert words.endswith(case.message)
 
 
-@pytest.mark.parametrize(("kind", "spec", "said"), IDENTITIES_REFUSED_TWICE)
+@pytest.mark.parametrize(("kind", "spec", "said"), REFUSED_TWICE)
 def test_one_mistake_that_breaks_two_rules_is_told_by_both(
     server: Server, kind: str, spec: Object, said: set[tuple[str, str]]
 ) -> None:
@@ -150,7 +163,7 @@ def test_every_rule_of_every_crd_is_refused_by_a_case_above() -> None:
     rules = {(kind.name, *rule) for kind in KINDS for rule in rules_in(root_schema(kind)["properties"]["spec"], "spec")}
     cases = REFUSED_AT_CREATION + REFUSED_AT_CHANGE
     refused = {(case.kind, re.sub(r"\[.*?\]", "[]", case.field), case.message) for case in cases}
-    refused |= {(kind, *each) for kind, _, said in IDENTITIES_REFUSED_TWICE for each in said}
+    refused |= {(kind, *each) for kind, _, said in REFUSED_TWICE for each in said}
     assert rules - refused == set()
 
 
@@ -223,6 +236,7 @@ def rules_in(node: Object, path: str) -> Iterator[tuple[str, str]]:
         ("ClusterMLWorkspace", WORKSPACE),
         ("ClusterMLWorkspace", FULL_WORKSPACE | {"allowedNamespaces": ["team-a", "team-b"]}),
         *IDENTITIES_ACCEPTED,
+        *DEPLOYMENTS_ACCEPTED,
     ],
 )
 def test_what_is_right_is_accepted_and_stored_as_it_was_written(server: Server, kind: str, spec: Object) -> None:
@@ -259,6 +273,15 @@ def test_what_may_change_in_a_run_changes(server: Server, base: Object, patch: O
 def test_what_may_change_in_a_workspace_changes(server: Server) -> None:
     existing = server.create("MLWorkspace", FULL_WORKSPACE, dry_run=False)
     assert server.replace(existing, WORKSPACE)["spec"] == WORKSPACE
+
+
+@pytest.mark.parametrize(("base", "patch"), DEPLOYMENT_CHANGES, ids=lambda each: "+".join(each))
+def test_what_may_change_in_a_deployment_changes_and_changes_back(server: Server, base: Object, patch: Object) -> None:
+    changed = patched(base, patch)
+    assert changed != base
+    for before, after in ((base, changed), (changed, base)):
+        existing = server.create("ModelDeployment", before, dry_run=False)
+        assert server.replace(existing, after)["spec"] == after
 
 
 @pytest.mark.parametrize(
@@ -322,6 +345,7 @@ def test_kubectl_knows_the_short_names_and_the_category(api: LocalCluster) -> No
     served = api.call("GET", f"/apis/{API_VERSION}")["resources"]
     assert {each["name"]: (each["shortNames"], each["categories"]) for each in served if "shortNames" in each} == {
         "mltrainingruns": (["mltr"], ["trainyard"]),
+        "modeldeployments": (["mldep"], ["trainyard"]),
         "mlrunlogs": (["mlrl"], ["trainyard"]),
         "mlworkspaces": (["mlws"], ["trainyard"]),
         "clustermlworkspaces": (["cmlws"], ["trainyard"]),
@@ -333,6 +357,8 @@ def test_kubectl_explain_describes_the_deepest_fields(api: LocalCluster) -> None
     for path, words in {
         "mltrainingruns.spec.databricks.task.max_retries": "Refused: use spec.retry",
         "mltrainingruns.spec.retry.backoffSeconds": "doubled for each later one",
+        "modeldeployments.spec.rollout.steps.checks.bounds.minRequests": "the step waits for them",
+        "modeldeployments.spec.models.scaleToZero": "not on Azure ML",
         "mltrainingruns.spec.tasks.retry.limit": "Number of times that it is tried again",
         "mltrainingruns.spec.code.git.secretRef.name": "the one host that may be sent it",
         "mlworkspaces.spec.logDestination.s3.roleArn": "AssumeRoleWithWebIdentity",

@@ -15,7 +15,16 @@ from kubernetes.client.exceptions import ApiException
 
 from tests.controlplane.rights import MARKER, Holder, rules_of, without
 from trainyard.api.base import GROUP, VERSION
-from trainyard.controllers.kube import CLUSTER_WORKSPACE, RUN, RUN_LOG, WORKSPACE, ForbiddenError, Kind, Kube
+from trainyard.controllers.kube import (
+    CLUSTER_WORKSPACE,
+    DEPLOYMENT,
+    RUN,
+    RUN_LOG,
+    WORKSPACE,
+    ForbiddenError,
+    Kind,
+    Kube,
+)
 from trainyard_localcluster import LocalCluster
 
 API = "/apis/trainyard.dev/v1alpha1"
@@ -80,6 +89,7 @@ def of_kind(kind: Kind) -> dict[tuple[str, str], Callable[[Place], object]]:
 OPERATIONS: dict[tuple[str, str], Callable[[Place], object]] = {
     **of_kind(RUN),
     **of_kind(WORKSPACE),
+    **of_kind(DEPLOYMENT),
     **of_kind(CLUSTER_WORKSPACE),
     ("delete", "mltrainingruns"): lambda place: place.kube.delete(RUN, place.objects[RUN.name]),
     ("create", "mlrunlogs"): lambda place: place.kube.create(
@@ -112,8 +122,11 @@ def place(api: LocalCluster, namespace: str, tmp_path: Path) -> Iterator[Place]:
     """A ServiceAccount without rights, beside what the requests are about."""
     own = f"{API}/namespaces/{namespace}"
     run = {"workspaceRef": {"name": "dbx"}, "compute": {"class": "small"}, "code": {"inline": "print(1)"}}
+    model = {"name": "iris", "model": {"name": "iris", "version": "1"}, "compute": {"class": "small"}}
+    served = {"workspaceRef": {"name": "dbx"}, "models": [model]}
     objects = {
         RUN.name: api.call("POST", f"{own}/mltrainingruns", _made(RUN, "iris", run)),
+        DEPLOYMENT.name: api.call("POST", f"{own}/modeldeployments", _made(DEPLOYMENT, "iris", served)),
         WORKSPACE.name: api.call("POST", f"{own}/mlworkspaces", _made(WORKSPACE, "dbx", SPEC)),
         CLUSTER_WORKSPACE.name: api.call(
             "POST",

@@ -19,17 +19,19 @@ MODES: tuple[Mode, ...] = ("before", "after")
 _NAMES = (
     (re.compile(r"(/namespaces)/[^/]+"), r"\1/*"),
     (
-        re.compile(r"/(mltrainingruns|mlrunlogs|mlworkspaces|clustermlworkspaces|serviceaccounts|configmaps)/[^/]+"),
+        re.compile(
+            r"/(mltrainingruns|mlrunlogs|modeldeployments|mlworkspaces|clustermlworkspaces|serviceaccounts|configmaps)/[^/]+"
+        ),
         r"/\1/*",
     ),
-    (re.compile(r"/(models|aliases)/[^/]+"), r"/\1/*"),
+    (re.compile(r"/(models|versions|aliases|serving-endpoints|served-models)/[^/]+"), r"/\1/*"),
 )
 _AZURE_NAMES = (
     (re.compile(r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/[^/]+/workspaces/[^/]+"), "/workspaces/*"),
     (re.compile(r"^/subscriptions/[^/]+"), "/subscriptions/*"),
     (re.compile(r"^/[^/]+(/oauth2/)"), r"/*\1"),
     (re.compile(r"^/blob/.+"), "/blob/*"),
-    (re.compile(r"/(jobs|codes|environments|models|versions)/[^/]+"), r"/\1/*"),
+    (re.compile(r"/(jobs|codes|environments|models|versions|onlineEndpoints|deployments|online)/[^/]+"), r"/\1/*"),
     (re.compile(r"^(/history/.*/runs)/[^/]+"), r"\1/*"),
     (re.compile(r"^(/history/.*/experiments)/[^/]+"), r"\1/*"),
 )

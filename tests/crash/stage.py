@@ -24,7 +24,7 @@ from trainyard_localcluster import LocalCluster, require_local
 from trainyard_localcluster.api import ApiError
 from trainyard_localcluster.kubeconfig import write_kubeconfig
 
-KINDS = 3  # watched by the operator
+KINDS = 4  # watched by the operator
 POLL_SECONDS = 0.3
 SETTLE_SECONDS = 2.0
 # A step of a journey that takes longer than this on the slowest machine will never come.
@@ -36,6 +36,7 @@ COLLECTIONS = {
     "Namespace": "/api/v1/namespaces",
     "ServiceAccount": "/api/v1/namespaces/{namespace}/serviceaccounts",
     "MLWorkspace": "/apis/trainyard.dev/v1alpha1/namespaces/{namespace}/mlworkspaces",
+    "ModelDeployment": "/apis/trainyard.dev/v1alpha1/namespaces/{namespace}/modeldeployments",
     "MLTrainingRun": "/apis/trainyard.dev/v1alpha1/namespaces/{namespace}/mltrainingruns",
 }
 
@@ -79,6 +80,7 @@ class Stage:
             "azure_cloud": str(self.stand.azure_cloud(self.proxy.url("azureml"))),
             "allowed_host": self.proxy.url("databricks").removeprefix("https://"),
             "poll_seconds": str(POLL_SECONDS),
+            "serving_poll_seconds": str(POLL_SECONDS),
             "settle_seconds": str(SETTLE_SECONDS),
             **self.flags,
         }

@@ -1,9 +1,9 @@
 """No token and no secret is left: not in logs, tracebacks, audit, Events, statuses, nor in what etcd ever wrote, where
 only Secrets are encrypted (invariant 4).
 
-Runs after every other test, over all tokens that the crash stage's operators saw and all secrets, certificates and keys
-that teams prove themselves by, and after failures of the kind that spill them: answers that can not be read, and
-refusals that repeat what they refuse.
+Runs after every other test, over all tokens that the crash stage's operators saw, the keys of endpoints, and all
+secrets, certificates and keys that teams prove themselves by, and after failures of the kind that spill them: answers
+that can not be read, and refusals that repeat what they refuse.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tests.canary import Canary
 from tests.crash.kept import KeptTeams
 from tests.crash.proxy import Answer, Asked, Tamper
 from tests.crash.scenes import FINAL, TRAINS, Scene
+from tests.crash.serving import ServingScene
 from tests.crash.sides import SIDES
 from tests.crash.stage import Stage
 from tests.pem import certificate_pem, ec_key, key_pem, rsa_key
@@ -43,6 +44,7 @@ def test_no_token_and_no_secret_is_left_in_logs_tracebacks_audit_events_statuses
 ) -> None:
     for platform in NAMES:
         suffer(crash_stage, platform)
+        serve(crash_stage, platform)
     kept = prove(crash_stage, provider)
     tokens = issued(crash_stage) | kept
     assert len(tokens) > len(kept) + 4, "a search for nothing finds nothing"
@@ -143,6 +145,31 @@ def suffer(stage: Stage, platform: str) -> None:
     assert "my token is" in json.dumps(indiscreet.logs()), "the run that prints its token left no log to search"
 
 
+def serve(stage: Stage, platform: str) -> None:
+    """A deployment that is asked with a key where there are keys: refused in words that repeat what it was asked with,
+    and then answered.
+    """
+    scene = ServingScene(stage, platform)
+    stage.up()
+    scene.found_team()
+    stage.drive(scene.workspace_ready())
+    version = scene.publish()
+    stage.proxy.tamper = refuses_to_score
+    scene.apply(version, auth="Key" if platform == "azureml" else None)
+    stage.drive(scene.rests("Stalled"))
+    assert "unexpected" in json.dumps(scene.deployment()["status"]), "what the endpoint said was not told"
+    stage.proxy.tamper = None
+    scene.serve(version, "again")
+    stage.drive(scene.rests("Ready"))
+
+
+def refuses_to_score(asked: Asked, answer: Answer) -> Answer | None:
+    """Answers of endpoints are failures that repeat the token, or the key."""
+    if not asked.of.path.endswith(("/invocations", "/score")):
+        return None
+    return Answer(500, JSON, json.dumps({"message": f"unexpected {asked.bearer}"}).encode())
+
+
 def prove(stage: Stage, provider: Provider) -> dict[str, str]:
     """Every way to prove oneself, first refused by whoever is asked, in words that repeat the proof, and then taken.
 
@@ -230,6 +257,7 @@ def issued(stage: Stage) -> dict[str, str]:
     kinds = {name: stage.drivers[name].tokens() for name in NAMES}
     kinds |= {"signature": sorted(stage.proxy.signatures), "API server": stage.proxy.minted}
     kinds |= {"proof": sorted(stage.proxy.proofs)}
+    kinds |= {"endpoint key": [key for each in stage.stand.control.azure_endpoints() for key in each["keys"]]}
     for kind, secrets in kinds.items():
         assert secrets, f"no {kind} to search for"
         found |= {f"{kind} {n}": secret for n, secret in enumerate(secrets)}
@@ -243,7 +271,7 @@ def left_behind(stage: Stage) -> dict[str, bytes]:
         "log": stage.log.read_bytes(),
         "audit": stage.audit.read_bytes(),
         "events": kubectl("get", "events", "-A", "-o", "yaml").stdout.encode(),
-        "statuses": kubectl("get", "mltr,mlws,cmlws", "-A", "-o", "yaml").stdout.encode(),
+        "statuses": kubectl("get", "mltr,mldep,mlws,cmlws", "-A", "-o", "yaml").stdout.encode(),
         "run logs": kubectl("get", "mlrl", "-A", "-o", "yaml").stdout.encode(),
         "API server's audit": stage.stand.cluster.audit_log.read_bytes(),
         "etcd": stage.stand.cluster.dump_etcd(history=True),

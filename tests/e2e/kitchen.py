@@ -36,7 +36,7 @@ AZURE_WORKSPACE = (
 )
 AZURE_CLIENT_ID = "66666666-7777-8888-9999-000000000000"
 MANAGED_IDENTITY = "88888888-9999-0000-1111-222222222222"
-FLAGS = {"poll_seconds": "0.3", "settle_seconds": "2", "recheck_seconds": "1"}
+FLAGS = {"poll_seconds": "0.3", "settle_seconds": "2", "recheck_seconds": "1", "serving_poll_seconds": "0.5"}
 TRAIN = 'import sys\n\nprint("trained", sys.argv[1:])\n'
 WHEEL = "wine_train-1.4.0-py3-none-any.whl"
 USER = "import sys\n\n\ndef main():\n    print('wine-train', sys.argv[1:])\n"

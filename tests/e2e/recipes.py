@@ -35,6 +35,11 @@ class Recipe:
         """Whether it is what recipes share, and nothing is run."""
         return self.file.stem.endswith("-team")
 
+    @property
+    def is_deployment(self) -> bool:
+        """Whether it is a ModelDeployment, which needs the model of another recipe."""
+        return "\nkind: ModelDeployment\n" in self.quoted
+
     def __str__(self) -> str:
         return self.file.stem
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from stand import Stand, Team
 from tests.platforms.base import FOREVER, WELL, Call, CallName, End, Pretence, Remote
+from tests.platforms.serving_azureml import AzureMLServing
 
 WORDS = {"queued": "Queued", "starting": "Preparing", "running": "Running"}
 # As run history words them; the sandbox's own engine says the same of what really runs.
@@ -43,6 +44,7 @@ class AzureMLDriver:
     def __init__(self, stand: Stand) -> None:
         self._stand = stand
         self._control = stand.control
+        self.serving = AzureMLServing(stand)
 
     @property
     def host(self) -> str:
@@ -128,6 +130,7 @@ class AzureMLDriver:
         return [token["value"] for token in self._control.azure_tokens()]
 
     def clean(self) -> None:
+        self.serving.clean()
         self._control.clear_faults()
         self._control.clear_azure_scripts()
 

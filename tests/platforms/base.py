@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from stand import Stand, Team
+from tests.platforms.serving import ServingDriver
 
 Stage = Literal["queued", "starting", "running"]
 EndKind = Literal["succeeded", "code", "packages", "infrastructure", "cancelled"]
@@ -88,6 +89,8 @@ class PlatformDriver(Protocol):
     name: str
     """As in `Target.platform` and `status.attempts[].platform`."""
     calls: Mapping[CallName, Call]
+    serving: ServingDriver
+    """Its endpoints."""
 
     def __init__(self, stand: Stand) -> None: ...
 
@@ -98,9 +101,9 @@ class PlatformDriver(Protocol):
     def team(self, namespace: str, service_account: str = "trainer", **spec: Any) -> Team:
         """A namespace with a ServiceAccount that the platform trusts, and a workspace.
 
-        The workspace's names mean the same on each platform: compute classes small (whatever starts soonest) and
-        cluster (machines with a name of their own), the runtime sklearn, the data root data. `spec` replaces fields of
-        the workspace.
+        The workspace's names mean the same on each platform: compute classes small (whatever starts soonest),
+        cluster (machines with a name of their own) and serving (of endpoints), the runtime sklearn, the data root data.
+        `spec` replaces fields of the workspace.
         """
 
     def newcomer(self, namespace: str, service_account: str = "trainer") -> Team:

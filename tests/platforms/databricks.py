@@ -9,6 +9,7 @@ import httpx
 
 from stand import Stand, Team
 from tests.platforms.base import FOREVER, WELL, Call, CallName, End, Pretence, Remote
+from tests.platforms.serving_databricks import DatabricksServing
 
 WORDS = {"queued": "QUEUED", "starting": "PENDING", "running": "RUNNING"}
 OUTCOMES: dict[str, dict[str, str]] = {
@@ -45,6 +46,7 @@ class DatabricksDriver:
     def __init__(self, stand: Stand) -> None:
         self._stand = stand
         self._control = stand.control
+        self.serving = DatabricksServing(stand)
 
     @property
     def host(self) -> str:
@@ -135,6 +137,7 @@ class DatabricksDriver:
         return [token["value"] for token in self._control.tokens()]
 
     def clean(self) -> None:
+        self.serving.clean()
         self._control.clear_faults()
         self._control.clear_scripts()
         self._control.override_discovery()

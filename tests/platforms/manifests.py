@@ -1,6 +1,6 @@
 """Manifests that mean the same on each platform. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -13,6 +13,30 @@ def training_run(
     return {
         "apiVersion": "trainyard.dev/v1alpha1",
         "kind": "MLTrainingRun",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {field: value for field, value in fields.items() if value is not None},
+    }
+
+
+def served_from(source: Mapping[str, Any], name: str = "champion", **fields: Any) -> dict[str, Any]:
+    """One of spec.models: what that names, on the compute class serving. A None is left out."""
+    made = {"name": name, "model": dict(source), "compute": {"class": "serving"}, **fields}
+    return {field: value for field, value in made.items() if value is not None}
+
+
+def served(version: str, name: str = "champion", model: str = "wine", **fields: Any) -> dict[str, Any]:
+    """The same of a version of a registered model."""
+    return served_from({"name": model, "version": version}, name, **fields)
+
+
+def model_deployment(
+    workspace: str, namespace: str, name: str, models: Sequence[Mapping[str, Any]], **spec: Any
+) -> dict[str, Any]:
+    """A ModelDeployment. A field that is None is left out."""
+    fields = {"workspaceRef": {"name": workspace}, "models": [dict(each) for each in models], **spec}
+    return {
+        "apiVersion": "trainyard.dev/v1alpha1",
+        "kind": "ModelDeployment",
         "metadata": {"name": name, "namespace": namespace},
         "spec": {field: value for field, value in fields.items() if value is not None},
     }

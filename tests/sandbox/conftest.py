@@ -22,6 +22,7 @@ from databricks.sdk.oidc import IdToken, IdTokenSource
 from databricks.sdk.service import jobs as sdk_jobs
 from databricks.sdk.service.workspace import ImportFormat
 
+from stand import die_with_parent
 from trainyard_sandbox.client import SandboxAddress, SandboxControl
 
 from .azure_fixtures import ARM_LIMITS, arm, azure_credential, connect_here, data_scientist, ml_client  # noqa: F401
@@ -58,7 +59,8 @@ def serve(
         directory = tmp_path_factory.mktemp("sandbox")
         command = [sys.executable, "-m", "trainyard_sandbox.cli", "serve", "--lazy-mlflow", "--dir", str(directory)]
         trust = ["--trust-issuer", f"{issuer.url}={issuer.ca_file}"]
-        process = subprocess.Popen([*command, *trust, *arguments])
+        # A test run that is interrupted may never come to the end below.
+        process = subprocess.Popen([*command, *trust, *arguments], preexec_fn=die_with_parent)
         SandboxAddress.wait_for(directory / "sandbox.json")
         started.append((SandboxControl(directory / "sandbox.json"), process))
         return started[-1]

@@ -53,6 +53,7 @@ class Run:
             spec_error=self.unreadable,
             spec_digest=spec_digest(self.wire),
             status=self.status,
+            orphan=self.wire.get("deletionPolicy") == "Orphan",
             tracked_by=self.tracked_by,
         )
         number = self.status.attempts[-1].number if self.status.attempts else 0

@@ -62,7 +62,7 @@ def speaks_of_absence(field: Schema) -> bool:
 def test_every_number_says_its_unit(kind: Kind) -> None:
     spec = root_schema(kind)["properties"]["spec"]
     numbers = [(p, f) for p, f, _ in fields(spec, "spec") if f["type"] in ("integer", "number")]
-    units = re.compile(r"\b(seconds|number of|refused)\b", re.IGNORECASE)
+    units = re.compile(r"\b(seconds|milliseconds|percent|percentile|number|refused)\b", re.IGNORECASE)
     assert [path for path, field in numbers if not units.search(field["description"])] == []
 
 

@@ -394,3 +394,17 @@ def test_a_record_has_its_time_and_no_empty_fields() -> None:
     stream = io.StringIO()
     AuditLog(stream, now=lambda: datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)).write({"event": "x", "gone": None})
     assert records(stream) == [{"time": "2026-01-02T03:04:05.678Z", "event": "x"}]
+
+
+@pytest.mark.parametrize("status", ["424 Failed Dependency", "429 Too Many Requests", "503 Service Unavailable"])
+def test_an_adapter_that_does_not_judge_hands_on_any_answer(server: Server, stream: io.StringIO, status: str) -> None:
+    server.answer(status, f"<p>your {SECRET}</p>".encode())
+    with requests.Session() as session:
+        adapter = AuditedAdapter(AuditLog(stream), DatabricksDialect(), dict, BOUNDS, documents=False, judged=False)
+        session.mount("http://", adapter)
+        answer = session.get(server.url, headers={"Authorization": f"Bearer {SECRET}"})
+        assert (answer.status_code, answer.text) == (int(status[:3]), "<p>your [token]</p>")
+        server.answer("302 Found", b"", "Location: http://127.0.0.1:1/elsewhere")
+        with pytest.raises(Refused):
+            session.get(server.url, allow_redirects=False)
+    assert [row["status"] for row in records(stream) if row["event"] == "response"] == [int(status[:3]), 302]

@@ -8,7 +8,7 @@ import pytest
 from trainyard.audit.transport import Answer
 from trainyard.core.errors import Denied, Missing, PlatformError, Refused, Unauthenticated, Unreachable
 from trainyard.platforms.azureml.answers import AzureDialect, StorageDialect
-from trainyard.platforms.limits import QuotaReached
+from trainyard.platforms.limits import PlatformBusy, QuotaReached
 
 WS = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"
 ARM = f"https://management.azure.com{WS}"
@@ -196,3 +196,59 @@ def test_a_blob_that_is_there_already_is_told_apart() -> None:
 def test_a_proxy_before_storage_is_no_verdict() -> None:
     found = StorageDialect().error(Answer("PUT", "https://a.blob.core.windows.net/c/b", 403, {}, b"<html>", b""))
     assert isinstance(found, Unreachable)
+
+
+ENDPOINT = f"{ARM}/onlineEndpoints/team-a-wine"
+DEPLOYMENT = f"{ENDPOINT}/deployments/champion"
+UPDATING = "Cannot create a deployment in endpoint team-a-wine because it is in Updating provisioning state."
+TAKEN = "There is already an endpoint with this name, Endpoint name needs to be unique within a region."
+QUOTA = "Not enough quota available for Standard_DS3_v2 in SubscriptionId s. Current usage/limit: 4/4."
+WEIGHT = "Can't delete deployment [champion] with non-zero traffic weight."
+
+
+def wrapped(*sentences: str) -> dict[str, Any]:
+    """What the service behind online endpoints refused, as Azure ML passes it on."""
+    problem = json.dumps({"errors": {"": list(sentences)}, "status": 400, "title": "validation errors"})
+    detail = {"code": "InferencingClientCallFailed", "message": problem}
+    return {"code": "BadRequest", "message": "The request is invalid.", "details": [detail]}
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "status", "error", "kind", "reason"),
+    [
+        ("PUT", DEPLOYMENT, 409, {"code": "Conflict", "message": "x"}, PlatformBusy, "PlatformBusy"),
+        ("PUT", DEPLOYMENT, 400, wrapped(UPDATING), PlatformBusy, "PlatformBusy"),
+        ("DELETE", ENDPOINT, 400, {"code": "UserError", "message": UPDATING}, PlatformBusy, "PlatformBusy"),
+        ("PUT", ENDPOINT, 400, wrapped(TAKEN), Refused, "EndpointNameTaken"),
+        ("PUT", ENDPOINT, 409, {"code": "Conflict", "message": TAKEN}, Refused, "EndpointNameTaken"),
+        ("PUT", DEPLOYMENT, 400, wrapped(QUOTA), QuotaReached, "PlatformThrottled"),
+        ("DELETE", DEPLOYMENT, 400, wrapped(WEIGHT), Refused, "RequestRefused"),
+        ("GET", ENDPOINT, 404, {"code": "ResourceNotFound", "message": "none"}, Missing, "NotFound"),
+        ("PUT", ENDPOINT, 403, {"code": "AuthorizationFailed", "message": "no"}, Denied, "PermissionDenied"),
+        # A sentence of the kind on another path is none of an endpoint's.
+        ("PUT", f"{ARM}/jobs/x", 409, {"code": "Conflict", "message": "x"}, Unreachable, "PlatformUnreachable"),
+    ],
+)
+def test_refusals_of_endpoints_are_told_apart(
+    method: str, url: str, status: int, error: dict[str, Any], kind: type[PlatformError], reason: str
+) -> None:
+    found = DIALECT.error(Answer(method, url, status, {}, json.dumps({"error": error}).encode(), b""))
+    assert (type(found), found.reason) == (kind, reason)
+
+
+def test_what_the_service_behind_endpoints_said_is_told() -> None:
+    found = DIALECT.error(Answer("DELETE", DEPLOYMENT, 400, {}, json.dumps({"error": wrapped(WEIGHT)}).encode(), b""))
+    assert "non-zero traffic weight" in found.message
+
+
+@pytest.mark.parametrize(
+    "details", [[], [None], [{"message": None}], [{"message": "[1]"}], [{"message": '{"errors": 3}'}], "x"]
+)
+def test_odd_details_do_no_harm(details: Any) -> None:
+    error = {"code": "BadRequest", "message": "The request is invalid.", "details": details}
+    found = DIALECT.error(Answer("PUT", ENDPOINT, 400, {}, json.dumps({"error": error}).encode(), b""))
+    assert found.message.startswith("The request is invalid.")
+
+
+def test_the_audit_log_names_the_endpoint() -> None:
+    assert DIALECT.remote_id(Answer("PUT", DEPLOYMENT, 200, {}, b"{}", b"")) == "team-a-wine"

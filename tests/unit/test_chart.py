@@ -103,7 +103,7 @@ def test_the_operator_writes_only_what_it_owns() -> None:
         for resource in rule["resources"]
         for verb in set(rule["verbs"]) - {"get", "list", "watch"}
     }
-    ours = ("mltrainingruns", "mlworkspaces", "clustermlworkspaces")
+    ours = ("mltrainingruns", "mlworkspaces", "modeldeployments", "clustermlworkspaces")
     assert writes == {
         *((name, "patch") for name in ours),
         *((f"{name}/status", "update") for name in ours),

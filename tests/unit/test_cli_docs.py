@@ -14,7 +14,7 @@ from trainyard import client
 from trainyard.cli.exits import MEANING, Exit
 from trainyard.cli.main import app
 from trainyard.cli.session import code_for
-from trainyard.client import ClientError, Run, Trainyard
+from trainyard.client import ClientError, Deployment, Run, Trainyard
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 COMMON = "## Flags of every verb"
@@ -79,10 +79,11 @@ def test_every_method_of_the_client_is_documented_with_its_arguments() -> None:
     assert {row[0].strip("`") for row in rows("python-client.md", "## Trainyard")} == wanted
 
 
-def test_every_property_of_a_run_is_documented() -> None:
-    public = {name for name in [*vars(Run), "resource"] if not name.startswith("_")}
-    told = set(re.findall(r"`(\w+)(?:\(\w+\))?`", section("python-client.md", "## Run")))
-    assert public == told
+@pytest.mark.parametrize("kind", [Run, Deployment])
+def test_every_property_of_what_the_client_hands_out_is_documented(kind: type) -> None:
+    public = {name for name in [*dir(kind), "resource"] if not name.startswith("_") and name.islower()}
+    body = section("python-client.md", f"## {kind.__name__}").split("\n\n`")[0]
+    assert public == set(re.findall(r"`(\w+)(?:\(\w+\))?`", body))
 
 
 def test_every_error_is_documented_with_the_exit_code_that_it_becomes() -> None:

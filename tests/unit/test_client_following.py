@@ -46,14 +46,14 @@ class Server:
         self.watched: list[tuple[str, int]] = []
         self.asked = 0
 
-    def get_run(self, _namespace: str, _name: str) -> Object:
+    def get(self, _plural: str, _namespace: str, _name: str) -> Object:
         self.asked += 1
         found = self.gets.pop(0) if len(self.gets) > 1 else self.gets[0]
         if isinstance(found, Exception):
             raise found
         return found
 
-    def watch_run(self, _ns: str, _name: str, version: str, seconds: int) -> Iterator[tuple[str, Object]]:
+    def watch(self, _plural: str, _ns: str, _name: str, version: str, seconds: int) -> Iterator[tuple[str, Object]]:
         self.watched.append((version, seconds))
         return (self.watches.pop(0) if len(self.watches) > 1 else self.watches[0])()
 

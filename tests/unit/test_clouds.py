@@ -175,6 +175,30 @@ def test_a_cloud_of_the_administrators_is_known_once_installed(tmp_path: Path) -
     assert {each.name for each in clouds.known()} == {"AzurePublic", "AzureUSGovernment", "AzureChina", "AzureStack"}
 
 
+@pytest.mark.parametrize(
+    ("cloud", "host"),
+    [
+        (clouds.AZURE_PUBLIC, "wine.westeurope.inference.ml.azure.com"),
+        (clouds.AZURE_US_GOVERNMENT, "wine.usgovvirginia.inference.ml.azure.us"),
+        (clouds.AZURE_CHINA, "wine.chinanorth3.inference.ml.azure.cn"),
+    ],
+)
+def test_endpoints_are_asked_on_hosts_of_their_own_cloud_alone(cloud: clouds.Cloud, host: str) -> None:
+    assert cloud.is_scoring(f"https://{host}/score")
+    assert not cloud.is_data(f"https://{host}/score")
+    for elsewhere in (f"http://{host}/score", f"https://{host}.evil.example/score", f"https://{host}:8443/score"):
+        assert not cloud.is_scoring(elsewhere)
+    for other in set(clouds.BUILT_IN) - {cloud}:
+        assert not other.is_scoring(f"https://{host}/score")
+
+
+def test_a_cloud_of_the_administrators_says_where_endpoints_are_asked() -> None:
+    cloud = clouds.parse({**STACK, "scoringHosts": ["*.inference.stack.example"]})
+    assert cloud.is_scoring("https://wine.north.inference.stack.example/score")
+    assert cloud.is_scoring("https://127.0.0.1:7443/online/wine/score")
+    assert not clouds.parse(STACK).is_scoring("https://wine.north.inference.stack.example/score")
+
+
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"name": "a b"}, "name"),
     ({"name": None}, "name"),
@@ -193,6 +217,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"dataHosts": ["https://x.example"]}, "dataHosts"),
     ({"studio": "https://ml.example/x"}, "studio"),
     ({"datahosts": []}, "datahosts"),
+    ({"scoringHosts": "*.inference.example"}, "scoringHosts"),
+    ({"scoringHosts": ["https://x.example/y"]}, "scoringHosts"),
+    ({"scoringHosts": [7]}, "scoringHosts"),
 ]
 
 

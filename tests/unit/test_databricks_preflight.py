@@ -6,6 +6,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
+from tests.unit.databricks_serving_needs import SERVING
 from trainyard.core.errors import Denied, Missing, Refused, Throttled, Unreachable
 from trainyard.platforms.base import Need
 from trainyard.platforms.databricks import needs, preflight
@@ -311,7 +312,7 @@ OBJECTS: list[tuple[Need, dict[str, Any], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("wanted", "answers", "outcome", "words"), UNITY + OBJECTS)
+@pytest.mark.parametrize(("wanted", "answers", "outcome", "words"), UNITY + OBJECTS + SERVING)
 def test_a_need_is_held_missing_or_not_to_be_found_out(
     wanted: Need, answers: dict[str, Any], outcome: str, words: str
 ) -> None:
@@ -323,11 +324,11 @@ def test_a_need_is_held_missing_or_not_to_be_found_out(
 
 def test_every_kind_of_need_is_looked_at() -> None:
     words = {value for name, value in vars(needs).items() if name.isupper() and isinstance(value, str)}
-    checks = preflight._checks(MagicMock(), MagicMock())
+    checks = preflight._checks(MagicMock(), MagicMock(), MagicMock())
     known = {key if isinstance(key, str) else key[0] for key in checks}
     assert known <= words
     # Whatever this table has no row for is looked at as another kind is.
-    assert known == {each.kind for each, *_ in UNITY + OBJECTS} - {"planet"} | {needs.SPARK_VERSION}
+    assert known == {each.kind for each, *_ in UNITY + OBJECTS + SERVING} - {"planet"} | {needs.SPARK_VERSION}
 
 
 def test_one_securable_is_asked_about_once_and_two_holders_are_told_apart() -> None:

@@ -149,6 +149,12 @@ class TestDeleting:
         run.deleting = run.now
         assert run.turn().action == RemoveFinalizer()
 
+    def test_orphan_leaves_it_also_where_the_spec_can_not_be_read(self) -> None:
+        """An operator of before may not know a value that the spec has."""
+        run = Run(deletionPolicy="Orphan").running()
+        run.deleting, run.unreadable = run.now, "spec.compute: no such kind of compute"
+        assert run.turn().action == RemoveFinalizer()
+
     def test_an_intent_in_doubt_is_searched_for_and_never_submitted(self) -> None:
         run = Run().intended()
         run.deleting = run.now

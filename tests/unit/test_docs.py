@@ -15,12 +15,14 @@ import typer
 import yaml
 from pydantic import BaseModel
 
+from trainyard.api.model_deployment import ModelDeploymentSpec
 from trainyard.api.training_run import MLTrainingRunSpec
 from trainyard.api.workspace import ClusterMLWorkspaceSpec, MLWorkspaceSpec
 from trainyard.cli.main import app
 from trainyard.core.conditions import TRUE_IN, TYPES
 from trainyard.core.decide import IN_STAGE
 from trainyard.core.remote import End
+from trainyard.core.serving import conditions as serving
 from trainyard.core.stops import STOP_PHASE
 from trainyard.platforms.databricks.answers import ALREADY_EXISTS
 
@@ -31,6 +33,7 @@ WRITTEN = [page for page in sorted(DOCS.rglob("*.md")) if page.parent.name != "r
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md")), *sorted((ROOT / "sandbox").glob("*.md"))]
 SPECS: dict[str, type[BaseModel]] = {
     "MLTrainingRun": MLTrainingRunSpec,
+    "ModelDeployment": ModelDeploymentSpec,
     "MLWorkspace": MLWorkspaceSpec,
     "ClusterMLWorkspace": ClusterMLWorkspaceSpec,
 }
@@ -85,7 +88,17 @@ def sources() -> Iterator[tuple[Path, ast.Module]]:
 
 
 # Where the reason stands among the arguments of what is written into a status or an Event.
-REASON_AT = {"Blocked": 0, "Verdict": 1, "Note": 1, "enter": 2, "_meaning": 1}
+REASON_AT = {
+    "Blocked": 0,
+    "Verdict": 1,
+    "Note": 1,
+    "enter": 2,
+    "_meaning": 1,
+    "Wrong": 0,
+    "_person": 1,
+    "_delete": 2,
+    "_delete_and_unpin": 1,
+}
 # Their reasons stand in the message of the Event LogsNotKept and in the log, and are no one's reason.
 NO_REASONS_OF_RUNS = SOURCE / "keeping"
 # A platform's own Verdict (platforms/failures.py) has advice in that place.
@@ -148,9 +161,18 @@ def test_what_an_identity_lacks_is_always_named() -> None:
     assert bare == []
 
 
-def test_the_table_of_conditions_is_the_codes() -> None:
-    table = {row[0]: row[1:] for row in rows("concepts.md") if row[0] in TRUE_IN}
-    assert table == {phase: ["True" if kind in true else "False" for kind in TYPES] for phase, true in TRUE_IN.items()}
+@pytest.mark.parametrize(
+    ("section", "types", "true_in"),
+    [
+        ("## How a run lives", TYPES, TRUE_IN),
+        ("## How a deployment lives", serving.BY_PHASE, serving.TRUE_IN),
+    ],
+)
+def test_the_table_of_conditions_is_the_codes(
+    section: str, types: tuple[str, ...], true_in: Mapping[str, frozenset[str]]
+) -> None:
+    table = {row[0]: row[1:] for row in rows("concepts.md", section) if row[0] != "phase"}
+    assert table == {phase: ["True" if kind in true else "False" for kind in types] for phase, true in true_in.items()}
 
 
 def test_every_flag_of_the_operator_is_in_the_table_with_its_variable() -> None:
@@ -289,6 +311,7 @@ def test_every_field_that_a_page_names_exists(page: Path) -> None:
     ("kind", "page"),
     [
         ("MLTrainingRun", "training-runs.md"),
+        ("ModelDeployment", "model-deployments.md"),
         ("MLWorkspace", "workspaces.md"),
         ("ClusterMLWorkspace", "workspaces.md"),
     ],

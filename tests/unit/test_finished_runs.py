@@ -33,7 +33,7 @@ async def test_nothing_of_a_finished_run_is_remembered(scene: Scene) -> None:
     key = scene.put()
     await scene.finish(key)
     await scene.turn(key)
-    assert (scene.controller._observed, scene.controller._failures, scene.controller._keys) == ({}, {}, {})
+    assert (scene.controller._observed, scene.controller._troubles._failures, scene.controller._keys) == ({}, {}, {})
     assert scene.sessions._watched == {}
 
 

@@ -31,7 +31,7 @@ def test_help_needs_neither_kopf_nor_kubernetes() -> None:
     assert not {"kopf", "kubernetes"} & loaded_by("import trainyard.cli.main")
 
 
-@pytest.mark.parametrize("verbs", ["running", "looking", "logs"])
+@pytest.mark.parametrize("verbs", ["running", "looking", "logs", "deployments", "scoring", "lineage"])
 def test_a_verb_loads_nothing_of_the_operator(verbs: str) -> None:
     assert not OPERATORS & loaded_by(f"import trainyard.cli.{verbs}")
 

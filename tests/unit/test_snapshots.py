@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from trainyard.controllers.serving_snapshots import deployment_snapshot
 from trainyard.controllers.snapshots import run_snapshot
 from trainyard.core.snapshot import FINALIZER
 
@@ -55,6 +56,16 @@ def test_a_spec_that_can_not_be_read_is_told_by_field_and_not_raised(spec: dict[
     found = run_snapshot(run(spec))
     assert found.spec is None
     assert found.spec_error.startswith(f"{field}: ")
+
+
+def test_an_orphan_is_known_whatever_else_its_spec_says() -> None:
+    unreadable = {"code": {"inline": "x"}, "deletionPolicy": "Orphan"}
+    assert run_snapshot(run(unreadable)).spec is None
+    assert run_snapshot(run(unreadable)).orphan
+    assert deployment_snapshot(run(unreadable)).spec is None
+    assert deployment_snapshot(run(unreadable)).orphan
+    assert not run_snapshot(run()).orphan
+    assert not deployment_snapshot(run({"deletionPolicy": "Delete"})).orphan
 
 
 def test_the_value_of_a_bad_field_is_not_repeated() -> None:

@@ -115,3 +115,30 @@ async def test_a_workspace_wakes_its_runs_but_not_those_that_are_over(operator: 
     await due(operator, *runs)
     meta = {"namespace": "team", "name": "dbx", "uid": "w", "resourceVersion": "2"}
     assert await due(operator, {"kind": "MLWorkspace", "metadata": meta, "spec": {}}) == {"dbx", "waiting"}
+
+
+def deployment(name: str, run_name: str = "") -> dict[str, Any]:
+    meta = {"namespace": "team", "name": name, "uid": name, "resourceVersion": "1"}
+    source = {"fromRun": {"name": run_name}} if run_name else {"name": "wine", "version": "1"}
+    models = [{"name": "champion", "model": source, "compute": {"class": "small"}}]
+    spec = {"workspaceRef": {"name": "dbx"}, "models": models}
+    return {"kind": "ModelDeployment", "metadata": meta, "spec": spec}
+
+
+async def test_a_workspace_wakes_its_deployments_and_a_run_those_that_serve_its_model(operator: Operator) -> None:
+    await due(operator, deployment("wine"), deployment("iris", "train-iris"))
+    meta = {"namespace": "team", "name": "dbx", "uid": "w", "resourceVersion": "2"}
+    workspace = {"kind": "MLWorkspace", "metadata": meta, "spec": {}}
+    assert await due(operator, workspace) == {"dbx", "wine", "iris"}
+    assert await due(operator, run("train-iris", "Succeeded")) == {"iris"}
+    assert await due(operator, run("another", "Running")) == {"another"}
+
+
+async def test_a_deployment_that_goes_wakes_a_workspace_that_waits_for_it(operator: Operator) -> None:
+    meta = {"namespace": "team", "name": "dbx", "uid": "w", "resourceVersion": "2"}
+    going = {**meta, "deletionTimestamp": "2026-11-01T12:00:00Z"}
+    wine = deployment("wine")
+    await due(operator, wine, {"kind": "MLWorkspace", "metadata": going, "spec": {}})
+    await operator._watched({"type": "DELETED", "object": wine})
+    assert await due(operator) == {"dbx"}
+    assert list(operator._store.deployments_of(Key("MLWorkspace", "team", "dbx"))) == []

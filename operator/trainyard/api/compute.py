@@ -9,7 +9,7 @@ from pydantic import Field
 
 from trainyard.api.azureml import AzureMLCompute, AzureMLRuntime
 from trainyard.api.base import ApiModel, rules
-from trainyard.api.code import Requirement, one_of
+from trainyard.api.code import Requirement
 
 _Id = Annotated[str, Field(min_length=1, max_length=128)]
 
@@ -197,14 +197,72 @@ class Serverless(ApiModel):
     ] = None
 
 
+class ModelServing(ApiModel):
+    """Machines of Databricks Model Serving, for one copy of a served model."""
+
+    workload_type: Annotated[
+        str | None,
+        Field(
+            default=None,
+            max_length=32,
+            pattern=r"^[A-Z][A-Z0-9_]*$",
+            description="CPU, or a kind of GPU as the platform names it, for example GPU_SMALL. Absent: CPU.",
+        ),
+    ] = None
+    workload_size: Annotated[
+        Literal["Small", "Medium", "Large"] | None,
+        Field(
+            default=None,
+            description="Requests answered at a time by one copy: Small 4, Medium 8 to 16, Large 16 to 64. Absent: "
+            "Small. replicas counts copies of it.",
+        ),
+    ] = None
+
+
+class OnlineEndpoint(ApiModel):
+    """Machines of a managed online endpoint of Azure ML, for one copy of a served model."""
+
+    instance_type: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=128,
+            pattern=r"^[A-Za-z0-9_]+$",
+            description="Size of the machine, for example Standard_DS3_v2.",
+        ),
+    ]
+    concurrent_requests: Annotated[
+        int | None,
+        Field(
+            default=None,
+            ge=1,
+            le=1000,
+            description="Number of requests that one copy answers at a time; as many more wait, and what comes beyond "
+            "gets 429. The server has to work on as many: set WORKER_COUNT in the model's env. Absent: 1, as on the "
+            "platform.",
+        ),
+    ] = None
+
+
+_RUNS = ("jobCluster", "serverless", "existingCluster", "azureML")
+_SERVES = ("modelServing", "onlineEndpoint")
+
+
+def _count(names: tuple[str, ...]) -> str:
+    return f"[{', '.join(f'has(self.{name})' for name in names)}].filter(x, x).size()"
+
+
 class ComputeClass(ApiModel):
-    """What a short name for compute means here. Exactly one shape."""
+    """What a short name for compute means here: one shape for runs, one for served models, or both."""
 
     model_config = ApiModel.model_config | {
-        "json_schema_extra": one_of(
-            ("jobCluster", "serverless", "existingCluster", "azureML"),
-            "a compute class needs exactly one of jobCluster, serverless, existingCluster (Databricks) or azureML: add "
-            "the one that you use, or remove the others",
+        "json_schema_extra": rules(
+            (
+                f"{_count(_RUNS)} <= 1 && {_count(_SERVES)} <= 1 && {_count(_RUNS + _SERVES)} >= 1",
+                "a compute class needs exactly one of jobCluster, serverless, existingCluster (Databricks) or azureML, "
+                "or for served models one of modelServing (Databricks) or onlineEndpoint (Azure ML), or one of each: "
+                "add the one that you use, or remove the others",
+            )
         )
     }
 
@@ -237,6 +295,14 @@ class ComputeClass(ApiModel):
             default=None,
             description="Machines of an Azure ML workspace. Absent when another is given.",
         ),
+    ] = None
+    model_serving: Annotated[
+        ModelServing | None,
+        Field(default=None, description="Machines of Databricks Model Serving, for ModelDeployments. Absent: none."),
+    ] = None
+    online_endpoint: Annotated[
+        OnlineEndpoint | None,
+        Field(default=None, description="Machines of Azure ML's online endpoints, for ModelDeployments. Absent: none."),
     ] = None
 
 

@@ -234,6 +234,17 @@ class MLWorkspaceSpec(ApiModel):
             description="Workspace folder that experiments are made in. Absent: the home folder of the principal.",
         ),
     ] = None
+    endpoint_prefix: Annotated[
+        str | None,
+        Field(
+            default=None,
+            min_length=1,
+            max_length=12,
+            pattern=r"^[a-zA-Z]([a-zA-Z0-9-]*[a-zA-Z0-9])?$",
+            description="What the names of endpoints begin with, where a ModelDeployment names none. On Azure ML, "
+            "names are shared by a whole region. Absent: the namespace's name.",
+        ),
+    ] = None
     data_roots: Annotated[
         dict[ShortName, DataRoot],
         Field(
@@ -343,6 +354,14 @@ class WorkspaceStatus(ApiModel):
     active_runs: Annotated[
         int | None,
         Field(default=None, ge=0, description="Absent unless deletion waits for runs: how many it waits for."),
+    ] = None
+    active_deployments: Annotated[
+        int | None,
+        Field(
+            default=None,
+            ge=0,
+            description="Absent unless deletion waits for ModelDeployments with an endpoint: how many it waits for.",
+        ),
     ] = None
 
     def condition(self, kind: str) -> Condition | None:

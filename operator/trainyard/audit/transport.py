@@ -93,6 +93,8 @@ class AuditedAdapter(HTTPAdapter):
         facts: principal, mode, service_account and assertion_jti for the records, asked at each request.
         bounds: limits of each request.
         documents: whether every answer has to be JSON; storage answers in whatever was put there.
+        judged: whether an answer that is no success becomes an error. A model behind an endpoint may answer anything,
+            which its caller reads; a redirect is an error all the same.
     """
 
     def __init__(
@@ -103,9 +105,11 @@ class AuditedAdapter(HTTPAdapter):
         bounds: Bounds,
         *,
         documents: bool = True,
+        judged: bool = True,
     ) -> None:
         super().__init__(pool_connections=2, pool_maxsize=8, max_retries=0)
         self._documents = documents
+        self._judged = judged
         self._log = log
         self._dialect = dialect
         self._facts = facts
@@ -193,6 +197,8 @@ class AuditedAdapter(HTTPAdapter):
                 f"{host} redirects to {target}; redirects are never followed. Use the workspace's own URL.",
                 reason="RedirectRefused",
             )
+        if not self._judged:
+            return
         if answer.status == 429:
             raise Throttled(f"{host} asks for fewer requests", retry_after=retry_after(answer.headers))
         if answer.status >= 500:

@@ -5,13 +5,13 @@ Called by looking.py. Every line is text; terminal.py colours the words that it 
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
 
 from trainyard.api.run_status import Attempt, TaskStatus, WrittenOutput
 from trainyard.cli.plans import checks
 from trainyard.cli.tables import columns, took
 from trainyard.cli.tree import by_dependency
 from trainyard.client import Event, Run
+from trainyard.client.lineage import source_of
 from trainyard.core.times import parse, spoken
 
 _KIB = 1024
@@ -27,7 +27,7 @@ def description(run: Run, events: Sequence[Event] | None, now: datetime) -> list
         ("Params", _table(run.status.params)),
         ("Outputs", _outputs(run)),
         ("Checks", [line.removeprefix(_INDENT) for line in checks(run.status.plan.checks)] if run.status.plan else []),
-        ("Events", _events(events, now)),
+        ("Events", events_table(events, now)),
     ):
         if part:
             lines += ["", f"{title}:", *(_INDENT + line for line in part)]
@@ -46,7 +46,7 @@ def _summary(run: Run, now: datetime) -> list[str]:
         ("Deleting", "yes" if run.deleting else None),
         ("Duration", took(run, now)),
         ("Workspace", _workspace(run)),
-        ("Source", source_of(run.spec.model_dump(by_alias=True, exclude_unset=True))),
+        ("Source", source_of(run)),
         ("Commit", attempt.commit if attempt else None),
         ("Submitted as", identity.submitted_as if identity else attempt.principal if attempt else None),
         ("Ran as", identity.ran_as if identity else attempt.run_as if attempt else None),
@@ -62,20 +62,6 @@ def _summary(run: Run, now: datetime) -> list[str]:
 def _workspace(run: Run) -> str:
     reference = run.spec.workspace_ref
     return reference.name if reference.kind == "MLWorkspace" else f"{reference.name} ({reference.kind})"
-
-
-def source_of(spec: dict[str, Any]) -> str | None:
-    """Where the code comes from, in a few words."""
-    if job := spec.get("jobRef"):
-        return f"job {job.get('id') or job.get('name')}"
-    code = spec.get("code") or {}
-    if git := code.get("git"):
-        return " ".join(word for word in (git["url"], git.get("ref"), git.get("path")) if word)
-    if wheel := code.get("wheel"):
-        return f"wheel {wheel.get('package') or wheel.get('path')}"
-    if config_map := code.get("configMap"):
-        return f"ConfigMap {config_map['name']}"
-    return code.get("path") or ("inline" if "inline" in code else None)
 
 
 def _timeline(run: Run, now: datetime) -> Iterator[str]:
@@ -197,7 +183,8 @@ def sized(count: int) -> str:
     return f"{size / _KIB:.1f} PiB"
 
 
-def _events(events: Sequence[Event] | None, now: datetime) -> list[str]:
+def events_table(events: Sequence[Event] | None, now: datetime) -> list[str]:
+    """A row for each Event, with how long ago it was."""
     if events is None:
         return ["(they may not be listed with these rights)"]
     rows = []

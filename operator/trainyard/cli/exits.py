@@ -18,14 +18,15 @@ class Exit(IntEnum):
 
 
 MEANING = {
-    Exit.OK: "done; the run succeeded",
-    Exit.FAILED: "the run failed, or would (plan, doctor), or is stalled (--fail-when-stalled)",
+    Exit.OK: "done; the run succeeded; the deployment is served as its spec says",
+    Exit.FAILED: "the run failed, or would (plan, doctor), or is stalled (--fail-when-stalled); the newest spec of the "
+    "deployment is not served, there is nothing to promote, or its model could not score the rows",
     Exit.USAGE: "wrong usage, or the API server refused what was asked",
     Exit.TIMEOUT: "time is up: the run ended TimedOut, or --timeout passed and it goes on; of doctor: nothing failed, "
     "but something could not be seen",
     Exit.CANCELLED: "the run was cancelled, also by --cancel-on-exit",
-    Exit.NOT_FOUND: "no such run, log or namespace, or the run was deleted meanwhile",
-    Exit.UNREACHABLE: "the API server can not be reached, or does not permit it",
+    Exit.NOT_FOUND: "no such run, deployment, served model, log or namespace, or it was deleted meanwhile",
+    Exit.UNREACHABLE: "the API server, or the platform (score), can not be reached, or does not permit it",
     Exit.BUG: "a mistake in this command: please report it",
 }
 

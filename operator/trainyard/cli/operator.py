@@ -66,7 +66,7 @@ def operator(
         typer.Option(
             envvar="TRAINYARD_RECHECK_SECONDS",
             min=1,
-            help="Seconds between looks at what keeps a stalled run from starting, missing rights included.",
+            help="Seconds between looks at what keeps a stalled run or deployment back, missing rights included.",
         ),
     ] = 60.0,
     deletion_deadline_seconds: Annotated[
@@ -74,7 +74,7 @@ def operator(
         typer.Option(
             envvar="TRAINYARD_DELETION_DEADLINE_SECONDS",
             min=1,
-            help="Seconds after which a deleted run is let go although its platform never confirmed the stop.",
+            help="Seconds after which a deleted run or deployment is let go although its platform never confirmed it.",
         ),
     ] = 900.0,
     settle_seconds: Annotated[
@@ -85,6 +85,20 @@ def operator(
             help="Seconds that a submission may be under way unseen; a stopped run is searched for that long.",
         ),
     ] = 30.0,
+    serving_poll_seconds: Annotated[
+        float,
+        typer.Option(
+            envvar="TRAINYARD_SERVING_POLL_SECONDS", min=0.1, help="Seconds between looks at an endpoint that moves."
+        ),
+    ] = 10.0,
+    serving_recheck_seconds: Annotated[
+        float,
+        typer.Option(
+            envvar="TRAINYARD_SERVING_RECHECK_SECONDS",
+            min=0.1,
+            help="Seconds between looks at an endpoint that is as it should be, and at an alias that is followed.",
+        ),
+    ] = 60.0,
     tell_after_seconds: Annotated[
         float,
         typer.Option(
@@ -151,9 +165,10 @@ def operator(
         int | None, typer.Option(envvar="TRAINYARD_METRICS_PORT", help="Port of /metrics. Absent: none.")
     ] = None,
 ) -> None:
-    """Reconcile MLWorkspaces and MLTrainingRuns until told to stop."""
+    """Reconcile MLWorkspaces, MLTrainingRuns and ModelDeployments until told to stop."""
     from trainyard.cli.wiring import run_operator  # late: kopf and kubernetes cost a second that --help need not pay
     from trainyard.controllers.settings import OperatorSettings, StorageEndpoints
+    from trainyard.core.serving.snapshot import ServingLimits
     from trainyard.core.snapshot import Limits
     from trainyard.identity.modes import IdentitySettings
     from trainyard.sources.git import GitLimits
@@ -193,6 +208,13 @@ def operator(
             recheck_stalled=recheck_seconds,
             deletion_deadline=deletion_deadline_seconds,
             settle_before_giving_up_search=settle_seconds,
+            trouble_before_told=tell_after_seconds,
+        ),
+        serving=ServingLimits(
+            poll=serving_poll_seconds,
+            recheck_served=serving_recheck_seconds,
+            recheck_stalled=recheck_seconds,
+            deletion_deadline=deletion_deadline_seconds,
             trouble_before_told=tell_after_seconds,
         ),
     )

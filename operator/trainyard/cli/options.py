@@ -28,12 +28,34 @@ class Output(StrEnum):
     yaml = "yaml"
 
 
+class Form(StrEnum):
+    """Forms of what is no object of Kubernetes, on stdout."""
+
+    table = "table"
+    json = "json"
+
+
 class Shell(StrEnum):
     """Shells that can complete this command."""
 
     bash = "bash"
     zsh = "zsh"
     fish = "fish"
+
+
+DEPLOYMENT_KINDS = ("deployment", "deployments", "modeldeployment", "modeldeployments", "mldep")
+RUN_KINDS = ("run", "runs", "mltrainingrun", "mltrainingruns", "mltr")
+
+
+def kind_and_name(text: str, without: str) -> tuple[str, str]:
+    """`run` or `deployment`, and the name, of KIND/NAME; of a name alone the kind is `without`."""
+    kind, slash, name = text.partition("/")
+    if not slash:
+        return without, text
+    for known, words in (("deployment", DEPLOYMENT_KINDS), ("run", RUN_KINDS)):
+        if kind.lower().removesuffix(".trainyard.dev") in words and name and "/" not in name:
+            return known, name
+    raise typer.BadParameter(f"{text} is neither run/NAME nor deployment/NAME")
 
 
 Namespace = Annotated[
@@ -53,3 +75,5 @@ FailWhenStalled = Annotated[
     bool, typer.Option("--fail-when-stalled", help="Stop waiting with exit code 1 once the run needs a person.")
 ]
 RunName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the run.")]
+DeploymentName = Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="Name of the deployment.")]
+AnyName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the run, or deployment/NAME.")]

@@ -1,9 +1,9 @@
-"""Progress of a run for people: one line on stderr for each change worth a line. Used by the verbs that wait."""
+"""Progress of a run or deployment for people: a line on stderr for each change worth one. Used by what waits."""
 
 from datetime import datetime
 
 from trainyard.cli.terminal import say
-from trainyard.client import Run
+from trainyard.client import Deployment, Run
 
 # The longest phase, BuildingEnvironment.
 _PHASE_WIDTH = 19
@@ -34,6 +34,33 @@ class Progress:
             if self._tasks.get(key) != task.state:
                 self._tasks[key] = task.state
                 _line("", f"task {task.name}: {task.state}" + (f": {task.message}" if task.message else ""))
+
+
+class DeploymentProgress:
+    """Called with each state of one deployment; says what is new about it."""
+
+    def __init__(self) -> None:
+        self._told: tuple[object, ...] | None = None
+        self._states: dict[str, str] = {}
+        self._checks: dict[tuple[int, str, str], str] = {}
+
+    def __call__(self, deployment: Deployment) -> None:
+        """Says what has changed since the last state."""
+        status = deployment.status
+        state = (deployment.phase, deployment.reason, deployment.message, status.traffic)
+        if state != self._told:
+            self._told = state
+            shares = f"  [{status.traffic}]" if status.traffic else ""
+            _line(deployment.phase or "Created", (deployment.message or "not yet seen by the operator") + shares)
+        for each in status.served_models:
+            if self._states.get(each.served) != each.state:
+                self._states[each.served] = each.state
+                _line("", f"{each.served}: {each.state}" + (f": {each.message}" if each.message else ""))
+        for found in status.rollout.checks if status.rollout else []:
+            key = (status.rollout.step if status.rollout else 0, found.check, found.served)
+            if self._checks.get(key) != found.outcome:
+                self._checks[key] = found.outcome
+                _line("", f"check {found.check} of {found.served}: {found.outcome}: {found.message}")
 
 
 def _line(phase: str, text: str) -> None:

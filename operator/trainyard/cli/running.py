@@ -159,7 +159,7 @@ def _cancel(yard: Trainyard, run: Run, waiting: Waiting, signals: Signals, progr
     try:
         ended = yard.wait(asked, timeout=max(0.0, ends - time.monotonic()), on_progress=progress, check=False)
     except WaitTimedOut as error:
-        say(f"run {run.name} is {error.run.phase} still; the operator goes on stopping it")
+        say(f"run {run.name} is {error.about.phase} still; the operator goes on stopping it")
     except NotFound:
         say(f"run {run.name} was deleted")
     else:

@@ -1,4 +1,4 @@
-"""Runs as tables, names, JSON or YAML: what -o asks for. Pure; used by the verbs."""
+"""Runs and deployments as tables, names, JSON or YAML: what -o asks for. Pure; used by the verbs."""
 
 import json
 from collections.abc import Sequence
@@ -9,28 +9,34 @@ import yaml
 from trainyard.api.base import GROUP
 from trainyard.cli.options import Output
 from trainyard.cli.terminal import plain
-from trainyard.client import Run
+from trainyard.client import Deployment, Run
+from trainyard.client.resource import Resource
 from trainyard.core.times import parse, spoken
 
 NONE = "<none>"
 
 
 def rendered(
-    runs: Sequence[Run], output: Output, now: datetime, *, namespaces: bool = False, single: bool = False
+    found: Sequence[Run] | Sequence[Deployment],
+    output: Output,
+    now: datetime,
+    *,
+    namespaces: bool = False,
+    single: bool = False,
 ) -> str:
-    """The runs in that form. `single`: the one object itself rather than a List of one."""
+    """The runs or deployments in that form. `single`: the one object itself rather than a List of one."""
     if output is Output.name:
-        return "\n".join(full_name(run) for run in runs)
+        return "\n".join(full_name(each) for each in found)
     if output in (Output.json, Output.yaml):
-        items = [dict(run.resource) for run in runs]
-        found = items[0] if single else {"apiVersion": "v1", "kind": "List", "items": items}
-        return json.dumps(found, indent=2) if output is Output.json else yaml.safe_dump(found, sort_keys=False).rstrip()
-    return _table(runs, output is Output.wide, namespaces, now)
+        items = [dict(each.resource) for each in found]
+        shown = items[0] if single else {"apiVersion": "v1", "kind": "List", "items": items}
+        return json.dumps(shown, indent=2) if output is Output.json else yaml.safe_dump(shown, sort_keys=False).rstrip()
+    return _table(found, output is Output.wide, namespaces, now)
 
 
-def full_name(run: Run) -> str:
+def full_name(found: Resource) -> str:
     """As kubectl names it."""
-    return f"mltrainingrun.{GROUP}/{run.name}"
+    return f"{found.KIND.lower()}.{GROUP}/{found.name}"
 
 
 def columns(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
@@ -50,15 +56,42 @@ def took(run: Run, now: datetime) -> str:
     return spoken(((parse(ended) if ended else now) - parse(status["startedAt"])).total_seconds())
 
 
-def _table(runs: Sequence[Run], wide: bool, namespaces: bool, now: datetime) -> str:
-    head = ["NAME", "PHASE", "WORKSPACE", "ATTEMPT", "DURATION", "AGE"]
+RUN_HEAD = (["NAME", "PHASE", "WORKSPACE", "ATTEMPT", "DURATION", "AGE"], ["REMOTE ID", "MODEL VERSION", "REASON"])
+DEPLOYMENT_HEAD = (
+    ["NAME", "PHASE", "ANSWERS", "TRAFFIC", "REVISION", "AGE"],
+    ["LAST GOOD", "WORKSPACE", "URL", "REASON"],
+)
+
+
+def _table(found: Sequence[Run] | Sequence[Deployment], wide: bool, namespaces: bool, now: datetime) -> str:
+    usual, further = DEPLOYMENT_HEAD if any(isinstance(each, Deployment) for each in found) else RUN_HEAD
+    head = (["NAMESPACE"] if namespaces else []) + usual + (further if wide else [])
+    rows = [([each.namespace] if namespaces else []) + _cells(each, wide, now) for each in found]
+    return "\n".join(columns([head, *rows]))
+
+
+def _cells(found: Run | Deployment, wide: bool, now: datetime) -> list[str]:
+    cells = _row(found, wide, now) if isinstance(found, Run) else _deployment_row(found, wide, now)
+    return [NONE if cell is None else plain(str(cell)) for cell in cells]
+
+
+def _deployment_row(found: Deployment, wide: bool, now: datetime) -> list[object]:
+    status, spec = found.resource.get("status") or {}, found.resource.get("spec") or {}
+    cells: list[object] = [
+        found.name,
+        found.phase,
+        "yes" if found.available else "no",
+        status.get("traffic"),
+        found.revision,
+        spoken((now - found.created_at).total_seconds()),
+    ]
     if wide:
-        head += ["REMOTE ID", "MODEL VERSION", "REASON"]
-    rows = [([run.namespace] if namespaces else []) + _row(run, wide, now) for run in runs]
-    return "\n".join(columns([(["NAMESPACE"] if namespaces else []) + head, *rows]))
+        workspace = (spec.get("workspaceRef") or {}).get("name")
+        cells += [status.get("lastGoodRevision"), workspace, found.url, found.reason]
+    return cells
 
 
-def _row(run: Run, wide: bool, now: datetime) -> list[str]:
+def _row(run: Run, wide: bool, now: datetime) -> list[object]:
     status, spec = run.resource.get("status") or {}, run.resource.get("spec") or {}
     age = spoken((now - run.created_at).total_seconds())
     cells: list[object] = [
@@ -71,4 +104,4 @@ def _row(run: Run, wide: bool, now: datetime) -> list[str]:
     ]
     if wide:
         cells += [status.get("remoteId"), (status.get("model") or {}).get("version"), run.reason]
-    return [NONE if cell is None else plain(str(cell)) for cell in cells]
+    return cells

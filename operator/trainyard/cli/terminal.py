@@ -17,10 +17,13 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f]")
 
 _STYLES = {
-    "green": ("Succeeded", "Passed"),
-    "bold red": ("Failed", "TimedOut", "Missing"),
-    "yellow": ("Stalled", "Suspended", "Cancelled", "Cancelling", "Unknown", "Warning"),
-    "cyan": ("Running", "BuildingEnvironment", "Queued", "Submitting", "Pending"),
+    "green": ("Succeeded", "Passed", "Ready"),
+    "bold red": ("Failed", "TimedOut", "Missing", "RolledBack", "RollingBack"),
+    "yellow": (
+        *("Stalled", "Suspended", "Cancelled", "Cancelling", "Unknown", "Warning"),
+        *("Drifted", "Expired", "AwaitingPromotion", "Waiting"),
+    ),
+    "cyan": ("Running", "BuildingEnvironment", "Queued", "Submitting", "Pending", "Deploying", "RollingOut"),
 }
 
 

@@ -9,6 +9,7 @@ import typer
 
 from trainyard.cli.exits import EPILOG
 from trainyard.cli.options import (
+    AnyName,
     Context,
     FailWhenStalled,
     Kubeconfig,
@@ -20,7 +21,9 @@ from trainyard.cli.options import (
     Timeout,
     Verbose,
     Where,
+    kind_and_name,
 )
+from trainyard.cli.serving_verbs import lineage, promote, score
 
 File = Annotated[str, typer.Option("--file", "-f", help="File with one MLTrainingRun, in YAML or JSON; - is stdin.")]
 
@@ -60,7 +63,7 @@ def run(
 
 
 def wait(
-    name: RunName,
+    name: AnyName,
     timeout: Timeout = None,
     fail_when_stalled: FailWhenStalled = False,
     output: OutputOption = Output.table,
@@ -69,42 +72,54 @@ def wait(
     kubeconfig: Kubeconfig = None,
     verbose: Verbose = False,
 ) -> None:
-    """Wait for the end of a run and exit as it ended."""
-    from trainyard.cli import running
+    """Wait for the end of a run and exit as it ended; or until a deployment is served, and whether it is."""
+    from trainyard.cli import deployments, running
 
     waiting = running.Waiting(timeout=timeout, fail_when_stalled=fail_when_stalled, output=output)
-    running.wait(Where(namespace, context, kubeconfig, verbose), name, waiting)
+    kind, name = kind_and_name(name, "run")
+    (deployments if kind == "deployment" else running).wait(
+        Where(namespace, context, kubeconfig, verbose), name, waiting
+    )
 
 
 def get(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Name of one run. Absent: all.")] = None,
-    all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Runs of every namespace.")] = False,
-    selector: Annotated[str | None, typer.Option("--selector", "-l", help="Only runs with these labels.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Name of one run, or deployment/NAME. Absent: all runs.")
+    ] = None,
+    deployments: Annotated[
+        bool, typer.Option("--deployments", "-d", help="All deployments rather than all runs.")
+    ] = False,
+    all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Those of every namespace.")] = False,
+    selector: Annotated[str | None, typer.Option("--selector", "-l", help="Only those with these labels.")] = None,
     output: OutputOption = Output.table,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
     verbose: Verbose = False,
 ) -> None:
-    """Show runs in a table, or as they are."""
+    """Show runs or deployments in a table, or as they are."""
+    from trainyard.cli import deployments as serving
     from trainyard.cli import looking
 
     if name and (all_namespaces or selector):
         raise typer.BadParameter("a name goes neither with --all-namespaces nor with --selector")
-    looking.get(Where(namespace, context, kubeconfig, verbose), name, all_namespaces, selector, output)
+    kind, plain_name = kind_and_name(name, "deployment" if deployments else "run") if name else ("run", None)
+    getting = serving if kind == "deployment" or (deployments and not name) else looking
+    getting.get(Where(namespace, context, kubeconfig, verbose), plain_name, all_namespaces, selector, output)
 
 
 def describe(
-    name: RunName,
+    name: AnyName,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
     verbose: Verbose = False,
 ) -> None:
-    """Tell what happened to a run: timeline, tasks, model, metrics, outputs, events."""
-    from trainyard.cli import looking
+    """Tell what happened to a run (timeline, tasks, model, ...) or to a deployment (shares, rollout, failure, ...)."""
+    from trainyard.cli import deployments, looking
 
-    looking.describe(Where(namespace, context, kubeconfig, verbose), name)
+    kind, name = kind_and_name(name, "run")
+    (deployments if kind == "deployment" else looking).describe(Where(namespace, context, kubeconfig, verbose), name)
 
 
 def logs(
@@ -224,6 +239,6 @@ def completion(shell: Annotated[Shell, typer.Argument(help="Shell to complete in
 
 def register(app: typer.Typer) -> None:
     """Adds every verb, in the order in which help lists them."""
-    for verb in (run, wait, get, describe, logs, cancel, suspend, resume, copy, plan):
+    for verb in (run, wait, get, describe, logs, cancel, suspend, resume, copy, plan, promote, score, lineage):
         app.command(epilog=EPILOG)(verb)
     app.command()(completion)

@@ -1,4 +1,4 @@
-"""Follows one run from change to change, through expired watches, missing rights and an API server that is away.
+"""Follows a run or deployment from change to change, through expired watches, missing rights and absent API servers.
 
 Used by trainyard.py. Watches where the caller may, asks every few seconds where not. Never spins: between two rounds
 there is either a watch that lasted, or a pause.
@@ -7,10 +7,13 @@ there is either a watch that lasted, or a pause.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from trainyard.client.errors import ClientError, NotAllowed, NotFound, Unreachable, WaitTimedOut
-from trainyard.client.run import Run
+from trainyard.client.errors import ClientError, NotAllowed, NotFound, Unreachable, WaitTimedOut, named
+from trainyard.client.resource import Resource
 from trainyard.client.server import Server, WatchExpired
+
+R = TypeVar("R", bound=Resource)
 
 # Seconds of one watch. A connection that has died without a word is noticed after that.
 WATCH_SECONDS = 60
@@ -30,17 +33,18 @@ class Clock:
     sleep: Callable[[float], None] = time.sleep
 
 
-class Follower:
-    """The states of one run, each once, until the caller stops asking.
+class Follower(Generic[R]):
+    """The states of one object, each once, until the caller stops asking.
 
     `seconds`: what the caller has, counted from now; None for ever.
     """
 
     def __init__(
-        self, server: Server, first: Run, seconds: float | None, clock: Clock, on_trouble: Callable[[str], None]
+        self, server: Server, first: R, seconds: float | None, clock: Clock, on_trouble: Callable[[str], None]
     ) -> None:
         self._server = server
-        self._run = first
+        self._last = first
+        self._kind = type(first)
         self._seconds = seconds
         self._clock = clock
         self._on_trouble = on_trouble
@@ -49,17 +53,17 @@ class Follower:
         self._pause = PAUSE_SECONDS
         self._away_since: float | None = None
 
-    def states(self) -> Iterator[Run]:
-        """The run as it was given, then every change.
+    def states(self) -> Iterator[R]:
+        """The object as it was given, then every change.
 
         Raises NotFound when it is deleted, WaitTimedOut when the time is up, Unreachable when the API server has been
-        away for too long, NotAllowed when the run may not even be read.
+        away for too long, NotAllowed when it may not even be read.
         """
-        yield self._run
+        yield self._last
         while True:
             began = self._clock.now()
             try:
-                found = Run(self._server.get_run(self._run.namespace, self._run.name))
+                found = self._kind(self._server.get(self._kind.PLURAL, self._last.namespace, self._last.name))
             except Unreachable as error:
                 self._bear(error)
                 continue
@@ -71,33 +75,33 @@ class Follower:
             if not self._may_watch or self._clock.now() - began < PAUSE_SECONDS:
                 self._sleep(POLL_SECONDS)  # where no watch lasts, nobody is asked in a circle
 
-    def _watched(self) -> Iterator[Run]:
-        """What changes during one watch. However it ends, the run is read again afterwards."""
+    def _watched(self) -> Iterator[R]:
+        """What changes during one watch. However it ends, the object is read again afterwards."""
         if not self._may_watch:
             return
         try:
-            for kind, obj in self._server.watch_run(
-                self._run.namespace, self._run.name, self._run.version, self._watch_seconds()
+            for kind, obj in self._server.watch(
+                self._kind.PLURAL, self._last.namespace, self._last.name, self._last.version, self._watch_seconds()
             ):
                 if kind == "DELETED":
                     raise self._gone()
-                yield from self._seen(Run(obj))
+                yield from self._seen(self._kind(obj))
         except NotAllowed:
             self._may_watch = False
         except (WatchExpired, Unreachable):
             return  # if the server is away, the next request finds that out
 
-    def _seen(self, run: Run) -> Iterator[Run]:
-        """The run, if it is news."""
-        if run.uid != self._run.uid:
+    def _seen(self, found: R) -> Iterator[R]:
+        """The object, if it is news."""
+        if found.uid != self._last.uid:
             raise self._gone()
-        if run.version != self._run.version:
-            self._run = run
-            yield run
+        if found.version != self._last.version:
+            self._last = found
+            yield found
         self._check_time()
 
     def _gone(self) -> NotFound:
-        return NotFound(f"run {self._run.namespace}/{self._run.name} was deleted", self._run)
+        return NotFound(f"{named(self._last)} was deleted", self._last)
 
     def _watch_seconds(self) -> int:
         self._check_time()
@@ -106,7 +110,7 @@ class Follower:
 
     def _check_time(self) -> None:
         if self._ends is not None and self._seconds is not None and self._clock.now() >= self._ends:
-            raise WaitTimedOut(self._run, self._seconds)
+            raise WaitTimedOut(self._last, self._seconds)
 
     def _bear(self, error: ClientError) -> None:
         """Waits before the API server is asked again; gives up when it has been away for too long."""

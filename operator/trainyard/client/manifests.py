@@ -1,4 +1,4 @@
-"""What a caller gives, made into the MLTrainingRun that is sent; and new runs made from old ones. Pure but for files.
+"""What a caller gives, made into the object that is sent; and new runs made from old ones. Pure but for files.
 
 Used by trainyard.py. Validation of fields is the API server's; here only what is needed to know what is meant.
 """
@@ -16,7 +16,6 @@ from trainyard.api.training_run import MUTABLE_FIELDS
 from trainyard.client.errors import BadManifest
 from trainyard.client.run import Run
 
-RUN_KIND = "MLTrainingRun"
 Object = dict[str, Any]
 
 # Fields of spec that may differ between two resources that ask for the same run.
@@ -45,36 +44,36 @@ PLAN_TTL = 600
 _LONGEST_PLANNED_NAME = 58 - len("-plan-")
 
 
-def read_manifest(source: Mapping[str, Any] | str | Path) -> Object:
-    """The one MLTrainingRun in a dict, in a YAML or JSON file, or in a text that has several lines.
+def read_manifest(source: Mapping[str, Any] | str | Path, kind: str = Run.KIND) -> Object:
+    """The one object of that kind in a dict, in a YAML or JSON file, or in a text that has several lines.
 
     Raises BadManifest.
     """
     if isinstance(source, Mapping):
-        return _checked(copy.deepcopy(dict(source)))
+        return _checked(copy.deepcopy(dict(source)), kind)
     if isinstance(source, str) and "\n" in source:
-        return _parsed(source, "the manifest")
+        return _parsed(source, kind, "the manifest")
     try:
         text = Path(source).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BadManifest(f"{source} can not be read: {error}") from error
-    return _parsed(text, str(source))
+    return _parsed(text, kind, str(source))
 
 
-def _parsed(text: str, where: str) -> Object:
+def _parsed(text: str, kind: str, where: str) -> Object:
     try:
         found = [document for document in yaml.safe_load_all(text) if document is not None]
     except yaml.YAMLError as error:
         raise BadManifest(f"{where} is no YAML: {error}") from error
     if len(found) != 1:
-        raise BadManifest(f"{where} has {len(found)} objects: give one MLTrainingRun; apply the others with kubectl")
-    return _checked(found[0], where)
+        raise BadManifest(f"{where} has {len(found)} objects: give one {kind}; apply the others with kubectl")
+    return _checked(found[0], kind, where)
 
 
-def _checked(found: Any, where: str = "the manifest") -> Object:
-    """The object, if it says that it is a run with a name."""
-    if not isinstance(found, dict) or (found.get("apiVersion"), found.get("kind")) != (API_VERSION, RUN_KIND):
-        raise BadManifest(f"{where} is no {RUN_KIND} of {API_VERSION}")
+def _checked(found: Any, kind: str, where: str = "the manifest") -> Object:
+    """The object, if it says that it is of that kind and has a name."""
+    if not isinstance(found, dict) or (found.get("apiVersion"), found.get("kind")) != (API_VERSION, kind):
+        raise BadManifest(f"{where} is no {kind} of {API_VERSION}")
     meta = found.get("metadata")
     if not isinstance(meta, dict) or not (meta.get("name") or meta.get("generateName")):
         raise BadManifest(f"{where} has neither metadata.name nor metadata.generateName")
@@ -98,7 +97,7 @@ def to_create(manifest: Object) -> Object:
         for key in ("name", "generateName", "namespace", "labels", "annotations", "ownerReferences", "finalizers")
         if key in manifest["metadata"]
     }
-    return {"apiVersion": API_VERSION, "kind": RUN_KIND, "metadata": meta, "spec": manifest["spec"]}
+    return {"apiVersion": API_VERSION, "kind": manifest["kind"], "metadata": meta, "spec": manifest["spec"]}
 
 
 def differing_fields(manifest: Object, existing: Run) -> list[str]:
@@ -132,7 +131,7 @@ def copied(run: Run, name: str) -> Object:
     for field in _NOT_COPIED:
         spec.pop(field, None)
     meta: Object = {"name": name, "namespace": run.namespace}
-    return {"apiVersion": API_VERSION, "kind": RUN_KIND, "metadata": meta | _own_marks(run.resource), "spec": spec}
+    return {"apiVersion": API_VERSION, "kind": Run.KIND, "metadata": meta | _own_marks(run.resource), "spec": spec}
 
 
 def planned(manifest: Object) -> Object:
@@ -142,7 +141,7 @@ def planned(manifest: Object) -> Object:
     spec = {key: value for key, value in manifest["spec"].items() if key not in _NOT_COPIED}
     spec |= {"planOnly": True, "ttlSecondsAfterFinished": PLAN_TTL}
     new = {"generateName": f"{base}-plan-"} | _own_marks(manifest)
-    return {"apiVersion": API_VERSION, "kind": RUN_KIND, "metadata": new, "spec": spec}
+    return {"apiVersion": API_VERSION, "kind": Run.KIND, "metadata": new, "spec": spec}
 
 
 def _own_marks(resource: Mapping[str, Any]) -> Object:

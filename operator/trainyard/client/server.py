@@ -5,6 +5,7 @@ whoever waits decides about trying again.
 """
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
@@ -16,9 +17,9 @@ from urllib3.exceptions import HTTPError
 from trainyard.api.base import API_VERSION, GROUP, VERSION
 from trainyard.client.errors import ClientError, NotAllowed, NotFound, Problem, Refused, Unreachable
 
-RUNS = "mltrainingruns"
 LOGS = "mlrunlogs"
-RUN_KIND = "MLTrainingRun"
+# Who manages the fields that `apply` sets.
+MANAGER = "trainyard"
 
 # Connect and read, in seconds. Admission may take up to 30 s.
 TIMEOUT = (5.0, 35.0)
@@ -29,6 +30,8 @@ PAGE = 500
 BUSY_TIMES, LONGEST_BUSY = 5, 10
 
 Object = dict[str, Any]
+# What server-side apply says, with 500, of a field that the schema does not have (structured-merge-diff).
+_UNTYPED = re.compile(r"failed to create typed patch object \(.*?\): \.(?P<field>\S+): (?P<why>.+)", re.DOTALL)
 
 
 class WatchExpired(Exception):
@@ -43,49 +46,68 @@ class Server:
         self._custom = client.CustomObjectsApi(api)
         self._core = client.CoreV1Api(api)
 
-    def create_run(self, namespace: str, body: Mapping[str, Any]) -> Object:
-        """Makes the run. Fields that the schema does not have are refused rather than dropped."""
+    def create(self, plural: str, namespace: str, body: Mapping[str, Any]) -> Object:
+        """Makes the object. Fields that the schema does not have are refused rather than dropped."""
         return _asked(
             lambda: self._custom.create_namespaced_custom_object(
-                GROUP, VERSION, namespace, RUNS, dict(body), field_validation="Strict", _request_timeout=TIMEOUT
+                GROUP, VERSION, namespace, plural, dict(body), field_validation="Strict", _request_timeout=TIMEOUT
             )
         )
 
-    def get_run(self, namespace: str, name: str) -> Object:
-        """The run now."""
-        return self._get(namespace, RUNS, name)
+    def apply(self, plural: str, namespace: str, name: str, body: Mapping[str, Any]) -> Object:
+        """Makes the object, or changes it to what the body says (server-side apply), unless another manages a field."""
+        answer = _asked_raw(
+            lambda: self._custom.patch_namespaced_custom_object(
+                GROUP,
+                VERSION,
+                namespace,
+                plural,
+                name,
+                dict(body),
+                field_manager=MANAGER,
+                field_validation="Strict",
+                _preload_content=False,  # the client expects no 201 of a patch
+                _request_timeout=TIMEOUT,
+                _content_type="application/apply-patch+yaml",
+            )
+        )
+        return _asked(lambda: _document(answer.data))
 
-    def get_log(self, namespace: str, name: str) -> Object:
-        """The MLRunLog of that name."""
-        return self._get(namespace, LOGS, name)
+    def get(self, plural: str, namespace: str, name: str) -> Object:
+        """The object now."""
+        return _asked(
+            lambda: self._custom.get_namespaced_custom_object(
+                GROUP, VERSION, namespace, plural, name, _request_timeout=TIMEOUT
+            )
+        )
 
-    def list_runs(self, namespace: str | None, selector: str | None = None) -> list[Object]:
-        """The runs of a namespace, or of all, that carry the labels."""
+    def every(self, plural: str, kind: str, namespace: str | None, selector: str | None = None) -> list[Object]:
+        """The objects of a namespace, or of all, that carry the labels."""
         options: Object = {"limit": PAGE, "_request_timeout": TIMEOUT}
         if selector:
             options["label_selector"] = selector
         found: list[Object] = []
         while True:
             if namespace is None:
-                page = _asked(lambda: self._custom.list_cluster_custom_object(GROUP, VERSION, RUNS, **options))
+                page = _asked(lambda: self._custom.list_cluster_custom_object(GROUP, VERSION, plural, **options))
             else:
                 page = _asked(
-                    lambda: self._custom.list_namespaced_custom_object(GROUP, VERSION, namespace, RUNS, **options)
+                    lambda: self._custom.list_namespaced_custom_object(GROUP, VERSION, namespace, plural, **options)
                 )
             # Items of a list carry no kind of their own.
-            found += [{"apiVersion": API_VERSION, "kind": RUN_KIND, **item} for item in page["items"]]
+            found += [{"apiVersion": API_VERSION, "kind": kind, **item} for item in page["items"]]
             options["_continue"] = page.get("metadata", {}).get("continue")
             if not options["_continue"]:
                 return found
 
-    def merge_run_spec(self, namespace: str, name: str, spec: Mapping[str, Any]) -> Object:
+    def merge_spec(self, plural: str, namespace: str, name: str, spec: Mapping[str, Any]) -> Object:
         """A JSON merge patch (RFC 7396) on spec."""
         return _asked(
             lambda: self._custom.patch_namespaced_custom_object(
                 GROUP,
                 VERSION,
                 namespace,
-                RUNS,
+                plural,
                 name,
                 {"spec": dict(spec)},
                 _request_timeout=TIMEOUT,
@@ -93,12 +115,12 @@ class Server:
             )
         )
 
-    def delete_run(self, namespace: str, name: str, uid: str) -> None:
-        """Deletes the run if it is still that one."""
+    def delete(self, plural: str, namespace: str, name: str, uid: str) -> None:
+        """Deletes the object if it is still that one."""
         body = client.V1DeleteOptions(preconditions=client.V1Preconditions(uid=uid))
         _asked(
             lambda: self._custom.delete_namespaced_custom_object(
-                GROUP, VERSION, namespace, RUNS, name, body=body, _request_timeout=TIMEOUT
+                GROUP, VERSION, namespace, plural, name, body=body, _request_timeout=TIMEOUT
             )
         )
 
@@ -111,8 +133,8 @@ class Server:
         )
         return cast(list[Object], json.loads(answer.data)["items"])
 
-    def watch_run(self, namespace: str, name: str, version: str, seconds: int) -> Iterator[tuple[str, Object]]:
-        """Changes of the run after that version, as (type, object), for about so many seconds.
+    def watch(self, plural: str, namespace: str, name: str, version: str, seconds: int) -> Iterator[tuple[str, Object]]:
+        """Changes of the object after that version, as (type, object), for about so many seconds.
 
         Raises WatchExpired when the server no longer knows that version.
         """
@@ -121,7 +143,7 @@ class Server:
                 GROUP,
                 VERSION,
                 namespace,
-                RUNS,
+                plural,
                 watch=True,
                 field_selector=f"metadata.name={name}",
                 resource_version=version,
@@ -139,13 +161,6 @@ class Server:
                     yield kind, obj
         finally:
             answer.close()  # not back into the pool: the server may still be sending
-
-    def _get(self, namespace: str, plural: str, name: str) -> Object:
-        return _asked(
-            lambda: self._custom.get_namespaced_custom_object(
-                GROUP, VERSION, namespace, plural, name, _request_timeout=TIMEOUT
-            )
-        )
 
 
 def _event(line: bytes) -> tuple[str, Object]:
@@ -210,7 +225,12 @@ def error_of(status: int, reason: str, body: Any) -> ClientError:
     if status == 404:
         if told.get("details", {}).get("name"):
             return NotFound(message)
-        return Unreachable(f"the API server does not serve {RUNS}.{GROUP}: install Trainyard, or use another context")
+        return Unreachable(
+            f"the API server does not serve this kind of {GROUP}: install this version of Trainyard, or use another "
+            "context"
+        )
+    if untyped := _UNTYPED.search(message):
+        return Refused(message, [Problem(untyped["field"], untyped["why"])])
     if status >= 500 or status < 400:
         return Unreachable(message)
     causes = told.get("details", {}).get("causes") or []
@@ -223,10 +243,15 @@ def _plain(message: str) -> str:
     return message.removeprefix("Invalid value: ").removeprefix('"object": ')
 
 
+def _document(body: Any) -> Any:
+    """The JSON in an answer, or None where something else answered."""
+    try:
+        return json.loads(body or "{}")
+    except ValueError:
+        return None
+
+
 def _status_of(body: Any) -> Mapping[str, Any]:
     """The metav1.Status in an answer, or nothing where a proxy or a missing path answered."""
-    try:
-        found = json.loads(body or "{}")
-    except ValueError:
-        return {}
+    found = _document(body)
     return found if isinstance(found, dict) and found.get("kind") == "Status" else {}

@@ -1,6 +1,7 @@
 """The client: the verbs of the command line for Python. Called by notebooks, Airflow tasks and `trainyard.cli`.
 
-Safe from several threads as far as one object's connection pool is. Writes nothing but runs and their spec.
+Safe from several threads as far as one object's connection pool is. Writes nothing but runs and
+deployments and their spec.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -10,11 +11,13 @@ from typing import Any, Self
 from trainyard.api.run_log import MLRunLogSpec, log_name
 from trainyard.client.access import find_access
 from trainyard.client.changes import changed
+from trainyard.client.deployment import Deployment
 from trainyard.client.errors import NotFound, Problem, Refused, RunStalled, raise_for
 from trainyard.client.following import Clock, Follower
 from trainyard.client.manifests import copied, differing_fields, in_namespace, planned, read_manifest, to_create
 from trainyard.client.run import Event, Run, RunLog
-from trainyard.client.server import Server
+from trainyard.client.server import LOGS, Server
+from trainyard.client.serving import Deployments, unheard
 from trainyard.core.times import parse
 
 Manifest = Mapping[str, Any] | str | Path
@@ -24,15 +27,11 @@ Progress = Callable[[Run], None]
 PLAN_SECONDS = 180.0
 
 
-def _unheard(_message: str) -> None:
-    return None
-
-
-class Trainyard:
-    """Runs of one namespace, through one API server, with the rights that kubectl would have.
+class Trainyard(Deployments):
+    """Runs and deployments of one namespace, through one API server, with the rights that kubectl would have.
 
     Args:
-        namespace: Where runs are. Absent: a manifest's own, or the namespace of the context, or of the pod.
+        namespace: Where they are. Absent: a manifest's own, or the namespace of the context, or of the pod.
         context: Context of the kubeconfig. Absent: the current one.
         kubeconfig: A kubeconfig file. Absent: as kubectl finds it, or the pod's own ServiceAccount.
         clock: For tests.
@@ -88,7 +87,7 @@ class Trainyard:
         """Creates the run. Raises BadManifest, Refused (also if the name is taken), NotFound for the namespace."""
         given = read_manifest(manifest)
         namespace = in_namespace(given, self.namespace, self._asked_namespace)
-        return Run(self._server.create_run(namespace, to_create(given)))
+        return Run(self._server.create(Run.PLURAL, namespace, to_create(given)))
 
     def apply(self, manifest: Manifest) -> tuple[Run, bool]:
         """Creates the run; or returns the one that is there if it is what the manifest asks for, and False.
@@ -104,9 +103,9 @@ class Trainyard:
                 raise
             taken = refused
         namespace = in_namespace(given, self.namespace, self._asked_namespace)
-        existing = Run(self._server.get_run(namespace, name))
+        existing = Run(self._server.get(Run.PLURAL, namespace, name))
         if existing.deleting:
-            raise Refused(f"run {name} is being deleted: wait, or use another name", run=existing) from taken
+            raise Refused(f"run {name} is being deleted: wait, or use another name", about=existing) from taken
         different = differing_fields(given, existing)
         if different:
             problems = [Problem(f"spec.{field}", "is not as in the existing run") for field in different]
@@ -118,19 +117,19 @@ class Trainyard:
     def get(self, run: Run | str) -> Run:
         """The run now. Raises NotFound, also if there is only another run of that name."""
         if isinstance(run, str):
-            return Run(self._server.get_run(self.namespace, run))
-        found = Run(self._server.get_run(run.namespace, run.name))
+            return Run(self._server.get(Run.PLURAL, self.namespace, run))
+        found = Run(self._server.get(Run.PLURAL, run.namespace, run.name))
         if found.uid != run.uid:
             raise NotFound(f"run {run.namespace}/{run.name} was deleted; there is another of that name", run)
         return found
 
     def list(self, *, selector: str | None = None, all_namespaces: bool = False) -> tuple[Run, ...]:
         """The runs, by namespace and name. `selector` is a label selector as kubectl takes it."""
-        found = self._server.list_runs(None if all_namespaces else self.namespace, selector)
+        found = self._server.every(Run.PLURAL, Run.KIND, None if all_namespaces else self.namespace, selector)
         return tuple(sorted((Run(item) for item in found), key=lambda run: (run.namespace, run.name)))
 
     def follow(
-        self, run: Run | str, *, timeout: float | None = None, on_trouble: Callable[[str], None] = _unheard
+        self, run: Run | str, *, timeout: float | None = None, on_trouble: Callable[[str], None] = unheard
     ) -> Iterator[Run]:
         """The run, then each change of it, without end: stop asking when you have seen enough.
 
@@ -148,7 +147,7 @@ class Trainyard:
         on_progress: Progress | None = None,
         fail_when_stalled: bool = False,
         check: bool = True,
-        on_trouble: Callable[[str], None] = _unheard,
+        on_trouble: Callable[[str], None] = unheard,
     ) -> Run:
         """Waits until the run has ended and returns it.
 
@@ -187,7 +186,7 @@ class Trainyard:
             raise NotFound(f"run {now.name} has made no attempt yet", now)
         name = log_name(now.name, now.uid, number)
         try:
-            found = self._server.get_log(now.namespace, name)
+            found = self._server.get(LOGS, now.namespace, name)
         except NotFound as error:
             raise NotFound(f"there is no log of attempt {number} of run {now.name}", now) from error
         spec = MLRunLogSpec.model_validate(found["spec"])
@@ -195,8 +194,8 @@ class Trainyard:
             raise NotFound(f"the log {name} is of another run", now)
         return RunLog(name, spec)
 
-    def events(self, run: Run) -> tuple[Event, ...]:
-        """The Kubernetes Events about the run, oldest first. Raises NotAllowed where events may not be listed."""
+    def events(self, run: Run | Deployment) -> tuple[Event, ...]:
+        """The Kubernetes Events about the run or deployment, oldest first. Raises NotAllowed for who may not list."""
         found = [_event(item) for item in self._server.events(run.namespace, run.uid)]
         return tuple(sorted(found, key=lambda event: event.at.timestamp() if event.at else 0.0))
 
@@ -209,14 +208,14 @@ class Trainyard:
         """Asks for the run to be stopped until it is resumed. Raises Refused if it has ended."""
         now = self.get(run)
         if now.finished:
-            raise Refused(f"run {now.name} has ended ({now.phase}): there is nothing to suspend", run=now)
+            raise Refused(f"run {now.name} has ended ({now.phase}): there is nothing to suspend", about=now)
         return self._merge(now, {"suspend": True})
 
     def resume(self, run: Run | str) -> Run:
         """Lets a suspended run go on with a new attempt. Raises Refused if it has ended."""
         now = self.get(run)
         if now.finished:
-            raise Refused(f"run {now.name} has ended ({now.phase}): copy it to run it again", run=now)
+            raise Refused(f"run {now.name} has ended ({now.phase}): copy it to run it again", about=now)
         return self._merge(now, {"suspend": False}) if now.resource["spec"].get("suspend") else now
 
     def copy_manifest(
@@ -259,7 +258,7 @@ class Trainyard:
         """
         given = read_manifest(manifest)
         namespace = in_namespace(given, self.namespace, self._asked_namespace)
-        made = Run(self._server.create_run(namespace, planned(given)))
+        made = Run(self._server.create(Run.PLURAL, namespace, planned(given)))
         try:
             return self.wait(made, timeout=timeout, on_progress=on_progress, fail_when_stalled=True, check=False)
         except RunStalled as stalled:
@@ -275,7 +274,7 @@ class Trainyard:
         """
         found = self.get(run) if isinstance(run, str) else run
         try:
-            self._server.delete_run(found.namespace, found.name, found.uid)
+            self._server.delete(Run.PLURAL, found.namespace, found.name, found.uid)
         except NotFound:
             return
         except Refused as refused:
@@ -283,7 +282,7 @@ class Trainyard:
                 raise
 
     def _merge(self, run: Run, spec: Mapping[str, Any]) -> Run:
-        return Run(self._server.merge_run_spec(run.namespace, run.name, spec))
+        return Run(self._server.merge_spec(Run.PLURAL, run.namespace, run.name, spec))
 
 
 def _event(item: Mapping[str, Any]) -> Event:

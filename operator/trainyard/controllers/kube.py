@@ -36,7 +36,8 @@ RUN = Kind("MLTrainingRun", "mltrainingruns", True)
 WORKSPACE = Kind("MLWorkspace", "mlworkspaces", True)
 CLUSTER_WORKSPACE = Kind("ClusterMLWorkspace", "clustermlworkspaces", False)
 RUN_LOG = Kind("MLRunLog", "mlrunlogs", True)
-KINDS = {kind.name: kind for kind in (RUN, WORKSPACE, CLUSTER_WORKSPACE, RUN_LOG)}
+DEPLOYMENT = Kind("ModelDeployment", "modeldeployments", True)
+KINDS = {kind.name: kind for kind in (RUN, WORKSPACE, CLUSTER_WORKSPACE, RUN_LOG, DEPLOYMENT)}
 
 
 class KubeError(TrainyardError):

@@ -6,7 +6,6 @@ kopf lists, watches, authenticates, answers probes and stops; its handlers only 
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,13 +15,16 @@ import structlog
 from trainyard.api.base import GROUP, VERSION
 from trainyard.controllers.apiserver import ApiServer
 from trainyard.controllers.code import CodeFinder, Repositories
+from trainyard.controllers.deployments import DeploymentController
 from trainyard.controllers.destinations import Destinations
-from trainyard.controllers.kube import CLUSTER_WORKSPACE, RUN, WORKSPACE, Kind, Kube, KubeError
+from trainyard.controllers.kube import CLUSTER_WORKSPACE, DEPLOYMENT, RUN, WORKSPACE, Kind, Kube, KubeError
 from trainyard.controllers.preflight import Preflight
 from trainyard.controllers.queue import KeyedQueue
 from trainyard.controllers.readiness import Readiness
 from trainyard.controllers.run_logs import RunLogs
 from trainyard.controllers.runs import RunController
+from trainyard.controllers.serving_checks import ServingChecks
+from trainyard.controllers.serving_readiness import ServingReadiness
 from trainyard.controllers.sessions import Sessions
 from trainyard.controllers.settings import OperatorSettings
 from trainyard.controllers.store import Key, Object, Store, at_rest, finished, key_of, workspace_key
@@ -37,7 +39,7 @@ from trainyard.telemetry.metrics import ACTIVE, DEADLINES, QUEUE_DEPTH, RECONCIL
 
 log = structlog.get_logger(__name__)
 
-KINDS = {kind.name: kind for kind in (RUN, WORKSPACE, CLUSTER_WORKSPACE)}
+KINDS = {kind.name: kind for kind in (RUN, WORKSPACE, CLUSTER_WORKSPACE, DEPLOYMENT)}
 
 # A dispatcher that has not come round for this long is stuck; /healthz then fails and the pod is restarted.
 STUCK_AFTER = 60.0
@@ -79,6 +81,9 @@ class Operator:
         self._runs = RunController(
             self._store, api, sessions, readiness, uploads, logs, destinations, settings.limits, utc_now
         )
+        serving = ServingReadiness(self._store, sessions, preflight, cluster, settings.serving.recheck_served, utc_now)
+        checks = ServingChecks(self._store, utc_now)
+        self._deployments = DeploymentController(self._store, api, sessions, serving, checks, settings.serving, utc_now)
         recheck = timedelta(seconds=settings.workspace_recheck_seconds)
         self._workspaces = WorkspaceController(self._store, api, sessions, recheck, utc_now)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -163,16 +168,22 @@ class Operator:
         if key.kind == RUN.name:
             self._runs.gone(obj)
             self._runs.forget(uid)
+        elif key.kind == DEPLOYMENT.name:
+            self._deployments.forget(uid)
         else:
             self._workspaces.forget(uid)
 
     def _wake_referrers(self, key: Key, obj: Object) -> None:
-        """A workspace wakes its runs; a run wakes its workspace if that waits for it to be let go."""
-        if key.kind != RUN.name:
+        """A workspace wakes what is in it, and is woken if it waits to be let go; a run wakes what serves its model."""
+        if key.kind not in (RUN.name, DEPLOYMENT.name):
             for run, known in self._store.runs_of(key):
                 if not finished(known):
                     self._queue.add(run)
+            for deployment, _ in self._store.deployments_of(key):
+                self._queue.add(deployment)
             return
+        for deployment, _ in self._store.deployments_of_run(key):
+            self._queue.add(deployment)
         workspace = workspace_key(obj)
         held = self._store.get(workspace)
         if held is not None and held["metadata"].get("deletionTimestamp"):
@@ -192,12 +203,9 @@ class Operator:
             task.add_done_callback(self._tasks.discard)
 
     async def _work(self, key: Key) -> None:
-        reconcile: Callable[[Key], Awaitable[datetime | None]] = (
-            self._runs.reconcile if key.kind == RUN.name else self._workspaces.reconcile
-        )
         started = time.monotonic()
         try:
-            wake_at = await reconcile(key)
+            wake_at = await self._reconcile(key)
         except TrainyardError as error:
             pause = self._queue.retry(key)
             RECONCILES.labels(key.kind, "error").inc()
@@ -215,6 +223,13 @@ class Operator:
         finally:
             self._queue.done(key)
             RECONCILE_SECONDS.labels(key.kind).observe(time.monotonic() - started)
+
+    async def _reconcile(self, key: Key) -> datetime | None:
+        if key.kind == RUN.name:
+            return await self._runs.reconcile(key)
+        if key.kind == DEPLOYMENT.name:
+            return await self._deployments.reconcile(key)
+        return await self._workspaces.reconcile(key)
 
     async def _tell_bug(self, key: Key, error: Exception) -> None:
         """An Event about a failure that nobody thought of, once it lasts: the object's status tells nothing of it."""
@@ -260,5 +275,5 @@ def _kopf_settings() -> kopf.OperatorSettings:
     settings.networking.connect_timeout = 5.0
     settings.watching.inactivity_timeout = 70.0  # a watch that went silent is made again
     settings.process.ultimate_exiting_timeout = 20.0  # below the pod's grace period of 30 s
-    settings.batching.worker_limit = 100
+    settings.queueing.worker_limit = 100
     return settings

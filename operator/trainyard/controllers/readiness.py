@@ -6,18 +6,15 @@ Called by the run controller before it asks `core.decide`. Starts nothing and ch
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pydantic import ValidationError
-
 from trainyard.api.training_run import Attempt
-from trainyard.api.workspace import ClusterMLWorkspaceSpec, LogDestination, MLWorkspaceSpec, WorkspaceStatus
+from trainyard.api.workspace import LogDestination, MLWorkspaceSpec
 from trainyard.controllers.code import CodeFinder, Source
-from trainyard.controllers.kube import CLUSTER_WORKSPACE
 from trainyard.controllers.planning import plan_of
-from trainyard.controllers.preflight import Findings, Preflight
+from trainyard.controllers.preflight import Findings, Preflight, lacking
 from trainyard.controllers.sessions import Sessions, target_of
-from trainyard.controllers.snapshots import first_error
-from trainyard.controllers.store import Key, Store
-from trainyard.core.errors import IdentityError, PlatformError, TrainyardError, TranslationError, Unreachable
+from trainyard.controllers.store import Store
+from trainyard.controllers.workspace_refs import WorkspaceRefs, in_the_way
+from trainyard.core.errors import IdentityError, PlatformError, TranslationError
 from trainyard.core.snapshot import Blocked, Limits, Ready, RunSnapshot, Target
 from trainyard.core.times import parse
 from trainyard.core.tokens import submission_token
@@ -53,7 +50,7 @@ class Readiness:
         cluster: str,
         upload_scope: str,
     ) -> None:
-        self._store = store
+        self._workspaces = WorkspaceRefs(store)
         self._sessions = sessions
         self._code = code
         self._preflight = preflight
@@ -82,9 +79,10 @@ class Readiness:
             request.runs_as.name if request.runs_as is not None else None,
         )
         if not _planned(run):
-            return _permitted(ready, findings)
-        key = self._workspace_key(run)
-        plan = plan_of(request, found.source, key.name, found.target.principal, findings)
+            return lacking(findings) or ready
+        assert run.spec is not None  # noqa: S101  (it asks for a plan)
+        name = run.spec.workspace_ref.name
+        plan = plan_of(request, found.source, name, found.target.principal, findings)
         return Ready(ready.target, ready.code_digest, ready.commit, ready.run_as, plan)
 
     async def request(self, run: RunSnapshot, attempt: Attempt) -> Request:
@@ -114,13 +112,15 @@ class Readiness:
         return spec.log_destination if isinstance(spec, MLWorkspaceSpec) else None
 
     async def _gather(self, run: RunSnapshot) -> Blocked | _Gathered:
-        workspace = self._workspace(run)
+        assert run.spec is not None  # noqa: S101  (rules without a spec ask for nothing)
+        begun = live(run.status) is not None
+        workspace = self._workspaces.usable(run.spec.workspace_ref, run.namespace, begun=begun)
         if isinstance(workspace, Blocked):
             return workspace
         try:
             target = await self._sessions.target(workspace, run.namespace)
         except (IdentityError, PlatformError) as error:
-            return _in_the_way(error)
+            return in_the_way(error)
         source = await self._code.of(run)
         return source if isinstance(source, Blocked) else _Gathered(workspace, target, source)
 
@@ -128,51 +128,11 @@ class Readiness:
         try:
             return await self._preflight.of(target, run.namespace, request, afresh=_planned(run))
         except (IdentityError, PlatformError) as error:
-            return _in_the_way(error)
-
-    def _workspace(self, run: RunSnapshot) -> MLWorkspaceSpec | Blocked:
-        """The workspace's spec, if a new attempt may use it now."""
-        spec = self._workspace_spec(run)
-        if isinstance(spec, Blocked):
-            return spec
-        key = self._workspace_key(run)
-        obj = self._store.get(key)
-        assert obj is not None  # noqa: S101  (the spec came from it)
-        # An intent that is written waits for its submission, and the workspace for the run: one of them has to go on.
-        if obj["metadata"].get("deletionTimestamp") and live(run.status) is None:
-            return Blocked("WorkspaceDeleting", f"{key.kind} {key.name} is being deleted", waiting=True)
-        if isinstance(spec, ClusterMLWorkspaceSpec) and run.namespace not in spec.allowed_namespaces:
-            message = (
-                f"ClusterMLWorkspace {key.name} does not allow namespace {run.namespace}; ask its administrator to add "
-                "it to spec.allowedNamespaces"
-            )
-            return Blocked("NamespaceNotAllowed", message, waiting=False)
-        status = WorkspaceStatus.model_validate(obj.get("status") or {})
-        ready = status.condition("Ready")
-        current = status.observed_generation == obj["metadata"].get("generation")
-        if ready is None or not current:
-            return Blocked("WorkspaceNotReady", f"{key.kind} {key.name} is being checked", waiting=True)
-        if ready.status != "True":
-            message = f"{key.kind} {key.name} is not ready ({ready.reason}): {ready.message}"
-            return Blocked("WorkspaceNotReady", message, waiting=True)
-        return spec
+            return in_the_way(error)
 
     def _workspace_spec(self, run: RunSnapshot) -> MLWorkspaceSpec | Blocked:
-        key = self._workspace_key(run)
-        obj = self._store.get(key)
-        if obj is None:
-            where = f" in namespace {run.namespace}" if key.namespace else ""
-            return Blocked("WorkspaceNotFound", f"{key.kind} {key.name} does not exist{where}; create it", waiting=True)
-        model = ClusterMLWorkspaceSpec if key.kind == CLUSTER_WORKSPACE.name else MLWorkspaceSpec
-        try:
-            return model.model_validate(obj.get("spec", {}))
-        except ValidationError as invalid:
-            return Blocked("WorkspaceInvalid", f"{key.kind} {key.name}: {first_error(invalid)}", waiting=True)
-
-    def _workspace_key(self, run: RunSnapshot) -> Key:
         assert run.spec is not None  # noqa: S101  (rules without a spec ask for nothing)
-        ref = run.spec.workspace_ref
-        return Key(ref.kind, "" if ref.kind == CLUSTER_WORKSPACE.name else run.namespace, ref.name)
+        return self._workspaces.spec(run.spec.workspace_ref, run.namespace)
 
     def _job(self, run: RunSnapshot, found: _Gathered, target: Target, attempt: Attempt | None) -> Job:
         """The attempt, or the next one, in portable terms."""
@@ -212,19 +172,3 @@ class Readiness:
 
 def _planned(run: RunSnapshot) -> bool:
     return run.spec is not None and bool(run.spec.plan_only)
-
-
-def _permitted(ready: Ready, findings: Findings) -> Ready | Blocked:
-    """Ready, unless something is known to be missing. What can not be found out is the platform's to refuse."""
-    missing = [finding for finding in findings if finding.outcome == "Missing"]
-    if not missing:
-        return ready
-    listed = "; ".join(f"{each.name} ({each.field}): {each.message}" for each in missing)
-    count = "a right is" if len(missing) == 1 else f"{len(missing)} rights are"
-    return Blocked("PermissionMissing", f"{count} missing, and nothing was started: {listed}", waiting=False)
-
-
-def _in_the_way(error: TrainyardError) -> Blocked:
-    """An error of asking, as something to wait for or to be mended."""
-    waiting = error.waiting if isinstance(error, IdentityError) else isinstance(error, Unreachable)
-    return Blocked(error.reason, error.message, waiting=waiting)

@@ -15,17 +15,19 @@ from trainyard.audit.context import ResourceRef, audit_context
 from trainyard.controllers.apiserver import ApiServer
 from trainyard.controllers.destinations import Destinations
 from trainyard.controllers.kube import RUN, ConflictError, NotFoundError
+from trainyard.controllers.objects import Objects
 from trainyard.controllers.readiness import Readiness
 from trainyard.controllers.run_logs import RunLogs
 from trainyard.controllers.sessions import Session, Sessions
 from trainyard.controllers.snapshots import run_snapshot
 from trainyard.controllers.store import Key, Object, Store
+from trainyard.controllers.troubles import Troubles
 from trainyard.controllers.uploads import Uploads
 from trainyard.core import actions
 from trainyard.core.conditions import FINAL
 from trainyard.core.decide import decide
-from trainyard.core.errors import IdentityError, Missing, TrainyardError, Unreachable
-from trainyard.core.remote import Observed, RemoteRun, Stage, Trouble
+from trainyard.core.errors import Missing, TrainyardError
+from trainyard.core.remote import Observed, RemoteRun, Stage
 from trainyard.core.snapshot import FINALIZER, Blocked, Known, Limits, Ready, RunSnapshot
 from trainyard.core.transition import live, newest
 from trainyard.platforms.base import SUBMIT_SECONDS
@@ -67,7 +69,8 @@ class RunController:
         self._limits = limits
         self._now = clock
         self._observed: dict[str, Observed] = {}
-        self._failures: dict[str, int] = {}
+        self._troubles = Troubles(clock)
+        self._objects = Objects(store, api, RUN, FINALIZER, self.gone)
         self._keys: dict[str, Key] = {}  # of the runs that are observed, for what sweeps see
 
     async def reconcile(self, key: Key) -> datetime | None:
@@ -86,14 +89,13 @@ class RunController:
             if decision.status != run.status:
                 log.info("phase", run=str(key), phase=decision.status.phase, rule=decision.rule)
                 try:
-                    obj = await self._api.write_status(RUN, obj, decision.status.wire())
-                except ConflictError:
-                    await self._refresh(key)
-                    continue
+                    written = await self._objects.write_status(key, obj, decision.status.wire())
                 except NotFoundError:
-                    self._lost(key, run.uid)
+                    self._objects.lost(key, run.uid)
                     return None
-                self._store.put(key, obj)
+                if written is None:
+                    continue
+                obj = written
             if decision.status != run.status and decision.action is None:
                 continue  # the rule wrote; the next round acts on what was written
             if decision.action is None:
@@ -118,9 +120,9 @@ class RunController:
         elif acting:
             return False
         else:
-            after = replace(before, trouble=self._trouble(uid, before.trouble, what, LOOKING))
+            after = replace(before, trouble=self._troubles.met(uid, before.trouble, what, LOOKING))
         if after.trouble is None:
-            self._failures.pop(uid, None)
+            self._troubles.over(uid)
         self._observed[uid] = after
         changed = after.remote != before.remote or after.vanished != before.vanished
         return changed or after.trouble is not before.trouble
@@ -140,7 +142,7 @@ class RunController:
         """Drops what is remembered of a run that has finished, or whose object is gone."""
         self._observed.pop(uid, None)
         self._keys.pop(uid, None)
-        self._failures.pop(uid, None)
+        self._troubles.over(uid)
         self._sessions.leave(uid)
 
     def _of(self, run: RunSnapshot, key: Key) -> Observed:
@@ -152,7 +154,7 @@ class RunController:
             observed = Observed(attempt=number)
             self._observed[run.uid] = observed
             self._keys[run.uid] = key
-            self._failures.pop(run.uid, None)
+            self._troubles.over(run.uid)
             self._sessions.leave(run.uid)
         if run.deleting_since is not None and observed.deletion_seen_at is None:
             observed = replace(observed, deletion_seen_at=self._now())
@@ -182,7 +184,7 @@ class RunController:
         """Does the action, for the object that was decided on. Returns whether to decide again at once."""
         run = run_snapshot(obj)
         if isinstance(action, actions.AddFinalizer | actions.RemoveFinalizer):
-            return await self._set_finalizer(key, add=isinstance(action, actions.AddFinalizer))
+            return await self._objects.set_finalizer(key, add=isinstance(action, actions.AddFinalizer))
         if isinstance(action, actions.DeleteRun):
             return await self._delete(key, obj)
         tried, attempt = type(action).__name__, newest(run.status)
@@ -196,7 +198,7 @@ class RunController:
                 return await self._ask_platform(obj, run, attempt, session, action)
         except TrainyardError as error:
             before = self._observed.get(run.uid, Observed()).trouble
-            self._remember(run.uid, trouble=self._trouble(run.uid, before, error, tried))
+            self._remember(run.uid, trouble=self._troubles.met(run.uid, before, error, tried))
             log.info("trouble", run=str(key), action=tried, reason=error.reason, error=error.message)
             return True
 
@@ -257,69 +259,19 @@ class RunController:
         try:
             await self._api.delete(RUN, obj)
         except ConflictError:
-            await self._refresh(key)
+            await self._objects.refresh(key)
             return True
         except NotFoundError:
-            self._lost(key, uid)
+            self._objects.lost(key, uid)
         self.forget(uid)
         return False
-
-    async def _set_finalizer(self, key: Key, *, add: bool) -> bool:
-        obj = self._store.get(key)
-        if obj is None:
-            return False
-        others = [f for f in obj["metadata"].get("finalizers", []) if f != FINALIZER]
-        if not add:
-            self.gone(obj)  # before: once it is let go, it may be gone at any moment
-        try:
-            new = await self._api.write_finalizers(RUN, obj, [*others, FINALIZER] if add else others)
-        except ConflictError:
-            await self._refresh(key)
-            return True
-        except NotFoundError:
-            self._lost(key, obj["metadata"]["uid"])
-            return False
-        if add or "deletionTimestamp" not in obj["metadata"]:
-            self._store.put(key, new)
-            return True
-        return False  # the object may be gone by now; the watch tells
-
-    async def _refresh(self, key: Key) -> None:
-        try:
-            self._store.put(key, await self._api.read(RUN, key.namespace, key.name))
-        except NotFoundError:
-            self._lost(key)
-
-    def _lost(self, key: Key, uid: str | None = None) -> None:
-        """Drops an object that is gone, before the watch tells of it."""
-        obj = self._store.get(key)
-        if obj is not None:
-            self.gone(obj)
-        self._store.remove(key, uid)
 
     def _remember(self, uid: str, **changes: Any) -> None:
         if uid not in self._observed:
             return  # its object went while the platform was asked
         if changes.get("trouble", ...) is None:
-            self._failures.pop(uid, None)
+            self._troubles.over(uid)
         self._observed[uid] = replace(self._observed[uid], **changes)
-
-    def _trouble(self, uid: str, before: Trouble | None, error: TrainyardError, action: str) -> Trouble:
-        """The error as something to wait out: longer with each failure in a row, or as long as the platform asks."""
-        failures = self._failures.get(uid, 0)
-        self._failures[uid] = failures + 1
-        asked = error.retry_after if isinstance(error, Unreachable) else None
-        pause = max(min(60.0, 2.0 ** min(failures, 6)), asked or 0.0)
-        now = self._now()
-        return Trouble(
-            kind=type(error).__name__,
-            reason=error.reason,
-            message=error.message,
-            since=before.since if before is not None else now,
-            retry_at=now + timedelta(seconds=pause),
-            waiting=isinstance(error, IdentityError) and error.waiting,
-            action=action,
-        )
 
     def _tidy(self, run: RunSnapshot) -> None:
         """Nothing is remembered of a finished run but how its clean-up goes."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from trainyard.core.serving.snapshot import ServingLimits
 from trainyard.core.snapshot import Limits
 from trainyard.identity.modes import IdentitySettings
 from trainyard.sources.git import GitLimits
@@ -83,4 +84,9 @@ class OperatorSettings:
     """Port of /metrics; None is no endpoint."""
 
     limits: Limits = field(default_factory=Limits)
-    """How long the rules wait."""
+    """How long the rules of runs wait."""
+
+    serving: ServingLimits = field(default_factory=ServingLimits)
+    """How long the rules of deployments wait. An endpoint that moves is looked at every 10 s, as runs are. One that is
+    as it should be, every 60 s: what a person or the platform changed is told within a minute, and the most endpoints
+    that a region takes (Azure ML: 100) are less than four requests a second."""

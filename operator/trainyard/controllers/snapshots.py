@@ -31,8 +31,14 @@ def run_snapshot(obj: Mapping[str, Any]) -> RunSnapshot:
         spec_error=error,
         spec_digest=spec_digest(obj.get("spec", {})),
         status=MLTrainingRunStatus.model_validate(obj.get("status") or {}),
+        orphan=is_orphan(obj),
         tracked_by=_tracked_by(meta),
     )
+
+
+def is_orphan(obj: Mapping[str, Any]) -> bool:
+    """Whether deleting the object leaves what it made; read from it as it came, whatever else its spec says."""
+    return bool(obj.get("spec", {}).get("deletionPolicy") == "Orphan")
 
 
 def _tracked_by(meta: Mapping[str, Any]) -> str | None:

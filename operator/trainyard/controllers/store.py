@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from trainyard.controllers.kube import CLUSTER_WORKSPACE, RUN, WORKSPACE
+from trainyard.controllers.kube import CLUSTER_WORKSPACE, DEPLOYMENT, RUN, WORKSPACE
 from trainyard.core.conditions import FINAL
 from trainyard.core.snapshot import FINALIZER
 
@@ -27,12 +27,19 @@ def key_of(kind: str, obj: Object) -> Key:
     return Key(kind, obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
 
 
-def workspace_key(run: Object) -> Key:
-    """The key of the workspace that a run names."""
-    ref = run.get("spec", {}).get("workspaceRef", {})
+def workspace_key(obj: Object) -> Key:
+    """The key of the workspace that a run or a deployment names."""
+    ref = obj.get("spec", {}).get("workspaceRef", {})
     if ref.get("kind") == CLUSTER_WORKSPACE.name:
         return Key(CLUSTER_WORKSPACE.name, "", str(ref.get("name", "")))
-    return Key(WORKSPACE.name, run["metadata"].get("namespace", ""), str(ref.get("name", "")))
+    return Key(WORKSPACE.name, obj["metadata"].get("namespace", ""), str(ref.get("name", "")))
+
+
+def served_runs(deployment: Object) -> set[Key]:
+    """The keys of the runs whose models a deployment serves, or waits for."""
+    namespace = deployment["metadata"].get("namespace", "")
+    sources = [each.get("model", {}).get("fromRun") for each in deployment.get("spec", {}).get("models", [])]
+    return {Key(RUN.name, namespace, str(source.get("name", ""))) for source in sources if source}
 
 
 class Store:
@@ -40,7 +47,7 @@ class Store:
 
     def __init__(self) -> None:
         self._objects: dict[Key, Object] = {}
-        self._runs_of: dict[Key, set[Key]] = {}
+        self._referrers: dict[tuple[str, Key], set[Key]] = {}  # by kind and by what they name
 
     def get(self, key: Key) -> Object | None:
         """The newest version seen, if the object is there."""
@@ -56,9 +63,11 @@ class Store:
         known = self._objects.get(key)
         if known is not None and _older(obj, known):
             return False
+        if known is not None:
+            self._unlink(key, known)
         self._objects[key] = _slim(key.kind, obj)
-        if key.kind == RUN.name:
-            self._runs_of.setdefault(workspace_key(obj), set()).add(key)
+        for named in _names(key.kind, obj):
+            self._referrers.setdefault((key.kind, named), set()).add(key)
         return True
 
     def remove(self, key: Key, uid: str | None = None) -> None:
@@ -67,16 +76,19 @@ class Store:
         if known is None or (uid is not None and known["metadata"].get("uid") != uid):
             return
         del self._objects[key]
-        if key.kind == RUN.name:
-            runs = self._runs_of.get(workspace_key(known), set())
-            runs.discard(key)
-            if not runs:
-                self._runs_of.pop(workspace_key(known), None)
+        self._unlink(key, known)
 
     def runs_of(self, workspace: Key) -> Iterator[tuple[Key, Object]]:
         """The runs that name that workspace."""
-        for key in sorted(self._runs_of.get(workspace, ())):
-            yield key, self._objects[key]
+        return self._naming(RUN.name, workspace)
+
+    def deployments_of(self, workspace: Key) -> Iterator[tuple[Key, Object]]:
+        """The deployments that name that workspace."""
+        return self._naming(DEPLOYMENT.name, workspace)
+
+    def deployments_of_run(self, run: Key) -> Iterator[tuple[Key, Object]]:
+        """The deployments that name that run."""
+        return self._naming(DEPLOYMENT.name, run)
 
     def all_of(self, kind: str) -> Iterator[tuple[Key, Object]]:
         """Every object of that kind, in no order."""
@@ -86,10 +98,27 @@ class Store:
         """How many objects of that kind are known."""
         return sum(1 for key in self._objects if key.kind == kind)
 
+    def _naming(self, kind: str, named: Key) -> Iterator[tuple[Key, Object]]:
+        for key in sorted(self._referrers.get((kind, named), ())):
+            yield key, self._objects[key]
+
+    def _unlink(self, key: Key, obj: Object) -> None:
+        for named in _names(key.kind, obj):
+            referrers = self._referrers.get((key.kind, named), set())
+            referrers.discard(key)
+            if not referrers:
+                self._referrers.pop((key.kind, named), None)
+
 
 def finished(obj: Object) -> bool:
     """Whether a run is in a final phase: nothing but its own clock or a change of its own changes it any more."""
     return (obj.get("status") or {}).get("phase") in FINAL
+
+
+def has_endpoint(obj: Object) -> bool:
+    """Whether a deployment has an endpoint on its platform, or may have."""
+    status = obj.get("status") or {}
+    return "endpoint" in status and status.get("phase") != "Expired"
 
 
 def at_rest(obj: Object) -> bool:
@@ -99,6 +128,13 @@ def at_rest(obj: Object) -> bool:
         and FINALIZER not in obj["metadata"].get("finalizers", [])
         and obj.get("spec", {}).get("ttlSecondsAfterFinished") is None
     )
+
+
+def _names(kind: str, obj: Object) -> set[Key]:
+    """What an object of that kind refers to, by key."""
+    if kind == RUN.name:
+        return {workspace_key(obj)}
+    return {workspace_key(obj), *served_runs(obj)} if kind == DEPLOYMENT.name else set()
 
 
 def _slim(kind: str, obj: Object) -> Object:

@@ -1,7 +1,7 @@
 """Reconciles MLWorkspace and ClusterMLWorkspace: is the host allowed, does the identity work?
 
-Called by the operator's dispatcher. A workspace keeps our finalizer, so that the runs in it can still be stopped when
-it is deleted together with them.
+Called by the operator's dispatcher. A workspace keeps our finalizer, so that the runs in it can still be stopped, and
+the endpoints deleted, when it is deleted together with them.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ from trainyard.controllers.cautions import cautions_of, notes, warned
 from trainyard.controllers.kube import CLUSTER_WORKSPACE, KINDS, ConflictError, Kind, KubeError, NotFoundError
 from trainyard.controllers.sessions import Sessions
 from trainyard.controllers.snapshots import first_error, run_snapshot
-from trainyard.controllers.store import Key, Store
+from trainyard.controllers.store import Key, Store, has_endpoint
 from trainyard.core.actions import Note
 from trainyard.core.conditions import FINAL
 from trainyard.core.errors import IdentityError, TrainyardError, Unreachable
@@ -179,6 +179,7 @@ class WorkspaceController:
                 "workspace_id": account.workspace_id if account else before.workspace_id,
                 "details": account.details if account else before.details,
                 "active_runs": None,
+                "active_deployments": None,
             }
         )
 
@@ -204,15 +205,16 @@ class WorkspaceController:
         return held
 
     async def _let_go(self, key: Key, kind: Kind, obj: Mapping[str, Any]) -> datetime | None:
-        """Removes the finalizer once no run needs the workspace; each run's end wakes us."""
+        """Removes the finalizer once nothing needs the workspace; each run's end wakes us, each endpoint's too."""
         finalizers = obj["metadata"].get("finalizers", [])
         if FINALIZER not in finalizers:
             return None
-        active = self._active_runs(key)
-        if active:
-            status = WorkspaceStatus.model_validate(obj.get("status") or {})
-            if status.active_runs != active:
-                status = status.model_copy(update={"active_runs": active})
+        runs, deployments = self._active_runs(key), self._active_deployments(key)
+        if runs or deployments:
+            before = WorkspaceStatus.model_validate(obj.get("status") or {})
+            waits_for = {"active_runs": runs or None, "active_deployments": deployments or None}
+            status = before.model_copy(update=waits_for)
+            if status != before:
                 self._store.put(key, await self._api.write_status(kind, obj, status.wire()))
             return self._now() + RETRY_LATER
         await self._api.write_finalizers(kind, obj, [f for f in finalizers if f != FINALIZER])
@@ -221,6 +223,10 @@ class WorkspaceController:
     def _active_runs(self, key: Key) -> int:
         runs = (run_snapshot(obj) for _, obj in self._store.runs_of(key))
         return sum(1 for run in runs if run.status.phase not in FINAL and live(run.status) is not None)
+
+    def _active_deployments(self, key: Key) -> int:
+        """How many have an endpoint that could not be deleted any more if the workspace were gone."""
+        return sum(1 for _, obj in self._store.deployments_of(key) if has_endpoint(obj))
 
 
 def _host(spec: Mapping[str, Any]) -> str | None:

@@ -75,7 +75,7 @@ def deleting(known: Known) -> Decision | None:
     if not run.has_finalizer:
         return Decision(run.status)
     attempt = live(run.status)
-    if attempt is None or (run.spec is not None and run.spec.deletion_policy == "Orphan"):
+    if attempt is None or run.orphan:
         return Decision(run.status, RemoveFinalizer())
     # From when this process first saw it: an operator that was down has not tried yet.
     seen_at = max(run.deleting_since, known.observed.deletion_seen_at or known.now)

@@ -58,6 +58,7 @@ class RunSnapshot:
     spec_error: str
     spec_digest: str
     status: MLTrainingRunStatus
+    orphan: bool = False  # spec.deletionPolicy is Orphan; known also where the rest of the spec can not be read
     tracked_by: str | None = None  # Argo CD or Flux: whoever would make the object again if it were deleted
 
 

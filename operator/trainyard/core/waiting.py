@@ -68,9 +68,14 @@ def _told(known: Known, phase: Phase, held: Blocked) -> MLTrainingRunStatus:
     status = known.run.status
     now = status.condition("Ready")
     same = status.phase == phase and now is not None and now.reason == held.reason
-    if same and now is not None and _VARYING.sub("", now.message) == _VARYING.sub("", clip(held.message)):
+    if same and now is not None and same_words(now.message, held.message):
         return status
     return enter(known, phase, held.reason, held.message)
+
+
+def same_words(told: str, message: str) -> bool:
+    """Whether a message says what was told before, but for numbers and ids."""
+    return _VARYING.sub("", told) == _VARYING.sub("", clip(message))
 
 
 def recheck(known: Known) -> datetime | None:

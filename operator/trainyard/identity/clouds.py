@@ -4,7 +4,8 @@ Filled once by the wiring (`install`), asked by `identity.entra`, `platforms.azu
 resource can add a host: a workspace names a cloud, and every origin comes from here. Pure, but for `read`.
 
 Values of the built-in clouds: azure-ai-ml `_azure_environments.py`; data hosts: those of its regional endpoints
-(`REGION.api.azureml.ms`) and of the discovery URL of a workspace.
+(`REGION.api.azureml.ms`) and of the discovery URL of a workspace; scoring hosts: Azure documentation, "How to use your
+workspace with a custom DNS server" (`ENDPOINT.REGION.inference.ml.azure.com`; other clouds have their own suffix).
 """
 
 import json
@@ -37,7 +38,8 @@ class Cloud:
 
     `resource_manager` and `authority` are origins (`https://host[:port]`); `storage_suffix` is what follows
     `ACCOUNT.blob.`; `ml_resource` is the resource that tokens for the data plane are asked for, without a slash at its
-    end; `data_hosts` are patterns of the hosts that may get such a token; `studio` is where people look at runs.
+    end; `data_hosts` are patterns of the hosts that may get such a token; `studio` is where people look at runs;
+    `scoring_hosts` are patterns of the hosts of online endpoints, which may get such a token, or a key of the endpoint.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Cloud:
     ml_resource: str
     data_hosts: tuple[str, ...]
     studio: str
+    scoring_hosts: tuple[str, ...] = ()
 
     @property
     def arm_scope(self) -> str:
@@ -66,6 +69,10 @@ class Cloud:
         """Whether the URL may get a token of `ml_scope`."""
         return any(HostPattern.of(text).matches_url(url) for text in self.data_hosts)
 
+    def is_scoring(self, url: str) -> bool:
+        """Whether an online endpoint may be asked there, with a token of `ml_scope` or its own key."""
+        return any(HostPattern.of(text).matches_url(url) for text in self.scoring_hosts) or self.is_data(url)
+
     def is_storage(self, url: str) -> bool:
         """Whether a URL with a signature in it (SAS) may be followed. No token is ever sent there."""
         return HostPattern.of(f"*.blob.{self.storage_suffix}").matches_url(url) or self.is_data(url)
@@ -79,6 +86,7 @@ AZURE_PUBLIC = Cloud(
     ml_resource="https://ml.azure.com",
     data_hosts=("*.api.azureml.ms",),
     studio="https://ml.azure.com",
+    scoring_hosts=("*.inference.ml.azure.com",),
 )
 AZURE_US_GOVERNMENT = Cloud(
     name="AzureUSGovernment",
@@ -88,6 +96,7 @@ AZURE_US_GOVERNMENT = Cloud(
     ml_resource="https://ml.azure.us",
     data_hosts=("*.api.ml.azure.us",),
     studio="https://ml.azure.us",
+    scoring_hosts=("*.inference.ml.azure.us",),
 )
 AZURE_CHINA = Cloud(
     name="AzureChina",
@@ -97,6 +106,7 @@ AZURE_CHINA = Cloud(
     ml_resource="https://ml.azure.cn",
     data_hosts=("*.api.ml.azure.cn",),
     studio="https://studio.ml.azure.cn",
+    scoring_hosts=("*.inference.ml.azure.cn",),
 )
 BUILT_IN = (AZURE_PUBLIC, AZURE_US_GOVERNMENT, AZURE_CHINA)
 
@@ -241,7 +251,7 @@ def read(path: Path) -> Cloud:
 
 
 FIELDS = ("name", "resourceManager", "authority", "storageSuffix", "mlResource", "dataHosts")
-OPTIONAL = ("studio",)
+OPTIONAL = ("studio", "scoringHosts")
 
 
 def parse(document: Mapping[str, Any]) -> Cloud:
@@ -257,16 +267,21 @@ def parse(document: Mapping[str, Any]) -> Cloud:
         raise ValueError("name must be letters, digits and hyphens, at most 63, beginning with a letter or digit")
     if not isinstance(hosts, list) or not hosts or not all(isinstance(host, str) for host in hosts):
         raise ValueError("dataHosts must be a list of HOST, HOST:PORT or *.SUFFIX, with at least one")
+    scoring = document.get("scoringHosts", [])
+    if not isinstance(scoring, list) or not all(isinstance(host, str) for host in scoring):
+        raise ValueError("scoringHosts must be a list of HOST, HOST:PORT or *.SUFFIX")
     resource = document["mlResource"]
     if not isinstance(resource, str) or not _RESOURCE.fullmatch(resource.rstrip("/")):
         raise ValueError("mlResource must be an https URL without a path, for example https://ml.azure.com")
     if not isinstance(suffix, str):
         raise ValueError("storageSuffix must be what follows ACCOUNT.blob. in the hosts of storage")  # noqa: TRY004
-    for pattern in (*hosts, f"*.blob.{suffix}"):
-        try:
-            HostPattern.of(pattern)
-        except ValueError as error:
-            raise ValueError(f"{'dataHosts' if pattern in hosts else 'storageSuffix'}: {error}") from error
+    named = {"storageSuffix": [f"*.blob.{suffix}"], "scoringHosts": scoring, "dataHosts": hosts}
+    for field, patterns in named.items():
+        for pattern in patterns:
+            try:
+                HostPattern.of(pattern)
+            except ValueError as error:
+                raise ValueError(f"{field}: {error}") from error
     return Cloud(
         name=name,
         resource_manager=_origin(document, "resourceManager"),
@@ -275,6 +290,7 @@ def parse(document: Mapping[str, Any]) -> Cloud:
         ml_resource=resource.rstrip("/"),
         data_hosts=tuple(hosts),
         studio=_origin(document, "studio") if "studio" in document else resource.rstrip("/"),
+        scoring_hosts=tuple(scoring),
     )
 
 

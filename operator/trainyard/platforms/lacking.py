@@ -1,6 +1,6 @@
-"""What a platform does not have of what a run or its workspace can say: one table, refused from one place. Pure.
+"""What a platform does not have of what a run, an endpoint or its workspace can say, refused from one place. Pure.
 
-Called by the translators before anything else. A run that names such a thing is refused with reason
+Called by the translators before anything else. What names such a thing is refused with reason
 UnsupportedOnPlatform, so that the same run is done the same way on every platform, or not at all. A platform's own
 block (spec.databricks, spec.azureML) is not lacking elsewhere: it is for its platform alone, and others pass it over.
 Nor is `form` of an input, which only helps where data is mounted.
@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from trainyard.api.compute import ComputeClass
+from trainyard.api.workspace import MLWorkspaceSpec
 from trainyard.core.errors import TranslationError
+from trainyard.core.serving.plan import EndpointPlan
+from trainyard.platforms import short_names
 from trainyard.platforms.base import Job
 from trainyard.platforms.short_names import SCHEME
 
@@ -34,6 +37,29 @@ def refuse(platform: str, job: Job) -> None:
     """
     for lack in LACKING[platform]:
         for field in lack.asked(job):
+            raise TranslationError(field, lack.sentence, reason=REASON)
+
+
+@dataclass(frozen=True, slots=True)
+class ServingLack:
+    """One thing of endpoints that a platform does not have. `asked` gives the fields of a deployment that ask for it.
+
+    A field is named as spec.models[NAME]... also where an earlier revision asks for it.
+    """
+
+    what: str
+    sentence: str
+    asked: Callable[[EndpointPlan, MLWorkspaceSpec], Iterator[str]]
+
+
+def refuse_endpoint(platform: str, plan: EndpointPlan, workspace: MLWorkspaceSpec) -> None:
+    """Checks the plan of an endpoint against the platform's table.
+
+    Raises:
+        TranslationError: UnsupportedOnPlatform, naming the field.
+    """
+    for lack in SERVING_LACKING[platform]:
+        for field in lack.asked(plan, workspace):
             raise TranslationError(field, lack.sentence, reason=REASON)
 
 
@@ -174,7 +200,7 @@ LACKING: dict[str, tuple[Lack, ...]] = {
         Lack(
             "machines of Databricks",
             "is a compute class of Databricks: name one with azureML, or have it added to the workspace",
-            _machines(lambda shape: shape.azure_ml is None),
+            _machines(lambda shape: shape.azure_ml is None and not short_names.serves_alone(shape)),
         ),
         Lack(
             "volumes to keep logs in",
@@ -211,6 +237,88 @@ LACKING: dict[str, tuple[Lack, ...]] = {
             "is a compute class of Azure ML: name one with jobCluster, serverless or existingCluster, or have it added "
             "to the workspace",
             _machines(lambda shape: shape.azure_ml is not None),
+        ),
+    ),
+}
+
+
+def _key(plan: EndpointPlan, _workspace: MLWorkspaceSpec) -> Iterator[str]:
+    if plan.auth == "Key":
+        yield "spec.auth"
+
+
+def _sampled(plan: EndpointPlan, _workspace: MLWorkspaceSpec) -> Iterator[str]:
+    if plan.request_logging is not None and plan.request_logging.sampling_percent not in (None, 100):
+        yield "spec.requestLogging.samplingPercent"
+
+
+def _scaled_to_zero(plan: EndpointPlan, _workspace: MLWorkspaceSpec) -> Iterator[str]:
+    yield from (f"spec.models[{each.name}].scaleToZero" for each in plan.served if each.scale_to_zero)
+
+
+def _scaled(plan: EndpointPlan, _workspace: MLWorkspaceSpec) -> Iterator[str]:
+    yield from (
+        f"spec.models[{each.name}].replicas.max" for each in plan.served if each.max_replicas > each.min_replicas
+    )
+
+
+def _stored_secrets(plan: EndpointPlan, _workspace: MLWorkspaceSpec) -> Iterator[str]:
+    yield from (f"spec.models[{each.name}].secrets" for each in plan.served if each.secrets)
+
+
+def _shape(serves: Callable[[ComputeClass], bool]) -> Callable[[EndpointPlan, MLWorkspaceSpec], Iterator[str]]:
+    def asked(plan: EndpointPlan, workspace: MLWorkspaceSpec) -> Iterator[str]:
+        for each in plan.served:
+            shape = workspace.compute_classes.get(each.compute_class)
+            if shape is not None and not serves(shape):
+                yield f"spec.models[{each.name}].compute.class"
+
+    return asked
+
+
+SERVING_LACKING: dict[str, tuple[ServingLack, ...]] = {
+    "azureml": (
+        ServingLack(
+            "endpoints that scale to zero",
+            "a managed online endpoint of Azure ML keeps at least one machine up: leave scaleToZero out, or use a "
+            "workspace of Databricks",
+            _scaled_to_zero,
+        ),
+        ServingLack(
+            "replicas added under load",
+            "Azure ML adds replicas by rules of Azure Monitor, which the operator does not make: leave max out, or as "
+            "large as min",
+            _scaled,
+        ),
+        ServingLack(
+            "a secret store that fills variables of served models",
+            "Azure ML fills no variables from a secret store: have the model read a key vault as the endpoint's "
+            "identity, or use a workspace of Databricks",
+            _stored_secrets,
+        ),
+        ServingLack(
+            "machines of Databricks to serve on",
+            "is no compute class for endpoints of Azure ML: name one with onlineEndpoint, or have it added to the "
+            "workspace",
+            _shape(lambda shape: shape.online_endpoint is not None),
+        ),
+    ),
+    "databricks": (
+        ServingLack(
+            "keys of endpoints",
+            "endpoints of Databricks are asked with tokens alone: leave auth out, or use a workspace of Azure ML",
+            _key,
+        ),
+        ServingLack(
+            "a share of the requests to log",
+            "Databricks logs every request of an endpoint, or none: leave samplingPercent out",
+            _sampled,
+        ),
+        ServingLack(
+            "machines of Azure ML to serve on",
+            "is no compute class for endpoints of Databricks: name one with modelServing, or have it added to the "
+            "workspace",
+            _shape(lambda shape: shape.model_serving is not None),
         ),
     ),
 }

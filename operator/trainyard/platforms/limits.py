@@ -17,6 +17,12 @@ class BesideUnreachable(Unreachable):
     """A service beside the platform's API, such as its storage, gave no usable answer. Says nothing about the API."""
 
 
+class PlatformBusy(BesideUnreachable):
+    """The platform takes no change of this one thing now, for it still works on the last one. Says nothing else."""
+
+    reason = "PlatformBusy"
+
+
 @dataclass(frozen=True, slots=True)
 class Quota:
     """How often a platform lets one principal ask: lanes with one `key` share what it says.

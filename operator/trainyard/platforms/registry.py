@@ -1,7 +1,10 @@
 """Which platform a workspace is. Called by `controllers`; imports a platform's folder only when one needs it."""
 
+from typing import cast
+
 from trainyard.api.workspace import MLWorkspaceSpec
 from trainyard.platforms.base import Platform
+from trainyard.platforms.serving import ServingPlatform
 
 
 def platform_name(workspace: MLWorkspaceSpec) -> str:
@@ -29,3 +32,8 @@ def platform_named(name: str) -> Platform:
 
         return AzureML()
     raise ValueError(f"unknown platform {name!r}")
+
+
+def serving(platform: Platform) -> ServingPlatform:
+    """What that platform has for endpoints: the same object, by its other contract."""
+    return cast(ServingPlatform, platform)

@@ -20,7 +20,7 @@ def compute_class(compute: Compute | None, field: str, workspace: MLWorkspaceSpe
     """The name in the run, and what it stands for.
 
     Raises:
-        TranslationError: ComputeClassUnknown.
+        TranslationError: ComputeClassUnknown, or ComputeClassInvalid for one that is for served models alone.
     """
     name = compute.class_ if compute is not None else ""
     shape = workspace.compute_classes.get(name)
@@ -30,7 +30,19 @@ def compute_class(compute: Compute | None, field: str, workspace: MLWorkspaceSpe
             f"{name!r} is not a compute class of the workspace, which has {listed(workspace.compute_classes)}",
             reason="ComputeClassUnknown",
         )
+    if serves_alone(shape):
+        raise TranslationError(
+            field,
+            f"{name!r} is a compute class for served models alone, which no run can use: name one with jobCluster, "
+            "serverless, existingCluster or azureML, or have one of these added to it",
+            reason="ComputeClassInvalid",
+        )
     return name, shape
+
+
+def serves_alone(shape: ComputeClass) -> bool:
+    """Whether a compute class has machines for served models, and none for runs."""
+    return not (shape.job_cluster or shape.serverless or shape.existing_cluster or shape.azure_ml)
 
 
 def runtime(environment: Environment | None, field: str, workspace: MLWorkspaceSpec) -> Runtime | None:

@@ -245,9 +245,8 @@ def _require_workspace(request: Request, azure: AzureState, principal: AzurePrin
     asked = request.path_params
     if asked["subscription"].lower() != azure.subscription_id:
         _refuse_subscription(asked["subscription"])
-    group_scope = f"{azure.subscription_scope}/resourceGroups/{asked['group']}"
-    workspace_scope = f"{group_scope}/providers/{PROVIDER}/workspaces/{asked['workspace']}"
-    if action and not principal.may(action, workspace_scope):
+    # A role may also be given on something below the workspace, such as one endpoint.
+    if action and not principal.may(action, request.url.path):
         raise authorization_failed(principal, action, request.url.path)
     _refuse_group(request, azure)
     if not _same_workspace(request, azure):

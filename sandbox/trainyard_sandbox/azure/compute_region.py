@@ -15,10 +15,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from trainyard_sandbox.azure.arm import PROVIDER, authenticated, authorization_failed, full_action
-from trainyard_sandbox.azure.compute_sizes import SIZES, vm_size
+from trainyard_sandbox.azure.compute_sizes import SIZES
 from trainyard_sandbox.azure.compute_store import SERVERLESS, ComputeStore
 from trainyard_sandbox.azure.computes import VERSIONS
 from trainyard_sandbox.azure.errors import ArmError, AzureError
+from trainyard_sandbox.azure.online_rules import cores_in_use
 from trainyard_sandbox.azure.state import AzureState
 from trainyard_sandbox.state import sandbox_state
 
@@ -45,13 +46,10 @@ def sizes(_azure: AzureState) -> list[dict[str, Any]]:
 
 
 def usages(azure: AzureState) -> list[dict[str, Any]]:
-    """vCPUs in use: of clusters by family, and of serverless jobs together."""
+    """vCPUs in use: of clusters and online deployments by family, and of serverless jobs together."""
     store: ComputeStore = azure.computes
     used = dict.fromkeys(sorted({size.family for size in SIZES}), 0)
-    for compute in store.all():
-        size, pool = vm_size(compute.properties.get("vmSize", "")), store.pool(compute.name)
-        if size is not None and pool is not None:
-            used[size.family] += pool.in_use * size.cores
+    used |= cores_in_use(azure)
     serverless = store.pool(SERVERLESS)
     rows = [(family, cores, store.family_cores.get(family, _NO_LIMIT)) for family, cores in used.items()]
     limit = store.serverless_cores

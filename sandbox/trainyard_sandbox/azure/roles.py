@@ -46,6 +46,9 @@ ROLES = {
         ),
     ),
     "Reader": Role(actions=("*/read",)),
+    "Monitoring Reader": Role(
+        actions=("*/read", "Microsoft.OperationalInsights/workspaces/search/action", "Microsoft.Support/*"),
+    ),
     "AzureML Data Scientist": Role(
         actions=tuple(f"{ML}/workspaces/*/{verb}" for verb in ("read", "action", "delete", "write")),
         not_actions=(
@@ -63,6 +66,9 @@ ROLES = {
     ),
     "AzureML Compute Operator": Role(
         actions=(f"{ML}/workspaces/computes/*", f"{ML}/workspaces/notebooks/vm/*"),
+    ),
+    "Azure Machine Learning Workspace Connection Secrets Reader": Role(
+        actions=(f"{ML}/workspaces/connections/listsecrets/action", f"{ML}/workspaces/metadata/secrets/read"),
     ),
     "Storage Blob Data Contributor": Role(
         actions=tuple(

@@ -74,6 +74,8 @@ class AzureState:
     datastores: Any = None
     components: Any = None
     computes: Any = None
+    online: Any = None
+    online_changes: Any = None
     operations: Any = None
     images: Any = None
     logs: Any = None

@@ -1,4 +1,4 @@
-"""Permissions API 2.0: who may do what to folders, files, notebooks, experiments, clusters, jobs, pools and policies.
+"""Permissions API 2.0: who may do what to folders, files, notebooks, experiments, compute, jobs and serving endpoints.
 
 server.py mounts `routes()`. It must never let anybody see or change a list who may not manage the object.
 
@@ -171,6 +171,8 @@ def _require_flat(state: SandboxState, request_type: str, object_id: str, princi
         state.compute.pools.get(object_id)
     elif request_type == "cluster-policies":
         state.compute.policies.get(object_id, principal)
+    elif request_type == "serving-endpoints":
+        state.model_serving.by_id(object_id)
     elif not (object_id.isascii() and object_id.isdigit()):
         raise invalid_parameter(f"Invalid job id: {object_id}")
     elif state.jobs.find(int(object_id)) is None:

@@ -25,9 +25,18 @@ class LeashedProcess:
 
     @classmethod
     async def start(
-        cls, command: list[str], environment: dict[str, str], work_dir: Path, output: Path
+        cls,
+        command: list[str],
+        environment: dict[str, str],
+        work_dir: Path,
+        output: Path,
+        inherited: tuple[int, ...] = (),
     ) -> LeashedProcess:
-        """Start `command` (an absolute path first) with stdout and stderr appended to the file `output`."""
+        """Start `command` (an absolute path first) with stdout and stderr appended to the file `output`.
+
+        Args:
+            inherited: file descriptors that it finds open, under the same numbers.
+        """
         reader, writer = os.pipe()
         try:
             with output.open("ab") as sink:
@@ -43,7 +52,7 @@ class LeashedProcess:
                     stderr=sink,
                     env=environment,
                     cwd=work_dir,
-                    pass_fds=(reader,),
+                    pass_fds=(reader, *inherited),
                     start_new_session=True,
                 )
         except BaseException:

@@ -47,6 +47,7 @@ OBJECT_TYPES = {
     "jobs": ObjectType("job", ("CAN_VIEW", "CAN_MANAGE_RUN", OWNER, "CAN_MANAGE")),
     "instance-pools": ObjectType("instance-pool", ("CAN_ATTACH_TO", "CAN_MANAGE")),
     "cluster-policies": ObjectType("cluster-policy", ("CAN_USE",), admins_level="CAN_USE"),
+    "serving-endpoints": ObjectType("serving-endpoint", ("CAN_VIEW", "CAN_QUERY", "CAN_MANAGE")),
 }
 
 

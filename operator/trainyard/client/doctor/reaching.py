@@ -12,7 +12,7 @@ from typing import Any
 from trainyard.client.doctor import remedies
 from trainyard.client.doctor.case import Case
 from trainyard.client.doctor.results import Remedy, Result, failed, not_applicable, not_seen, passed
-from trainyard.client.doctor.trial import trials
+from trainyard.client.doctor.trial import for_runs, trials
 from trainyard.core.errors import Denied, TrainyardError, TranslationError, Unreachable
 from trainyard.core.remote import Finding
 from trainyard.identity import clouds
@@ -96,6 +96,8 @@ class Reached:
         checks = self._of(case)
         if not case.workspace.compute_classes:
             return failed("NoComputeClass", "the workspace has no compute class, so that no run can start; add one")
+        if not for_runs(case):
+            return not_applicable("every compute class is for served models alone, so that no run can start here")
         small = {e.need.name for e in checks.looked if e.need.kind in QUOTA and e.finding.outcome == "Missing"}
         found = [
             each

@@ -14,6 +14,7 @@ from trainyard.core.errors import TranslationError
 from trainyard.core.tokens import code_digest
 from trainyard.platforms.base import Job, Need, Request
 from trainyard.platforms.registry import platform_of
+from trainyard.platforms.short_names import serves_alone
 
 NAME = "trainyard-doctor"
 FILES = {"main.py": b"print('hello')\n"}
@@ -31,15 +32,20 @@ class Trial:
 
 
 def trials(case: Case) -> Iterator[Trial]:
-    """One for each compute class. Each need is in the first request alone that has it."""
+    """One for each compute class that runs may name. Each need is in the first request alone that has it."""
     seen: set[Need] = set()
-    for name in sorted(case.workspace.compute_classes):
+    for name in for_runs(case):
         trial = _trial(case, name)
         if trial.request is not None:
             wanted = tuple(need for need in trial.request.needs if need not in seen)
             seen |= set(wanted)
             trial = Trial(name, replace(trial.request, needs=wanted))
         yield trial
+
+
+def for_runs(case: Case) -> list[str]:
+    """The compute classes that have machines for runs; others are for served models alone."""
+    return sorted(name for name, shape in case.workspace.compute_classes.items() if not serves_alone(shape))
 
 
 def _trial(case: Case, name: str) -> Trial:

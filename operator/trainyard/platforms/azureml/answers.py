@@ -6,6 +6,7 @@ Read in: Azure documentation, "Common API error codes", "Request limits and thro
 MicrosoftDocs/azure-docs#122250. 429 and 5xx never get here: the transport judges them.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,11 +15,19 @@ from urllib.parse import unquote, urlsplit
 from trainyard.audit.transport import Answer, retry_after
 from trainyard.core.errors import Denied, Missing, PlatformError, Refused, Unauthenticated, Unreachable
 from trainyard.platforms.azureml import remedies
-from trainyard.platforms.limits import QuotaReached
+from trainyard.platforms.limits import PlatformBusy, QuotaReached
 
 ALREADY_EXISTS = "AlreadyExists"
+MOST_WORDS = 700  # characters
 
-_RUN = re.compile(r"/(?:jobs|runs)/([^/]+)")
+_RUN = re.compile(r"/(?:jobs|runs|onlineEndpoints)/([^/]+)")
+_ENDPOINT = "/onlineEndpoints/"
+# "Cannot create a deployment in endpoint X because it is in Updating provisioning state" (Azure/azure-sdk-for-net
+# issue 36961): the service works on the last change.
+_BUSY = re.compile(r"because it is in \w+ (?:provisioning )?state|another operation|in progress", re.IGNORECASE)
+# "There is already an endpoint with this name, Endpoint name needs to be unique within a region"
+# (Azure/mlops-project-template issue 29).
+_TAKEN = re.compile(r"already an endpoint with this name|endpoint\b.*\balready exists|unique within a region", re.I)
 _EXISTS = re.compile(r"already exists|already linked", re.IGNORECASE)
 # Quotas free up when jobs end, not within seconds.
 QUOTA_RETRY_AFTER = 60.0
@@ -54,10 +63,12 @@ class AzureDialect:
                 return _by_mlflow_code(answer, document["error_code"], _words(document, answer))
             return _unexplained(answer)
         words, found = _words(error, answer), tuple(codes(error))
+        if _ENDPOINT in answer.path:
+            words = " ".join([words, *_details(error)])[:MOST_WORDS]
         return self._by_code(answer, found, words)
 
     def remote_id(self, answer: Answer) -> str | None:
-        """The job's name, for requests about one."""
+        """The job's or endpoint's name, for requests about one."""
         found = _RUN.search(answer.path)
         return unquote(found[1])[:255] if found else None
 
@@ -75,6 +86,8 @@ class AzureDialect:
             return Refused(words, reason="EndpointNotFound")
         if status == 404:
             return Missing(words)
+        if _ENDPOINT in answer.path and (verdict := _of_endpoint(answer, words)) is not None:
+            return verdict
         if {"Immutable", "JobPropertyImmutable"} & set(found) or (status in (400, 409) and _EXISTS.search(words)):
             return Refused(words, reason=ALREADY_EXISTS)
         if any("quota" in each.lower() for each in found) or _QUOTA.search(words):
@@ -91,6 +104,33 @@ class AzureDialect:
             holder = "PRINCIPAL"
             remedy = remedies.assignment(remedies.DATA_SCIENTIST, holder, self._workspace)
         return Denied(f"{words} {remedy}".strip())
+
+
+def _of_endpoint(answer: Answer, words: str) -> PlatformError | None:
+    """What a refused change of an online endpoint or deployment means beside what other refusals do."""
+    if answer.method == "PUT" and "/deployments/" not in answer.path and _TAKEN.search(words):
+        return Refused(
+            f"{words} Names of endpoints are shared by a whole region: set spec.endpoint, or the workspace's "
+            "endpointPrefix.",
+            reason="EndpointNameTaken",
+        )
+    if answer.method != "GET" and (answer.status == 409 or _BUSY.search(words)):
+        return PlatformBusy(words)
+    return None
+
+
+def _details(error: Mapping[str, Any]) -> Iterator[str]:
+    """What the service behind online endpoints said, which is passed on as JSON in a text ("errors", by field)."""
+    for each in error.get("details") or ():
+        text = str(each.get("message") or "") if isinstance(each, Mapping) else ""
+        try:
+            said = json.loads(text)
+        except (ValueError, RecursionError):
+            said = None
+        errors = said.get("errors") if isinstance(said, dict) else None
+        for sentences in errors.values() if isinstance(errors, dict) else ([text],):
+            for sentence in sentences if isinstance(sentences, list) else ():
+                yield " ".join(str(sentence).split())
 
 
 def codes(error: Mapping[str, Any]) -> Iterator[str]:
@@ -189,5 +229,5 @@ def _unexplained(answer: Answer) -> PlatformError:
 
 
 def _words(document: Mapping[str, Any], answer: Answer) -> str:
-    text = " ".join(str(document.get("message") or "").split())[:700]
+    text = " ".join(str(document.get("message") or "").split())[:MOST_WORDS]
     return text or f"{urlsplit(answer.url).netloc} answered {answer.status} {document.get('code') or ''}".rstrip()

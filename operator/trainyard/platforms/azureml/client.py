@@ -119,6 +119,10 @@ class AzureMLClient:
             if asked == before:
                 raise Unreachable("a list's next page is the same page again", reason="PlatformAnswerMalformed")
 
+    def operation(self, url: str) -> dict[str, Any]:
+        """What became of an operation of Azure Resource Manager, at the URL that it was given. Errors as `do`."""
+        return self._arm.ask("GET", url)
+
     def data(
         self, method: str, url: str, *, query: Mapping[str, Any] | None = None, body: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:

@@ -25,6 +25,8 @@ from trainyard.platforms.azureml.copying import copied_body
 from trainyard.platforms.azureml.history import WORKSPACE_VERSION, History
 from trainyard.platforms.azureml.jobs import Jobs, is_ours
 from trainyard.platforms.azureml.outcome import Outcome
+from trainyard.platforms.azureml.serving import AzureMLEndpoints
+from trainyard.platforms.azureml.serving_scoring import Scoring
 from trainyard.platforms.azureml.software import pinned, unpinned
 from trainyard.platforms.azureml.states import remote_run
 from trainyard.platforms.azureml.uploads import Uploads
@@ -51,6 +53,8 @@ class AzureMLConnection:
         self._jobs = Jobs(self._client, self._history)
         self._uploads = Uploads(self._client)
         self._outcome = Outcome(self._client, self._history)
+        scoring = Scoring(self._client.cloud, tokens_for(self._client.cloud.ml_scope), log)
+        self.endpoints = AzureMLEndpoints(self._client, self._history, scoring)
 
     def whoami(self) -> Account:
         """Proves that the identity works, may read the workspace, and that its services are where they may be asked.

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from trainyard.core.errors import Denied, Missing, Refused
+from trainyard.platforms.azureml import needs
 from trainyard.platforms.azureml.client import AzureMLClient
 from trainyard.platforms.azureml.computing import machine_count
 from trainyard.platforms.base import Need
@@ -84,6 +85,30 @@ class Machines:
             if limit[1] >= wanted
             else _too_small(limit, wanted)
         )
+
+    def family(self, size: str) -> tuple[str, int]:
+        """The family of a size, in lower case, and the vCPUs of one such machine; 0 if the region does not tell.
+
+        Raises:
+            NotToldError: sizes can not be seen.
+            Missing: the region has none of that name.
+        """
+        row = self._size(Need(needs.VM_SIZE, size, needs.EXISTS, "", ""))
+        if row is None:
+            raise Missing(f"the workspace's region has no machines of size {size}")
+        return str(row.get("family") or "").lower(), _cores(row) or 0
+
+    def used(self, family: str) -> tuple[str, int | None, int] | None:
+        """The quota of a family: its name, the vCPUs in use (None if not told) and the limit; None without a limit.
+
+        Raises:
+            Denied: quotas can not be seen.
+        """
+        for usage in self._usages():
+            limit, used = usage.get("limit"), usage.get("current_value")
+            if _name(usage).lower() == family and isinstance(limit, int) and limit != NO_LIMIT:
+                return _name(usage), used if isinstance(used, int) else None, limit
+        return None
 
     def identity(self, need: Need) -> Found:
         """A managed identity: that it is one of the compute's, as code on it can use no other."""

@@ -59,7 +59,7 @@ class MlflowRuns:
     def model_of(self, run_ids: Sequence[str], wanted: ModelWanted) -> tuple[ModelVersion | None, Shortfall | None]:
         """The version that these runs registered, with its tags and alias, or why there is none."""
         try:
-            versions = list(self._versions(wanted.full_name))
+            versions = list(self.versions(wanted.full_name))
         except Missing:
             versions = []
         except (Denied, Refused) as error:
@@ -72,7 +72,7 @@ class MlflowRuns:
                 f"the training ended well, but registered no version of {wanted.full_name}. Have the code log its "
                 "model with registered_model_name=os.environ['TRAINYARD_MODEL_NAME'], in the MLflow run it is given.",
             )
-        newest = max(found, key=_number)
+        newest = max(found, key=version_number)
         version = str(newest["version"])
         if newest.get("status") not in (None, "", "READY"):
             return None, (
@@ -82,7 +82,8 @@ class MlflowRuns:
             )
         return self._decorated(wanted, version, versions)
 
-    def _versions(self, name: str) -> Iterator[dict[str, Any]]:
+    def versions(self, name: str) -> Iterator[dict[str, Any]]:
+        """The versions of a registered model. Raises Missing if there is none of that name."""
         query: dict[str, Any] = {"filter": f"name='{name}'", "max_results": PAGE}
         for _ in range(MOST_PAGES):
             answer = self._history.mlflow("GET", "model-versions/search", query=query)
@@ -108,7 +109,7 @@ class MlflowRuns:
         try:
             self._tag(wanted.full_name, version, ALIAS_TAG, wanted.alias)
             for row in versions:
-                if str(row.get("version")) != version and _tags(row).get(ALIAS_TAG) == wanted.alias:
+                if str(row.get("version")) != version and version_tags(row).get(ALIAS_TAG) == wanted.alias:
                     self._untag(wanted.full_name, str(row["version"]), ALIAS_TAG)
         except (Denied, Missing, Refused) as error:
             message = f"version {version} is registered, but alias {wanted.alias!r} is not its alone: {error.message}"
@@ -124,10 +125,12 @@ class MlflowRuns:
         self._history.mlflow("DELETE", "model-versions/delete-tag", body=body)
 
 
-def _tags(row: dict[str, Any]) -> dict[str, str]:
+def version_tags(row: dict[str, Any]) -> dict[str, str]:
+    """The tags of a version."""
     return {str(tag.get("key")): str(tag.get("value")) for tag in row.get("tags") or ()}
 
 
-def _number(row: dict[str, Any]) -> int:
+def version_number(row: dict[str, Any]) -> int:
+    """Its number, for comparing; 0 where it is none."""
     text = str(row.get("version", ""))
     return int(text) if text.isdecimal() else 0

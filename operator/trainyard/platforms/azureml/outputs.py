@@ -40,14 +40,14 @@ class Outputs:
         uri = uri.replace("${{name}}", "")
         if self._clock() > until:
             return Written(uri, message=LATE)
-        place = _DATASTORE_PATH.fullmatch(uri)
+        place = datastore_path(uri)
         if place is None:
             return Written(uri, message="is not measured: only paths of the workspace's datastores are looked at")
         try:
-            signed = self._signed(place[1])
+            signed = signed_container(self._client, place[0])
             if not signed:
-                return Written(uri, message=f"is not measured: datastore {place[1]} gives no signature to look with")
-            size, files, more = self._client.in_container(signed, lambda container: _counted(container, place[2]))
+                return Written(uri, message=f"is not measured: datastore {place[0]} gives no signature to look with")
+            size, files, more = self._client.in_container(signed, lambda container: _counted(container, place[1]))
         except (Denied, Missing, Refused, Unreachable) as error:
             # Storage that this network can not reach (a private endpoint) drops requests rather than refuse them.
             return Written(uri, message=_unread(error))
@@ -56,21 +56,28 @@ class Outputs:
         message = f"more than {MOST_ENTRIES} files: only the first were counted" if more else ""
         return Written(uri, size_bytes=size, files=files, message=message)
 
-    def _signed(self, datastore: str) -> str:
-        """The signed URL of the datastore's container; empty where it gives no signature."""
-        path = f"/datastores/{quote(datastore, safe='')}"
-        store = self._client.do("GET", path, DATASTORE_VERSION).get("properties") or {}
-        account, container = store.get("accountName"), store.get("containerName")
-        if not account or not container:
-            return ""
-        body = {"expirableSecret": True, "expireAfterHours": 1}
-        secrets = self._client.do("POST", f"{path}/listSecrets", DATASTORE_VERSION, body=body)
-        token = str(secrets.get("sasToken") or "")
-        if not token:
-            return ""
-        endpoint = store.get("endpoint") or self._client.cloud.storage_suffix
-        host = f"https://{account}.blob.{endpoint}"
-        return f"{host}/{quote(str(container), safe='')}?{token.removeprefix('?')}"
+
+def signed_container(client: AzureMLClient, datastore: str) -> str:
+    """The signed URL of the datastore's container; empty where it gives no signature."""
+    path = f"/datastores/{quote(datastore, safe='')}"
+    store = client.do("GET", path, DATASTORE_VERSION).get("properties") or {}
+    account, container = store.get("accountName"), store.get("containerName")
+    if not account or not container:
+        return ""
+    body = {"expirableSecret": True, "expireAfterHours": 1}
+    secrets = client.do("POST", f"{path}/listSecrets", DATASTORE_VERSION, body=body)
+    token = str(secrets.get("sasToken") or "")
+    if not token:
+        return ""
+    endpoint = store.get("endpoint") or client.cloud.storage_suffix
+    host = f"https://{account}.blob.{endpoint}"
+    return f"{host}/{quote(str(container), safe='')}?{token.removeprefix('?')}"
+
+
+def datastore_path(uri: str) -> tuple[str, str] | None:
+    """The datastore of the workspace and the path in it that a URI names; None for any other URI."""
+    found = _DATASTORE_PATH.fullmatch(uri)
+    return (found[1], found[2]) if found is not None else None
 
 
 def default_uri(job: str, name: str) -> str:

@@ -147,7 +147,7 @@ class Plane:
             if error.reason in NO_JUDGEMENT:
                 raise self._silent(error.message, reason=error.reason) from error
             raise
-        except Throttled:
+        except (Throttled, BesideUnreachable):
             raise
         except Unreachable as error:
             raise self._silent(error.message, reason=error.reason, retry_after=error.retry_after) from error

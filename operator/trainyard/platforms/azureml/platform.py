@@ -1,13 +1,21 @@
-"""Azure ML as a `platforms.base.Platform`. Made by `platforms.registry`."""
+"""Azure ML as a `platforms.base.Platform` and a `platforms.serving.ServingPlatform`. Made by `platforms.registry`."""
 
 import warnings
+from typing import TYPE_CHECKING
 
+from trainyard.api.workspace import MLWorkspaceSpec
 from trainyard.audit.log import AuditLog
+from trainyard.core.serving.plan import EndpointPlan
 from trainyard.core.snapshot import Target
-from trainyard.platforms.azureml import names, overrides, translate
+from trainyard.platforms import serving_names
+from trainyard.platforms.azureml import names, overrides, serving_translate, translate
 from trainyard.platforms.azureml.quota import quota_of
 from trainyard.platforms.base import Connection, Job, Request, TokensFor, Wanted
 from trainyard.platforms.limits import Quota
+from trainyard.platforms.serving import EndpointRequest, Endpoints
+
+if TYPE_CHECKING:
+    from trainyard.platforms.azureml.connection import AzureMLConnection
 
 
 class AzureML:
@@ -54,3 +62,21 @@ class AzureML:
         from trainyard.platforms.azureml.connection import AzureMLConnection
 
         return AzureMLConnection(target, tokens_for, log)
+
+    def endpoint_name(self, wanted: str | None, workspace: MLWorkspaceSpec, namespace: str, name: str) -> str:
+        """The name of an endpoint; names are shared by a whole region. Pure."""
+        return serving_names.endpoint_name(wanted, workspace, namespace, name, most=serving_names.AZURE_ML_MOST)
+
+    def model_name(self, name: str, workspace: MLWorkspaceSpec) -> str:  # noqa: ARG002 - the contract's signature
+        """The registered name of a name in spec.models: the same. Pure. Raises TranslationError."""
+        return serving_translate.model_name(name)
+
+    def translate_endpoint(
+        self, plan: EndpointPlan, workspace: MLWorkspaceSpec | None, kept: frozenset[str] = frozenset()
+    ) -> EndpointRequest:
+        """The plan as bodies of an online endpoint and its deployments. Pure. Raises TranslationError."""
+        return serving_translate.translate_endpoint(plan, workspace, kept)
+
+    def endpoints(self, connection: "AzureMLConnection") -> Endpoints:
+        """The endpoints of a connection that `connect` made."""
+        return connection.endpoints

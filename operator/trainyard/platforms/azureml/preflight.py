@@ -1,12 +1,12 @@
 """Looks, before anything is started, at each right and thing that a request will fail without. Only reads.
 
-Called by `connection` in a lane's thread. Things are read by azure-ai-ml's typed calls. What is missing is told with
-the command that makes or grants it; what the platform does not let this identity find out is Unknown, never Missing: a
-run that might work is not held up. Nothing is remembered here: rights change while an operator runs.
+Called by `connection` and `serving` in a lane's thread. Things are read by azure-ai-ml's typed calls. What is missing
+is told with the command that makes or grants it; what the platform does not let this identity find out is Unknown,
+never Missing: a run that might work is not held up. Nothing is remembered here: rights change while an operator runs.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -33,7 +33,6 @@ def findings(client: AzureMLClient, request: Request) -> tuple[Finding, ...]:
     Raises:
         Unreachable, Unauthenticated, IdentityError: nothing can be found out at the moment.
     """
-    until = time.monotonic() + PATIENCE
     things, machines, rights = Things(client), Machines(client, request.body), Rights(client)
     checks: Mapping[str, Check] = {
         needs.WORKSPACE: rights.action,
@@ -47,7 +46,13 @@ def findings(client: AzureMLClient, request: Request) -> tuple[Finding, ...]:
         needs.DATASTORE: things.datastore,
         needs.JOB: things.job,
     }
-    return tuple(_finding(need, checks.get(need.kind), until) for need in request.needs)
+    return looked_at(request.needs, checks)
+
+
+def looked_at(needed: Iterable[Need], checks: Mapping[str, Check]) -> tuple[Finding, ...]:
+    """What each need meets by the check of its kind, in their order; errors as `findings`."""
+    until = time.monotonic() + PATIENCE
+    return tuple(_finding(need, checks.get(need.kind), until) for need in needed)
 
 
 def _finding(need: Need, check: Check | None, until: float) -> Finding:

@@ -19,12 +19,15 @@ _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 DATA_SCIENTIST = "AzureML Data Scientist"
 COMPUTE_OPERATOR = "AzureML Compute Operator"
 BLOB_READER = "Storage Blob Data Reader"
+MONITORING_READER = "Monitoring Reader"
 MAY_TAKE = "A new role assignment takes some minutes to be known."
 
 
 def role_for(action: str) -> str:
     """The smallest built-in role that permits an action of the operator's."""
     lower = action.lower()
+    if lower.startswith("microsoft.insights/"):
+        return MONITORING_READER
     if lower.startswith("microsoft.storage/"):
         return BLOB_READER
     if "/workspaces/computes/" in lower and not lower.endswith("/read"):

@@ -8,7 +8,7 @@ Codes: databricks-sdk errors/platform.py and overrides.py; https://docs.databric
 import json
 import re
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from trainyard.audit.transport import Answer, retry_after
 from trainyard.core.errors import (
@@ -21,7 +21,7 @@ from trainyard.core.errors import (
     Unauthenticated,
     Unreachable,
 )
-from trainyard.platforms.limits import QuotaReached
+from trainyard.platforms.limits import PlatformBusy, QuotaReached
 
 ALREADY_EXISTS = "AlreadyExists"
 
@@ -36,6 +36,8 @@ _REASON_PHRASE = "X-Databricks-Reason-Phrase"
 # The id that it puts behind its words is another one each time.
 _REQUEST_ID = re.compile(r"\s*\[ReqId: [^\]]*\]")
 _QUOTA = frozenset({"QUOTA_EXCEEDED", "RESOURCE_EXHAUSTED", "RESOURCE_LIMIT_EXCEEDED"})
+# Of an endpoint whose last update is not over (databricks-sdk errors/platform.py: ResourceConflict, 409).
+_BUSY = frozenset({"RESOURCE_CONFLICT", "INVALID_STATE"})
 _AGAIN = frozenset({"ABORTED", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL_ERROR", "UNKNOWN"})
 # Quotas free up when runs end, not within seconds.
 QUOTA_RETRY_AFTER = 60.0
@@ -49,6 +51,7 @@ WORKSPACE_ACCESS = (
 RUNS = "/jobs/runs/"
 ME = "/scim/v2/Me"
 FILES = "/api/2.0/fs/"
+ENDPOINTS = "/serving-endpoints/"
 
 
 class DatabricksDialect:
@@ -68,8 +71,10 @@ class DatabricksDialect:
         return error
 
     def remote_id(self, answer: Answer) -> str | None:
-        """The run's id, for requests about runs."""
+        """The run's id, for requests about runs; the endpoint's name, for those about endpoints."""
         url = urlsplit(answer.url)
+        if ENDPOINTS in url.path:
+            return unquote(url.path.partition(ENDPOINTS)[2].partition("/")[0])[:128]
         if RUNS not in url.path:
             return None
         asked = parse_qs(url.query).get("run_id")
@@ -104,6 +109,8 @@ def _by_code(answer: Answer, code: str, words: str) -> PlatformError | None:
         return QuotaReached(words, retry_after=pause)
     if code == "REQUEST_LIMIT_EXCEEDED":
         return Throttled(words, retry_after=retry_after(answer.headers))
+    if code in _BUSY and answer.status == 409 and ENDPOINTS in answer.path:
+        return PlatformBusy(words)
     if code in _AGAIN:
         return Unreachable(words)
     return None

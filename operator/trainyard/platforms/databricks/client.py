@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import requests
+
 import trainyard
 from trainyard.audit.log import AuditLog
 from trainyard.audit.transport import AuditedAdapter, Bounds
@@ -24,6 +26,9 @@ T = TypeVar("T")
 
 # Reasons of a Refused that did not come from the API that was asked.
 NO_JUDGEMENT = frozenset({"RedirectRefused", "EndpointNotFound"})
+
+# Bytes of an answer of a model, or of what is measured: as long as either may sensibly be.
+MOST_READ = 4 * 1024 * 1024
 
 
 class DatabricksClient:
@@ -46,6 +51,8 @@ class DatabricksClient:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._host = host
+        self._log = log
+        self._bounds = bounds
         self._clock = clock
         self._tokens = tokens
         self._facts = tokens.describe()
@@ -137,6 +144,43 @@ class DatabricksClient:
                 return bytes(stream.read())
 
         return self._judged(ask)
+
+    def ask(
+        self, method: str, path: str, *, body: Any = None, accept: str = "application/json", seconds: float
+    ) -> requests.Response:
+        """One request whose answer is read whatever its status is: it may be a model's own, which nobody else judges.
+
+        The SDK would retry by what it finds in it. A refused token is replaced and the request made once more.
+
+        Args:
+            body: becomes JSON.
+            accept: the kind of answer that is asked for.
+            seconds: that the answer may take.
+
+        Raises:
+            Unreachable: there was no answer, or it redirects.
+            IdentityError: no token can be had.
+        """
+        bounds = Bounds(self._bounds.connect, seconds, seconds, min(self._bounds.body, MOST_READ))
+        adapter = AuditedAdapter(self._log, DatabricksDialect(), self._facts_now, bounds, judged=False)
+        with requests.Session() as session:
+            session.adapters.clear()
+            session.mount("https://", adapter)
+            # Also keeps requests from looking for a password in ~/.netrc.
+            session.auth = self._signed
+            url, headers = f"{self._host.rstrip('/')}{path}", {"Accept": accept}
+            try:
+                answer = session.request(method, url, json=body, headers=headers, allow_redirects=False)
+                if answer.status_code == 401:
+                    self._tokens.forget()
+                    answer = session.request(method, url, json=body, headers=headers, allow_redirects=False)
+            except Refused as error:
+                raise Unreachable(error.message, reason=error.reason) from error
+        return answer
+
+    def _signed(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers.update(self._headers())
+        return request
 
     def _judged(self, ask: Callable[["WorkspaceClient"], T]) -> T:
         try:

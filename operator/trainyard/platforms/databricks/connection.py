@@ -24,6 +24,7 @@ from trainyard.platforms.databricks.named_jobs import NamedJobs, with_job_ids
 from trainyard.platforms.databricks.names import home, is_code_folder
 from trainyard.platforms.databricks.outcome import Outcome
 from trainyard.platforms.databricks.preparation import Preparation
+from trainyard.platforms.databricks.serving import DatabricksEndpoints
 from trainyard.platforms.databricks.states import remote_run
 from trainyard.platforms.databricks.translate import with_variables
 from trainyard.platforms.databricks.uploads import Uploads
@@ -53,6 +54,12 @@ class DatabricksConnection:
         self._jobs = NamedJobs(self._client)
         self._mlflow = Preparation(self._client)
         self._outcome = Outcome(self._client, target.host)
+        self._endpoints = DatabricksEndpoints(self._client, target.host, target.principal)
+
+    @property
+    def endpoints(self) -> DatabricksEndpoints:
+        """Endpoints of Model Serving."""
+        return self._endpoints
 
     @property
     def files(self) -> Files:

@@ -8,7 +8,8 @@ writes an underscore for each blank. Permission levels are those of the Permissi
 # Kinds, with what `Need.name` then holds.
 CATALOG = "catalog"  # main
 SCHEMA = "schema"  # main.ml
-MODEL = "model"  # main.ml.iris; need not be there yet
+MODEL = "model"  # main.ml.iris; need not be there yet, unless EXECUTE is asked for
+MODEL_VERSION = "model-version"  # main.ml.iris/3
 TABLE = "table"  # main.sales.orders; need not be there yet where WRITE is asked for
 VOLUME = "volume"  # main.sales.raw
 EXTERNAL_LOCATION = "external-location"  # a URI, for example s3://bucket/folder; its location has to be looked up
@@ -26,6 +27,8 @@ JOB_NAME = "job-name"  # a name that just one job may have
 SECRET = "secret"  # noqa: S105 - a kind; the name is SCOPE/KEY
 SERVICE_PRINCIPAL = "service-principal"  # application id
 USER = "user"  # user name
+GROUP = "group"  # its name
+ENDPOINT = "serving-endpoint"  # its name; need not be there yet
 
 THIS = "this workspace"
 
@@ -37,19 +40,22 @@ WRITE_VOLUME = "WRITE VOLUME"
 READ_FILES = "READ FILES"
 WRITE_FILES = "WRITE FILES"
 SELECT = "SELECT"
+EXECUTE = "EXECUTE"
 
 # Rights that mean one thing or another, according to what is there; preflight finds out which.
 REGISTER = "REGISTER"  # a model: CREATE MODEL on its schema if it is not there; else its owner or CREATE MODEL VERSION
 SET_ALIAS = "SET ALIAS"  # a model: its owner, or MANAGE
 SET_TAGS = "SET TAGS"  # a model's versions: its owner, MANAGE, or APPLY TAG with EXECUTE, to find them
 WRITE = "WRITE"  # a table: MODIFY if it is there, else CREATE TABLE on its schema
-EXISTS = "EXISTS"  # a machine type, a runtime: that the workspace offers it; a path: that it is there
+EXISTS = "EXISTS"  # a machine type, a runtime: that the workspace offers it; a path, a person: that it is there
+SIGNATURE = "SIGNATURE"  # MODEL_VERSION: that it says what goes in and comes out
 
 # Permission levels. Each is met by a higher one of the same kind too.
 CAN_READ = "CAN_READ"  # WORKSPACE_PATH
 CAN_USE = "CAN_USE"  # POLICY
 CAN_ATTACH_TO = "CAN_ATTACH_TO"  # POOL; CLUSTER, which takes CAN_RESTART if it does not run at the moment
 CAN_MANAGE_RUN = "CAN_MANAGE_RUN"  # JOB, JOB_NAME
+CAN_MANAGE = "CAN_MANAGE"  # ENDPOINT, if it is there
 READ = "READ"  # SECRET: the scope's access list, and that the key is there
 
 # Entitlements and roles.

@@ -14,6 +14,7 @@ from trainyard.platforms.databricks import needs
 from trainyard.platforms.databricks.asked import REFUSALS, Asked
 from trainyard.platforms.databricks.client import DatabricksClient
 from trainyard.platforms.databricks.object_rights import ObjectRights
+from trainyard.platforms.databricks.serving_checks import PEOPLE, ServingChecks
 from trainyard.platforms.databricks.unity_rights import UnityRights
 from trainyard.platforms.verdicts import Check, NotToldError
 
@@ -32,11 +33,11 @@ def findings(client: DatabricksClient, principal: str, wanted: Sequence[Need]) -
     """
     asked = Asked(client, principal, time.monotonic() + PATIENCE)
     registrars = {need.name: need.holder for need in wanted if need.right == needs.REGISTER}
-    checks = _checks(UnityRights(asked, registrars), ObjectRights(asked))
+    checks = _checks(UnityRights(asked, registrars), ObjectRights(asked), ServingChecks(asked))
     return tuple(_finding(need, checks, principal) for need in wanted)
 
 
-def _checks(unity: UnityRights, objects: ObjectRights) -> dict[tuple[str, str] | str, Check]:
+def _checks(unity: UnityRights, objects: ObjectRights, serving: ServingChecks) -> dict[tuple[str, str] | str, Check]:
     """By kind, or by kind and right where one kind has several ways."""
     return {
         needs.CATALOG: unity.plain,
@@ -45,6 +46,8 @@ def _checks(unity: UnityRights, objects: ObjectRights) -> dict[tuple[str, str] |
         needs.TABLE: unity.plain,
         (needs.TABLE, needs.WRITE): unity.written_table,
         needs.MODEL: unity.model,
+        (needs.MODEL, needs.EXECUTE): unity.plain,
+        needs.MODEL_VERSION: serving.signature,
         needs.EXTERNAL_LOCATION: unity.location,
         needs.WORKSPACE_PATH: objects.workspace_path,
         needs.VOLUME_PATH: objects.volume_path,
@@ -60,6 +63,8 @@ def _checks(unity: UnityRights, objects: ObjectRights) -> dict[tuple[str, str] |
         needs.SECRET: objects.secret,
         needs.SERVICE_PRINCIPAL: objects.principal_user,
         needs.USER: objects.other_user,
+        **dict.fromkeys(((each, needs.EXISTS) for each in PEOPLE), serving.person),
+        needs.ENDPOINT: serving.endpoint,
     }
 
 

@@ -1,0 +1,1 @@
+"""Decides what happens next to a ModelDeployment. Pure, like everything in `core`."""
