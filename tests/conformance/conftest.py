@@ -17,6 +17,7 @@ from tests.e2e.scene import API
 from tests.platforms import NAMES
 from trainyard_localcluster import LocalCluster
 from trainyard_localcluster.api import ApiError
+from trainyard_localcluster.pytest_plugin import control_plane
 
 FLAGS = {
     "poll_seconds": "0.3",
@@ -30,6 +31,12 @@ AT_ONCE = 6
 TOO_EARLY = 429
 
 Look = Callable[[Case, str], Observed]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """A control plane of the module's own: the workspaces that its cases leave behind are nobody else's to check."""
+    yield from control_plane(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

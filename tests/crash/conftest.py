@@ -10,6 +10,7 @@ import pytest
 from tests.crash.points import Mode, Point
 from tests.crash.stage import Stage, stage
 from trainyard_localcluster import LocalCluster
+from trainyard_localcluster.pytest_plugin import control_plane
 
 SAME = "same end"
 
@@ -32,8 +33,7 @@ ROWS = pytest.StashKey[list[Row]]()
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """A control plane of these suites' own: what another suite left behind would be acted on, once, in our walks."""
-    with LocalCluster.start(tmp_path_factory.mktemp("cluster"), audit=True) as running:
-        yield running
+    yield from control_plane(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

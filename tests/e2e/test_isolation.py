@@ -12,19 +12,20 @@ from http import HTTPStatus
 
 import pytest
 
-from stand import OPERATOR_NAMESPACE, Stand, Team, wait_for
+from stand import OPERATOR_NAMESPACE, Stand, Team, stand, wait_for
 from tests.e2e import isolation_tries as tries
 from tests.e2e.isolation import HOLDS, OPT_IN, Mark, Pair
 from tests.e2e.isolation_tries import KEPT
-from tests.e2e.scene import API, Run, Scene
+from tests.e2e.scene import Run, Scene
 from tests.platforms import NAMES, on_every_platform
 from trainyard.cli.wiring import USAGE
+from trainyard_localcluster import LocalCluster
 from trainyard_localcluster.api import ApiError
+from trainyard_localcluster.pytest_plugin import control_plane
 
 # No workspace is looked at again while the tests run: each request in the platform's log has its reason in a test.
 OPERATOR_FLAGS = {"workspace_recheck_seconds": "3600", "allowed_issuer": tries.PROVIDER}
 ACCOUNT_NAME = "serviceAccountName"
-KINDS = ("mltrainingruns", "mlworkspaces", "clustermlworkspaces")
 # What comes of a try: a run that succeeds, as whom; an object that the API server refuses; or a reason in a condition.
 BY_ACCOUNT, BY_SECRET, BY_OPERATOR = "works by a ServiceAccount", "works by a Secret", "works as the operator's own"
 WORKS = (BY_ACCOUNT, BY_SECRET, BY_OPERATOR)
@@ -94,6 +95,19 @@ CELLS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """A control plane of the module's own: whatever its audit log has was asked here."""
+    yield from control_plane(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def pretending(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    """A sandbox of the module's own, whose runs only go through their states."""
+    with stand(tmp_path_factory.mktemp("isolation"), "pretend", cluster) as made:
+        yield made
+
+
 def operator_env(stand: Stand) -> dict[str, str]:
     """What an operator in AKS finds: the webhook's variables with a token of its own, and a metadata service."""
     account = f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/serviceaccounts/trainyard"
@@ -112,9 +126,8 @@ def operator_env(stand: Stand) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def others(_pretending_scene: Scene) -> Iterator[dict[str, Team]]:
-    """Their namespace on each platform, with a workspace that works and a Secret, and nothing under way any more."""
+    """Their namespace on each platform, with a workspace that works and a Secret, and nothing under way."""
     scene, made = _pretending_scene, {}
-    wait_for("what other tests have left to be gone", lambda: left_behind(scene) == [])
     for name in NAMES:
         scene.on(name)
         made[name] = team = scene.platform.team(f"isolation-theirs-{name}", service_account="theirs")
@@ -125,19 +138,6 @@ def others(_pretending_scene: Scene) -> Iterator[dict[str, Team]]:
     yield made
     for team in made.values():
         scene.cluster.call("DELETE", f"/api/v1/namespaces/{team.namespace}")
-
-
-def left_behind(scene: Scene) -> list[str] | None:
-    """Runs and workspaces that are still being let go; None while the API server is not ready to say."""
-    try:
-        found = [each["metadata"] for kind in KINDS for each in scene.fetch(f"{API}/{kind}")["items"]]
-    except ApiError as error:
-        if error.status == HTTPStatus.TOO_MANY_REQUESTS:  # "storage is (re)initializing", right after the CRDs came
-            return None
-        raise
-    namespaces = scene.fetch("/api/v1/namespaces")["items"]
-    going = {each["metadata"]["name"] for each in namespaces if "deletionTimestamp" in each["metadata"]}
-    return [each["name"] for each in found if each.get("namespace") in going or "deletionTimestamp" in each]
 
 
 @pytest.fixture(scope="module")

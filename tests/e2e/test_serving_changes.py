@@ -150,6 +150,7 @@ def test_every_field_that_may_change_goes_there_and_back_and_leaves_no_trace(set
     scene, name = setting.scene, setting.scene.platform.name
     classes = {"another": dict(setting.driver.another_size)}
     scene.patch("mlworkspace", setting.team.namespace, name, {"spec": {"computeClasses": classes}})
+    setting.driver.logs(setting.team.principal)
     versions = [setting.publish(number) for number in (1, 2)]
     assert versions == ["1", "2"]
     model = setting.served("1")

@@ -105,6 +105,9 @@ class ServingDriver(Protocol):
     def measures(self, principal: str) -> None:
         """An administrator lets that principal read what the platform measures."""
 
+    def logs(self, principal: str) -> None:
+        """An administrator lets that principal have requests logged."""
+
     def question(self, url: str, principal: str, rows: Sequence[Row] = (ROW,)) -> Question:
         """What a client with a token of that principal asks; each answer is by the version that it names."""
 

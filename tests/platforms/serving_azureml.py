@@ -24,7 +24,7 @@ STATES: dict[str, State] = {
     "Deleting": "deleting",
 }
 # What of a deployment and of an endpoint is ours to say; the rest is the platform's.
-DETAILS = ("model", "instance_type", "capacity", "environment")
+DETAILS = ("model", "instance_type", "capacity", "environment", "data_collector")
 SETTINGS = ("auth_mode", "tags")
 
 
@@ -131,6 +131,9 @@ class AzureMLServing:
 
     def measures(self, principal: str) -> None:
         self._control.assign_role(principal, "Monitoring Reader")
+
+    def logs(self, principal: str) -> None:
+        """Nothing: they go to the workspace's own storage."""
 
     def question(self, url: str, principal: str, rows: Sequence[Row] = (ROW,)) -> Question:
         token = self._control.issue_azure_token(principal, self._address.azure.ml_resource)

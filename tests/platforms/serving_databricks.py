@@ -79,7 +79,7 @@ class DatabricksServing:
             busy=shown["state"]["config_update"] == "IN_PROGRESS",
             tags={tag["key"]: tag.get("value", "") for tag in shown.get("tags", [])},
             behind=_behind(shown),
-            settings={"ai_gateway": shown.get("ai_gateway"), "rights": rights.get("access_control_list")},
+            settings={"logging": _logging(shown), "rights": rights.get("access_control_list")},
             raw=shown,
         )
 
@@ -134,6 +134,9 @@ class DatabricksServing:
     def measures(self, principal: str) -> None:
         """Nothing: whoever made an endpoint may read it."""
 
+    def logs(self, principal: str) -> None:
+        self._control.grant(principal, SCHEMA, "CREATE TABLE")
+
     def question(self, url: str, principal: str, rows: Sequence[Row] = (ROW,)) -> Question:
         token = self._control.issue_token(principal)
         return Question(
@@ -172,3 +175,9 @@ def _behind(shown: Mapping[str, Any]) -> dict[str, Behind]:
                 details={name: entity.get(name) for name in DETAILS},
             )
     return found
+
+
+def _logging(shown: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The table of the requests; None where it is off, of which the platform goes on to tell the name."""
+    table: Mapping[str, Any] = (shown.get("ai_gateway") or {}).get("inference_table_config") or {}
+    return table if table.get("enabled") else None

@@ -290,7 +290,8 @@ def test_a_broken_entra_is_asked_once_and_in_bounded_time(
     assert type(failure(source(secret))) is error
     assert len(secret.read) == 1
     control.clear_faults()
-    assert len(control.requests(path=path)) <= 1
+    # Each request of this test met the fault; one of an earlier test may be noted as late as here.
+    assert len([each for each in control.requests(path=path) if each["fault"]]) <= 1
 
 
 def test_a_token_endpoint_on_another_host_is_sent_nothing(

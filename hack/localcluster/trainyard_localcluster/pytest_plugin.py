@@ -25,11 +25,16 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             raise pytest.UsageError(str(error)) from error  # a message, not pytest's own traceback
 
 
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    """A control plane with its audit log on; it ends with the session, however that ends."""
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """A control plane with its audit log on: the body of `cluster`, for tests that need one of their own."""
     with LocalCluster.start(tmp_path_factory.mktemp("cluster"), audit=True) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """The session's control plane; it ends with the session, however that ends."""
+    yield from control_plane(tmp_path_factory)
 
 
 @pytest.fixture

@@ -171,6 +171,7 @@ def _shown_deployment(endpoint: OnlineEndpoint, deployment: OnlineDeployment) ->
         "capacity": deployment.instances,
         "reserved_cores": deployment.reserved_cores,
         "environment": deployment.properties.get("environmentVariables") or {},
+        "data_collector": deployment.properties.get("dataCollector") or {},
         "tags": deployment.tags,
         "traffic": endpoint.traffic.get(deployment.name, 0),
         "answers": deployment.answers,
