@@ -101,6 +101,7 @@ class ServingScene(Scene):
         revisions = [each for each in (status.get("lastGood"), status.get("target")) if each]
         served = [model["served"] for each in revisions for model in each["models"]]
         digests = [each["digest"] for each in status.get("revisions", [])] + [status.get("applied", "")]
+        digests += [status["failure"]["plan"]] if "failure" in status else []
         named = {"served": served, "digest": digests}
         return {value: f"{word}-{n}" for word, values in named.items() for n, value in enumerate(dict.fromkeys(values))}
 
@@ -184,12 +185,8 @@ def remove(scene: ServingScene, mark: Mark) -> Iterator[None]:
     yield from scene.gone()
 
 
-# For `make test`, where minutes are scarce; `make crash` walks all of them on every platform.
-DAILY_OF_SERVING = ("remove",)
-
-
 def _journey(name: str, walk: Any) -> ServingJourney:
-    return ServingJourney(name, {}, walk)
+    return ServingJourney(name, {}, walk, everywhere=True)
 
 
 SERVING_JOURNEYS = tuple(_journey(each.__name__, each) for each in (deploy, promote, roll_back, remove))

@@ -25,7 +25,7 @@ from tests.crash.points import (
     one_per_new_class,
 )
 from tests.crash.scenes import WAITS, Scene, difference
-from tests.crash.serving import DAILY_OF_SERVING, SERVING_JOURNEYS
+from tests.crash.serving import SERVING_JOURNEYS
 from tests.crash.stage import NotReached, Stage
 from tests.platforms import NAMES, on_every_platform
 
@@ -38,12 +38,7 @@ EACH = [
     if platform in journey.platforms
 ]
 # For `make test`: what is different for the API server alone, on the first platform.
-DAILY = [
-    each
-    for each in EACH
-    if (each.values[0] == FIRST or each.values[1].everywhere)
-    and (each.values[1] not in SERVING_JOURNEYS or each.values[1].name in DAILY_OF_SERVING)
-]
+DAILY = [each for each in EACH if each.values[0] == FIRST or each.values[1].everywhere]
 MOSTLY_FIRST = [FIRST, *(pytest.param(name, marks=pytest.mark.crash_full) for name in OTHERS)]
 MOSTLY_AFTER = [pytest.param("before", marks=pytest.mark.crash_full), "after"]
 # Counts itself, so that a second run of the same attempt would show.

@@ -218,6 +218,11 @@ class Setting:
         """One more version of the model, that answers that number; returns the version."""
         return self.driver.publish(self.team, self.model, tiny_model(kind, number), **fields)
 
+    def classes(self, **classes: Mapping[str, Any]) -> None:
+        """Adds compute classes to the team's workspace."""
+        spec = {"computeClasses": {name: dict(each) for name, each in classes.items()}}
+        self.scene.patch("mlworkspace", self.team.namespace, self.scene.platform.name, {"spec": spec})
+
     def measures(self) -> None:
         """Lets the team read what the platform measures, where that is a right of its own."""
         self.driver.measures(self.team.principal)

@@ -166,12 +166,15 @@ def test_training_on_databricks_runs_as_reader_and_lacks_what_the_others_may(
     }
 
 
-@pytest.mark.parametrize("role", ["deployment", "compute"])
+@pytest.mark.parametrize(
+    ("role", "reason"), [("deployment", "ComputeClassInvalid"), ("compute", "ComputeClassUnknown")]
+)
 def test_nothing_can_be_started_through_the_workspaces_of_the_other_roles(
-    scene: Scene, databricks: Identities, role: str
+    scene: Scene, databricks: Identities, role: str, reason: str
 ) -> None:
+    """The one has a class for served models alone, the other none at all."""
     run = scene.run(databricks.namespace, workspaceRef={"name": role}).until("Stalled")
-    assert run.reason == "ComputeClassUnknown"
+    assert run.reason == reason
     assert run.remote() == []
 
 

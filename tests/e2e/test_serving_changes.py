@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tests.e2e.deployments import SERVING_FLAGS, Deployment, Setting, assert_never_failed, canary, setting
@@ -112,6 +113,10 @@ class Change:
     seen: bool = True
     only: str = ""  # the platform that takes it
 
+    def of(self, setting: Setting) -> Change:
+        """The change with the name of that setting's model."""
+        return replace(self, there={**self.there, "name": setting.model}) if self.field == "model" else self
+
     def spec(self, models: list[dict[str, Any]], back: bool) -> dict[str, Any]:
         """What to merge into the spec to get there, or back."""
         value = None if back else self.there
@@ -136,7 +141,7 @@ CHANGES = (
     Change("replicas", {"min": 2}, of_model=True),
     Change("env", {"LOG_LEVEL": "debug"}, of_model=True),
     Change("compute", {"class": "another"}, of_model=True),
-    Change("model", {"name": "<model>", "version": "2"}, of_model=True),
+    Change("model", {"version": "2"}, of_model=True),
     Change("scaleToZero", True, of_model=True, only="databricks"),
 )
 # Not among them: what can not be changed, what is changed together with other fields, and secrets, which need a store.
@@ -147,26 +152,25 @@ ELSEWHERE_OF_MODEL = {"name", "traffic", "secrets"}
 @on_every_platform
 def test_every_field_that_may_change_goes_there_and_back_and_leaves_no_trace(setting: Setting) -> None:
     """All at once, each on a deployment of its own."""
-    scene, name = setting.scene, setting.scene.platform.name
-    classes = {"another": dict(setting.driver.another_size)}
-    scene.patch("mlworkspace", setting.team.namespace, name, {"spec": {"computeClasses": classes}})
+    name = setting.scene.platform.name
+    setting.classes(another=setting.driver.another_size)
     setting.driver.logs(setting.team.principal)
     versions = [setting.publish(number) for number in (1, 2)]
     assert versions == ["1", "2"]
     model = setting.served("1")
-    changes = [each for each in CHANGES if each.only in ("", name)]
+    changes = [each.of(setting) for each in CHANGES if each.only in ("", name)]
     made = {each.field: setting.deploy(model, name=f"f-{each.field.lower()}") for each in changes}
     pair = setting.deploy(setting.served("1", "a", traffic=70), setting.served("2", "b", traffic=30), name="f-traffic")
     before = {field: dep.until("Ready").book() for field, dep in made.items()}
     pair_before = pair.until("Ready").book()
     for each in changes:
-        there = {**each.there, "name": setting.model} if each.field == "model" else each.there
-        made[each.field].change(**Change(each.field, there, each.of_model).spec([model], back=False))
+        made[each.field].change(**each.spec([model], back=False))
     pair.serve(setting.served("1", "a", traffic=10), setting.served("2", "b", traffic=90))
     for each in changes:
         now = made[each.field].until("Ready").book()
         assert (now != before[each.field]) is each.seen, f"{each.field}: {before[each.field]} and then {now}"
     assert pair.until("Ready").book().shares == {"1": 10, "2": 90}
+    assert_as_if_made_so(setting, model, [each for each in changes if each.seen], made)
     for each in changes:
         made[each.field].change(**each.spec([model], back=True))
     pair.serve(setting.served("1", "a", traffic=70), setting.served("2", "b", traffic=30))
@@ -174,6 +178,31 @@ def test_every_field_that_may_change_goes_there_and_back_and_leaves_no_trace(set
         dep = made[each.field].until("Ready")
         assert dep.book() == before[each.field], f"{each.field} left {dep.book()} of {before[each.field]}"
     assert pair.until("Ready").book() == pair_before
+
+
+def assert_as_if_made_so(
+    setting: Setting, model: dict[str, Any], changes: list[Change], made: dict[str, Deployment]
+) -> None:
+    """What a change comes to is what there is of a deployment that was created with it."""
+    born = {}
+    for each in changes:
+        spec = each.spec([model], back=False)
+        born[each.field] = setting.deploy(*spec.pop("models", [model]), name=f"b-{each.field.lower()}", **spec)
+    for field, dep in born.items():
+        assert in_general(made[field]) == in_general(dep.until("Ready")), field
+    for dep in born.values():
+        dep.delete()
+    for dep in born.values():
+        dep.gone()
+
+
+def in_general(dep: Deployment) -> str:
+    """What the platform's books have of it, without whose it is."""
+    book, uid = dep.book(), dep.now()["metadata"]["uid"]
+    said = json.dumps([book.tags, {name: asdict(each) for name, each in book.behind.items()}, book.settings], indent=1)
+    for own in (book.name, book.name.replace("-", "_"), uid, dep.name):
+        said = said.replace(own, "...")
+    return said
 
 
 def test_the_list_above_has_every_field_that_may_change() -> None:

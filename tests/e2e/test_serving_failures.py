@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from load import counts
+from load import counts, failed
 from tests.e2e.deployments import SERVING_FLAGS, Deployment, Setting, assert_never_failed, canary, setting
 from tests.platforms import on_every_platform
 from tests.platforms.models import ROW
+from tests.platforms.serving import Book
 
 __all__ = ["setting"]  # the fixture
 
@@ -17,12 +18,11 @@ SMOKE = {"smoke": {"rows": [ROW], "expect": {"type": "Number", "minimum": 0, "ma
 BACK = {"Ready": "False", "Reconciling": "False", "Stalled": "True", "Available": "True"}
 
 
-def rolled_back(setting: Setting, dep: Deployment, first: str) -> dict[str, Any]:
-    """Waits until it is, and looks at what is left: the good one alone, with all the requests. Returns the failure."""
+def rolled_back(dep: Deployment, before: Book) -> dict[str, Any]:
+    """Waits until it is, and looks at what is left: what there was before, and nothing else. Returns the failure."""
     dep.until("RolledBack")
     assert dep.conditions() == BACK
-    book = dep.book()
-    assert (book.shares, book.versions) == ({first: 100}, {first}), "what failed costs on"
+    assert dep.book() == before, "what failed left something, which may cost on"
     status = dep.status
     assert status["lastGoodRevision"] == 1
     assert status["revisions"][-1]["outcome"] in ("RolledBack", "Failed")
@@ -37,10 +37,11 @@ def test_a_model_that_can_not_be_loaded_is_rolled_back_with_its_log_and_nobody_n
 ) -> None:
     first = setting.publish(1)
     dep = setting.deploy(setting.served(first), rollout=rollout).until("Ready", revision=1)
-    with dep.load(setting.allowed(dep)) as load:
+    asker, before = setting.allowed(dep), dep.book()
+    with dep.load(asker) as load:
         load.wait(3)
         dep.serve(setting.served(setting.publish(kind="broken")))
-        failure = rolled_back(setting, dep, first)
+        failure = rolled_back(dep, before)
         load.wait(3)
     assert_never_failed(load.asked())
     assert set(counts(load.asked())) == {"1"}
@@ -56,10 +57,11 @@ def test_a_model_that_can_not_be_loaded_is_rolled_back_with_its_log_and_nobody_n
 def test_a_model_that_answers_wrongly_gets_no_request_of_anybodys(setting: Setting, kind: Any) -> None:
     first = setting.publish(1)
     dep = setting.deploy(setting.served(first), rollout=canary(50, checks=SMOKE)).until("Ready", revision=1)
-    with dep.load(setting.allowed(dep)) as load:
+    asker, before = setting.allowed(dep), dep.book()
+    with dep.load(asker) as load:
         load.wait(3)
         dep.serve(setting.served(setting.publish(kind=kind)))
-        failure = rolled_back(setting, dep, first)
+        failure = rolled_back(dep, before)
         load.wait(3)
     assert_never_failed(load.asked())
     assert set(counts(load.asked())) == {"1"}
@@ -69,9 +71,10 @@ def test_a_model_that_answers_wrongly_gets_no_request_of_anybodys(setting: Setti
 def test_a_model_that_is_not_ready_in_time_is_rolled_back(setting: Setting) -> None:
     first = setting.publish(1)
     dep = setting.deploy(setting.served(first)).until("Ready", revision=1)
-    with dep.load(setting.allowed(dep)) as load:
+    asker, before = setting.allowed(dep), dep.book()
+    with dep.load(asker) as load:
         dep.serve(setting.served(setting.publish(2, "slow")), rollout={"readyWithinSeconds": 2})
-        failure = rolled_back(setting, dep, first)
+        failure = rolled_back(dep, before)
         load.wait(3)
     assert_never_failed(load.asked())
     assert set(counts(load.asked())) == {"1"}
@@ -84,15 +87,36 @@ def test_a_canary_that_is_too_slow_goes_back_by_what_the_platform_measured(setti
     steps = {"strategy": "Canary", "steps": [{"traffic": 40, "checks": bounds}]}
     setting.measures()
     dep = setting.deploy(setting.served(first), rollout=steps).until("Ready", revision=1)
+    asker, before = setting.allowed(dep), dep.book()
     setting.driver.script(served="challenger.*", latency_seconds=0.8)
-    with dep.load(setting.allowed(dep)) as load:
+    with dep.load(asker) as load:
         load.wait(3)
         dep.serve(setting.served(setting.publish(2), "challenger"))
-        failure = rolled_back(setting, dep, first)
+        failure = rolled_back(dep, before)
         load.wait(3)
     assert_never_failed(load.asked())
     assert set(counts(load.asked())) == {"1", "2"}
     assert failure["reason"] == "BoundsCheckFailed"
+
+
+def test_a_canary_that_fails_its_callers_goes_back_by_what_the_platform_measured(setting: Setting) -> None:
+    """Such a canary costs the requests of its share until then, and not one more."""
+    first = setting.publish(1)
+    bounds = {"bounds": {"maxErrorPercent": 5, "minRequests": 5}}
+    steps = {"strategy": "Canary", "steps": [{"traffic": 40, "checks": bounds}]}
+    setting.measures()
+    dep = setting.deploy(setting.served(first), rollout=steps).until("Ready", revision=1)
+    asker, before = setting.allowed(dep), dep.book()
+    setting.driver.script(served="challenger.*", error_rate=0.5, error_message="the forest was felled")
+    with dep.load(asker) as load:
+        load.wait(3)
+        dep.serve(setting.served(setting.publish(2), "challenger"))
+        failure = rolled_back(dep, before)
+        assert_never_failed(load.wait(10))
+    assert failure["reason"] == "BoundsCheckFailed"
+    lost = failed(load.asked())
+    assert lost
+    assert all("felled" in each.error for each in lost)
 
 
 def test_a_first_version_that_fails_leaves_nothing_that_costs_and_recovers_with_the_spec(setting: Setting) -> None:

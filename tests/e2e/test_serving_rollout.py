@@ -1,6 +1,7 @@
 """What callers notice of a change of what is served: nothing. Judged by a load of their own, with its own log."""
 
 import signal
+from itertools import pairwise
 
 import pytest
 
@@ -45,6 +46,25 @@ def test_a_canary_gets_its_share_at_each_step_and_no_request_fails(setting: Sett
     assert [each["outcome"] for each in dep.status["revisions"]] == ["Served", "Served"]
     assert dep.events().count("RolloutStep") == 2
     assert "Promoted" in dep.events()
+
+
+def test_requests_that_overlap_notice_nothing_either(setting: Setting) -> None:
+    setting.classes(wide=setting.driver.many_at_once)
+    setting.driver.script(latency_seconds=0.3)
+    wide = {"compute": {"class": "wide"}}
+    first, second = (setting.served(setting.publish(number), **wide) for number in (1, 2))
+    dep = setting.deploy(first, rollout=canary(50, hold=4)).until("Ready", revision=1)
+    with dep.load(setting.allowed(dep), rate=12, clients=4) as load:
+        load.wait(5)
+        dep.serve(second)
+        dep.at_step(1)
+        assert_split(load.wait(ENOUGH), {"1": 50, "2": 50})
+        dep.until("Ready", revision=2)
+        load.wait(5)
+    asked = load.asked()
+    assert_never_failed(asked)
+    overlapping = [each for each, after in pairwise(asked) if after.at < each.at + each.seconds]
+    assert len(overlapping) > len(asked) / 2
 
 
 def test_an_operator_that_is_killed_in_the_middle_goes_on_and_nobody_notices(setting: Setting) -> None:

@@ -66,6 +66,8 @@ class ServingDriver(Protocol):
     """Whether the platform has it."""
     another_size: Mapping[str, Any]
     """A compute class for serving beside the workspace's class serving, of another size."""
+    many_at_once: Mapping[str, Any]
+    """A compute class of that size of which one copy answers several requests at a time."""
     grants: bool
     """Whether the operator can grant the right to ask; where not, it tells the command."""
 
@@ -74,6 +76,9 @@ class ServingDriver(Protocol):
 
     def alias(self, team: Team, name: str, alias: str, version: str) -> None:
         """Points an alias of the model at that version, and away from any other."""
+
+    def endpoints(self) -> list[str]:
+        """The names of all endpoints."""
 
     def book(self, endpoint: str) -> Book | None:
         """The endpoint, if it is there."""

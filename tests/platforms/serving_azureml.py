@@ -34,6 +34,9 @@ class AzureMLServing:
     scales_to_zero: ClassVar[bool] = False
     grants: ClassVar[bool] = False
     another_size: ClassVar[dict[str, Any]] = {"onlineEndpoint": {"instanceType": "Standard_DS4_v2"}}
+    many_at_once: ClassVar[dict[str, Any]] = {
+        "onlineEndpoint": {"instanceType": "Standard_DS3_v2", "concurrentRequests": 8}
+    }
 
     def __init__(self, stand: Stand) -> None:
         self._control, self._address = stand.control, stand.control.address
@@ -61,6 +64,9 @@ class AzureMLServing:
 
     def _register(self, name: str, version: str, properties: Mapping[str, Any]) -> None:
         self._control.add_azure_asset("models", name, version, **properties)
+
+    def endpoints(self) -> list[str]:
+        return [each["name"] for each in self._control.azure_endpoints()]
 
     def book(self, endpoint: str) -> Book | None:
         found = next((each for each in self._control.azure_endpoints() if each["name"] == endpoint), None)

@@ -39,6 +39,7 @@ class DatabricksServing:
 
     scales_to_zero: ClassVar[bool] = True
     grants: ClassVar[bool] = True
+    many_at_once: ClassVar[dict[str, Any]] = {"modelServing": {"workloadSize": "Small"}}
     another_size: ClassVar[dict[str, Any]] = {"modelServing": {"workloadSize": "Medium"}}
 
     def __init__(self, stand: Stand) -> None:
@@ -65,6 +66,9 @@ class DatabricksServing:
         with self._as(team.principal) as client:
             body = {"name": f"{SCHEMA}.{name}", "alias": alias, "version": version}
             self._sent(client, f"{REGISTRY}/registered-models/alias", body)
+
+    def endpoints(self) -> list[str]:
+        return [each["name"] for each in self._control.databricks_endpoints()]
 
     def book(self, endpoint: str) -> Book | None:
         known = self._known(endpoint)
