@@ -2,7 +2,7 @@
 
 import io
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -121,3 +121,9 @@ def test_whole_minutes_are_asked_for_of_one_deployment() -> None:
     assert counted["$filter"].startswith("deployment eq 'champion-1' and statusCodeClass eq '*'")
     assert (counted["metricnames"], timed["metricnames"]) == ("RequestsPerMinute", "RequestLatency_P95")
     assert timed["$filter"] == "deployment eq 'champion-1'"
+
+
+def test_the_minute_that_has_just_begun_is_asked_for_too() -> None:
+    """Its first second would be cut off with the fractions of the time."""
+    counted, _ = queries("champion-1", SINCE, SINCE + timedelta(seconds=90.7), 95)
+    assert counted["timespan"] == "2026-03-01T12:00:00Z/2026-03-01T12:02:01Z"

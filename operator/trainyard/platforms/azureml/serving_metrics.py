@@ -26,7 +26,8 @@ def queries(deployment: str, since: datetime, now: datetime, percentile: int) ->
     Measured in whole minutes, of which the first may begin before `since` by less than one.
     """
     begin = since.astimezone(UTC).replace(second=0, microsecond=0)
-    end = max(now.astimezone(UTC), begin + timedelta(minutes=1))
+    # A second more, as the time is told in whole seconds: the minute that has just begun would be left out.
+    end = max(now.astimezone(UTC) + timedelta(seconds=1), begin + timedelta(minutes=1))
     shared = {
         "timespan": f"{begin:%Y-%m-%dT%H:%M:%SZ}/{end:%Y-%m-%dT%H:%M:%SZ}",
         "interval": "PT1M",
